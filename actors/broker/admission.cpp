@@ -1,0 +1,89 @@
+#include "actors/broker/admission.h"
+
+#include <algorithm>
+
+#include "actors/worker/diffusion_arguments.h"
+#include "config/limits.h"
+
+namespace gpupool {
+namespace {
+
+// The first of several failures is the one with the lowest number: errors.def lists them in order.
+void object(Admission& admission, const Error& error) {
+  if (admission.verdict != Errc{} && admission.verdict <= error.code) return;
+  admission.verdict = error.code;
+  admission.want = error.want;
+  admission.have = error.have;
+  admission.detail = error.detail;
+}
+
+template <class Named>
+std::string names_of(const std::vector<Named>& all) {
+  std::string names;
+  for (const auto& one : all) names += (names.empty() ? "" : ", ") + one.name;
+  return names;
+}
+
+void examine_size(const Config& config, const std::string& name, Admission& admission) {
+  admission.size = name;
+  const SizeConfig* size = config.size(name);
+  if (!size) {
+    object(admission,
+           {.code = Errc::bad_request,
+            .detail = "no size is called \"" + name + "\"; sizes: " + names_of(config.sizes)});
+    return;
+  }
+  admission.slots = size->slots;
+  admission.factor = size->factor;
+  // Gangs wait for the placement that can pin them; until then the largest shape is one slot.
+  if (size->slots > 1)
+    object(admission, {.code = Errc::size_unavailable, .want = size->slots, .have = 1});
+}
+
+void examine_duration(const AppConfig& app, Duration declared, Admission& admission) {
+  if (declared == Duration{}) declared = app.default_duration;
+  if (declared < Duration{} || declared > app.longest)
+    object(admission,
+           {.code = Errc::illegal_duration, .want = declared.ms, .have = app.longest.ms});
+  // An absurd number is refused above; clamped here it can't overflow the arithmetic of its
+  // refusal.
+  admission.declared = std::clamp(declared, Duration{}, Duration{limits::duration_ms_max});
+}
+
+void examine_arguments(const AppConfig& app, const JobRequest& body, Admission& admission) {
+  if (app.executor != ExecutorKind::diffusion) return;
+  const auto arguments = parse_diffusion_arguments(body.arguments);
+  if (!arguments) object(admission, arguments.error());
+}
+
+}  // namespace
+
+Admission examine(const Config& config, const Caller& caller, const JobRequest& body) {
+  Admission admission;
+  if (body.max_wait < Duration{})
+    object(admission, {.code = Errc::bad_request,
+                       .detail = "max_wait is negative; leave it out to wait as long as needed"});
+  const AppConfig* app = config.app(body.app);
+  if (!app) {
+    object(admission,
+           {.code = Errc::unknown_app,
+            .detail = "no app is called \"" + body.app + "\"; apps: " + names_of(config.apps)});
+    examine_size(config, body.size.empty() ? "large" : body.size, admission);
+    admission.declared = std::clamp(body.declared, Duration{}, Duration{limits::duration_ms_max});
+    return admission;
+  }
+  admission.partition = app->partition;
+  admission.app_longest = app->longest;
+  examine_arguments(*app, body, admission);
+  if (!app->tiers.empty() &&
+      std::find(app->tiers.begin(), app->tiers.end(), caller.tier) == app->tiers.end())
+    object(admission,
+           {.code = Errc::forbidden,
+            .detail = "app \"" + app->name + "\" is not open to tier \"" + caller.tier + "\""});
+  examine_duration(*app, body.declared, admission);
+  examine_size(config, body.size.empty() ? app->size : body.size, admission);
+  admission.occupancy = occupancy_of(config, *app, admission.declared);
+  return admission;
+}
+
+}  // namespace gpupool

@@ -1,0 +1,32 @@
+#pragma once
+// What the broker itself finds against a request, in the order of design section 3; the first
+// failure wins. The ledger puts its own checks (ids, job count, quota) in their places among these,
+// so a verdict found here is carried to the ledger, never answered directly. Pure functions.
+
+#include <cstdint>
+#include <string>
+
+#include "actors/messages.h"
+#include "config/config.h"
+
+namespace gpupool {
+
+// The shape of a request after its defaults are filled in, and the verdict on it.
+struct Admission {
+  std::string partition = "default";
+  std::string size;
+  std::uint32_t slots = 1;
+  std::uint32_t factor = 1;
+  Duration declared{};
+  Duration occupancy{};
+  Duration app_longest{};
+  Errc verdict{};  // 0: nothing against it yet
+  std::int64_t want = 0;
+  std::int64_t have = 0;
+  std::string detail;
+};
+
+// Everything that follows from the configuration alone: bad_request to size_unavailable.
+Admission examine(const Config& config, const Caller& caller, const JobRequest& body);
+
+}  // namespace gpupool

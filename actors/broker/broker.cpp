@@ -1,0 +1,104 @@
+// The broker's frame: dispatch of messages, its clockwork, and its invariants.
+#include "actors/broker/broker.h"
+
+#include <algorithm>
+
+#include "base/ensure.h"
+
+namespace gpupool {
+namespace {
+
+constexpr Duration round_interval = milliseconds(250);
+constexpr Duration positions_interval = seconds(1);
+constexpr std::size_t before_lead_max = 10'000;
+
+// What a client asked through its session, as opposed to what the pool's own parts say.
+bool from_client(const ToBroker& message) {
+  return std::holds_alternative<Submit>(message) || std::holds_alternative<Cancel>(message) ||
+         std::holds_alternative<Watch>(message) || std::holds_alternative<JobsQuery>(message) ||
+         std::holds_alternative<ClientGone>(message);
+}
+
+}  // namespace
+
+Broker::Broker(const Config& config, std::string build)
+    : config_(config), build_(std::move(build)) {}
+
+Effects Broker::start(Instant now) {
+  now_ = now;
+  out_ = {};
+  started_ = now;
+  lead_again_ = now + lead_retry_;
+  ask_ledger(Lead{.ticket = ++last_ticket_});
+  return take_effects();
+}
+
+Effects Broker::step(Instant now, const ToBroker& message) {
+  now_ = std::max(now_, now);
+  out_ = {};
+  if (deposed_) return take_effects();
+  if (!leading() && from_client(message)) {
+    // A client that resubmits must hear what the ledger knows of its id, so nothing is refused now.
+    if (before_lead_.size() < before_lead_max) before_lead_.push_back(message);
+  } else {
+    std::visit([this](const auto& one) { on(one); }, message);
+    dispatch();
+  }
+  return take_effects();
+}
+
+void Broker::on(const Tick&) {
+  for (auto& [id, node] : placement_.nodes())
+    if (!node.lost && now_ - node.seen >= config_.broker.heartbeat_loss) lose_node(node);
+  if (now_ < next_round_) return;
+  next_round_ = now_ + round_interval;
+  if (in_grace() && now_ >= grace_ends_) end_grace();
+  write_again();
+  cancel_the_abandoned();
+  if (now_ >= positions_due_) {
+    positions_due_ = now_ + positions_interval;
+    tell_positions();
+  }
+}
+
+Effects Broker::take_effects() {
+  out_.wake_at = deposed_ ? Instant::never() : std::max(now_, next_round_);
+  if (!deposed_)
+    for (const auto& [id, node] : placement_.nodes())
+      if (!node.lost)
+        out_.wake_at =
+            std::max(now_, std::min(out_.wake_at, node.seen + config_.broker.heartbeat_loss));
+  return std::move(out_);
+}
+
+Job* Broker::find(JobId id) {
+  const auto it = jobs_.find(id);
+  return it == jobs_.end() ? nullptr : &it->second;
+}
+
+void Broker::check_invariants() const {
+  std::size_t queued = 0;
+  for (const auto& [id, job] : jobs_) {
+    queued += job.phase == Phase::queued ? 1U : 0U;
+    GPUPOOL_ENSURE(job.settle.has_value() == (job.phase == Phase::settling), id);
+    GPUPOOL_ENSURE(job.requeue.has_value() == (job.phase == Phase::requeueing), id);
+    if (!job.has_slot()) continue;
+    const auto node = placement_.all().find(job.place.node);
+    GPUPOOL_ENSURE(node != placement_.all().end(), id, job.place.node);
+    const auto slot =
+        std::find_if(node->second.slots.begin(), node->second.slots.end(),
+                     [&](const PoolSlot& one) { return one.report.slot == job.place.slot; });
+    GPUPOOL_ENSURE(slot != node->second.slots.end(), id, job.place.slot);
+    GPUPOOL_ENSURE(slot->leased_to == id, id, slot->leased_to);
+  }
+  GPUPOOL_ENSURE(queued == queue_.size(), queued, queue_.size());
+  for (const auto& [node_id, node] : placement_.all())
+    for (const auto& slot : node.slots) {
+      if (!slot.leased_to) continue;
+      const auto it = jobs_.find(slot.leased_to);
+      GPUPOOL_ENSURE(it != jobs_.end(), node_id, slot.leased_to);
+      GPUPOOL_ENSURE(it->second.has_slot(), node_id, slot.leased_to);
+    }
+}
+
+}  // namespace gpupool

@@ -1,0 +1,214 @@
+// What clients ask of the broker: submit, cancel, follow, list.
+#include <algorithm>
+
+#include "actors/broker/broker.h"
+#include "config/limits.h"
+
+namespace gpupool {
+namespace {
+
+// A request that finds a free slot starts as soon as the ledger has its hold. That must take less
+// than this, or the promise is restated.
+constexpr Duration admission_limit = seconds(5);
+
+void object(Reserve& reserve, const Error& error) {
+  if (reserve.verdict != Errc{}) return;
+  reserve.verdict = error.code;
+  reserve.want = error.want;
+  reserve.have = error.have;
+  reserve.detail = error.detail;
+}
+
+}  // namespace
+
+void Broker::on(const Submit& submit) {
+  const Admission found = examine(config_, submit.caller, submit.body);
+  Reserve reserve{.ticket = ++last_ticket_,
+                  .epoch = epoch_,
+                  .caller = submit.caller,
+                  .request = submit.request,
+                  .body = submit.body,
+                  .body_hash = submit.body_hash,
+                  .partition = found.partition,
+                  .size = found.size,
+                  .slots = found.slots,
+                  .factor = found.factor,
+                  .declared = found.declared,
+                  .occupancy = found.occupancy,
+                  .app_longest = found.app_longest,
+                  .promise = {},
+                  .verdict = found.verdict,
+                  .want = found.want,
+                  .have = found.have,
+                  .detail = found.detail};
+  Pending pending{.session = submit.session, .query = submit.query};
+  examine_pool(submit, reserve, pending);
+  pending_[reserve.ticket] = pending;
+  ask_ledger(std::move(reserve));
+}
+
+// The checks that depend on the pool's present state: nodes, room in the queue, the promise.
+void Broker::examine_pool(const Submit& submit, Reserve& reserve, Pending& pending) {
+  // Right after a start the nodes are still on their way; the queue takes the job meanwhile.
+  const bool settled_in = now_ - started_ >= config_.broker.rejoin_grace;
+  if (settled_in && placement_.healthy_slots() == 0)
+    object(reserve, {.code = Errc::pool_unavailable, .want = 1, .have = 0});
+
+  const std::int64_t waiting = waiting_to_start();
+  if (waiting >= config_.broker.queue_max)
+    object(reserve,
+           {.code = Errc::overloaded, .want = waiting + 1, .have = config_.broker.queue_max});
+
+  pending.starts_at_once = !in_grace() && queue_.size() == 0 &&
+                           placement_.free_slots() > static_cast<std::uint32_t>(pending_.size());
+  reserve.promise =
+      pending.starts_at_once
+          ? now_ + admission_limit
+          : promised_start(now_, longest_occupancy(config_, reserve.partition), waiting);
+  const Duration wait = reserve.promise - now_;
+  if (submit.body.max_wait > Duration{} && wait > submit.body.max_wait && !pending.starts_at_once)
+    object(reserve,
+           {.code = Errc::promise_too_late, .want = submit.body.max_wait.ms, .have = wait.ms});
+}
+
+// Jobs that stand before a newcomer and are not on a slot: queued, between two attempts, or their
+// hold not yet answered.
+std::int64_t Broker::waiting_to_start() const {
+  return static_cast<std::int64_t>(queue_.size() + writing_.size() + pending_.size());
+}
+
+Job& Broker::admit(const Hold& hold) {
+  Job& job = jobs_[hold.job];
+  job.hold = hold;
+  job.promise = hold.promise;
+  by_account_[hold.account].insert(hold.job);
+  if (!hold.body.detached) unwatched_[hold.job] = now_;
+  enqueue(job);
+  return job;
+}
+
+void Broker::on(const Held& held) {
+  const auto asked = pending_.extract(held.ticket);
+  Job& job = admit(held.hold);
+  if (asked && asked.mapped().session) attach(job, asked.mapped().session, asked.mapped().query);
+  dispatch();
+  if (asked && asked.mapped().starts_at_once && job.phase == Phase::queued)
+    restate(job, bound_of(job), "the slot that was free at admission is not free any more");
+}
+
+void Broker::on(const NotHeld& refused) {
+  const auto asked = pending_.extract(refused.ticket);
+  if (!asked || !asked.mapped().session) return;
+  tell_session(asked.mapped().session, SubmitRefused{.session = asked.mapped().session,
+                                                     .query = asked.mapped().query,
+                                                     .refusal = refused.refusal});
+}
+
+void Broker::on(const AlreadyHeld& known) {
+  const auto asked = pending_.extract(known.ticket);
+  if (!asked || !asked.mapped().session) return;
+  const auto [session, query, at_once] = asked.mapped();
+  Job* job = known.closed ? nullptr : find(known.job);
+  if (job) {
+    attach(*job, session, query);
+  } else if (known.closed) {
+    tell_session(session, JobSettled{.session = session, .query = query, .done = known.done});
+  } else {
+    tell_session(session, BrokerError{.session = session,
+                                      .query = query,
+                                      .code = Errc::outcome_unknown,
+                                      .detail = "ask again in a moment"});
+  }
+}
+
+void Broker::attach(Job& job, SessionId session, std::uint64_t query) {
+  if (std::find(job.watchers.begin(), job.watchers.end(), session) == job.watchers.end()) {
+    job.watchers.push_back(session);
+    followed_[session].push_back(job.hold.job);
+  }
+  unwatched_.erase(job.hold.job);
+  JobEvent event = event_of(job);
+  event.hold = job.hold;
+  tell_session(session, JobMoved{.session = session, .query = query, .event = std::move(event)});
+}
+
+void Broker::on(const Watch& watch) {
+  Job* job = find(watch.job);
+  if (job && job->hold.account == watch.account) {
+    attach(*job, watch.session, watch.query);
+    return;
+  }
+  tell_session(
+      watch.session,
+      BrokerError{
+          .session = watch.session, .query = watch.query, .code = Errc::job_unknown, .detail = {}});
+}
+
+void Broker::on(const Cancel& cancel) {
+  Job* job = find(cancel.job);
+  if (!job || job->hold.account != cancel.account) {
+    tell_session(cancel.session, BrokerError{.session = cancel.session,
+                                             .query = cancel.query,
+                                             .code = Errc::job_unknown,
+                                             .detail = {}});
+    return;
+  }
+  attach(*job, cancel.session, cancel.query);
+  cancel_job(*job);
+}
+
+void Broker::cancel_job(Job& job) {
+  switch (job.phase) {
+    case Phase::queued:
+      settle(job, {.outcome = Outcome::cancelled});
+      break;
+    case Phase::leased:
+    case Phase::running:
+      job.cancelling = true;
+      tell_worker(job.place.node, CancelRun{epoch_, job.hold.job, job.attempt});
+      break;
+    case Phase::requeueing:  // settled as cancelled once the ledger has answered
+      job.cancelling = true;
+      break;
+    case Phase::settling:
+      break;
+  }
+}
+
+void Broker::on(const JobsQuery& query) {
+  JobsList list{.session = query.session, .answer = {.query = query.query, .jobs = {}}};
+  if (const auto it = by_account_.find(query.account); it != by_account_.end())
+    for (const JobId id : it->second) {
+      if (list.answer.jobs.size() >= static_cast<std::size_t>(limits::jobs_page_max)) break;
+      const Job& job = jobs_.at(id);
+      list.answer.jobs.push_back(event_of(job));
+      list.answer.jobs.back().hold = job.hold;
+    }
+  tell_session(query.session, std::move(list));
+}
+
+void Broker::on(const ClientGone& gone) {
+  for (auto& [ticket, asked] : pending_)
+    if (asked.session == gone.session) asked.session = {};  // its job, if any, starts unwatched
+  const auto followed = followed_.extract(gone.session);
+  if (!followed) return;
+  for (const JobId id : followed.mapped()) {
+    Job* job = find(id);
+    if (!job) continue;
+    std::erase(job->watchers, gone.session);
+    if (job->watchers.empty() && !job->hold.body.detached) unwatched_[id] = now_;
+  }
+}
+
+// A queued job is cancelled after its client has been gone for client_grace; running jobs go on.
+void Broker::cancel_the_abandoned() {
+  std::vector<JobId> abandoned;
+  for (const auto& [id, since] : unwatched_)
+    if (now_ - since >= config_.broker.client_grace && jobs_.at(id).phase == Phase::queued)
+      abandoned.push_back(id);
+  for (const JobId id : abandoned)
+    settle(jobs_.at(id),
+           {.outcome = Outcome::cancelled, .detail = "its client was gone while it was queued"});
+}
+
+}  // namespace gpupool

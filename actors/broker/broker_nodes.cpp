@@ -1,0 +1,234 @@
+// Workers: joining, heartbeats, what they run, and what becomes of it when they are lost.
+#include <algorithm>
+
+#include "actors/broker/broker.h"
+#include "config/limits.h"
+
+namespace gpupool {
+namespace {
+
+// A lease that three later heartbeats don't show never arrived: it is sent again. The worker takes
+// the same attempt only once.
+constexpr std::uint64_t heartbeats_to_show = 3;
+
+}  // namespace
+
+void Broker::on(const Join& join) {
+  if (!leading()) return;  // the worker asks again with its heartbeats
+  const auto refuse = [&](Errc code, std::string detail) {
+    tell_worker(join.node, Joined{.epoch = epoch_, .refused = code, .detail = std::move(detail)});
+  };
+  if (join.build != build_)
+    return refuse(Errc::version_mismatch,
+                  "this pool runs build " + build_ + ", the worker " + join.build);
+  if (join.slots.size() > static_cast<std::size_t>(limits::slots_per_node_max))
+    return refuse(Errc::overloaded, "too many slots for one node");
+  Node* known = placement_.find(join.node);
+  if (!known && placement_.nodes().size() >= static_cast<std::size_t>(limits::nodes_max))
+    return refuse(Errc::overloaded, "the pool has its most nodes");
+  if (known && known->incarnation > join.incarnation)
+    return refuse(Errc::forbidden, "a newer worker has this node's name");
+  if (known && known->incarnation == join.incarnation && join.heartbeat <= known->heartbeat)
+    return;  // late or doubled
+  if (known && known->incarnation != join.incarnation && !known->lost) lose_node(*known);
+  if (known) lose_missing_slots(*known, join);
+
+  Node& node = placement_.join(now_, join);
+  tell_worker(join.node, Joined{.epoch = epoch_, .refused = {}, .detail = {}});
+  reconcile(node);
+  slots_changed();
+}
+
+void Broker::on(const Heartbeat& heartbeat) {
+  Node* node = placement_.find(heartbeat.node);
+  if (!leading() || !node || node->lost || node->incarnation != heartbeat.incarnation) {
+    tell_worker(heartbeat.node, HeartbeatSeen{.epoch = {}, .number = heartbeat.number});
+    return;
+  }
+  tell_worker(node->id, HeartbeatSeen{.epoch = epoch_, .number = heartbeat.number});
+  if (heartbeat.number <= node->heartbeat) return;  // late or doubled
+  node->heartbeat = heartbeat.number;
+  node->seen = now_;
+  for (const auto& report : heartbeat.slots)
+    if (PoolSlot* slot = node->slot(report.slot)) slot->report = report;
+  reconcile(*node);
+  slots_changed();
+}
+
+// A worker that has fewer slots than before can't run what was leased on the others.
+void Broker::lose_missing_slots(Node& node, const Join& join) {
+  for (const auto& slot : node.slots) {
+    const bool reported =
+        std::any_of(join.slots.begin(), join.slots.end(),
+                    [&](const SlotReport& report) { return report.slot == slot.report.slot; });
+    if (Job* job = reported ? nullptr : find(slot.leased_to))
+      lose_attempt(*job, Errc::node_lost, "node " + node.name + " has this slot no more");
+  }
+}
+
+void Broker::reconcile(Node& node) {
+  for (const auto& slot : node.slots) reconcile_slot(node, slot);
+}
+
+// Compares what the worker says of a slot with what we lent it for.
+void Broker::reconcile_slot(Node& node, const PoolSlot& slot) {
+  const SlotReport& report = slot.report;
+  Job* ours = find(slot.leased_to);
+  if (ours && report.job == slot.leased_to && report.attempt == ours->attempt) {
+    if (report.state == SlotState::running) on(RunBegan{node.id, report.job, report.attempt});
+    if (ours->cancelling) tell_worker(node.id, CancelRun{epoch_, report.job, report.attempt});
+    return;
+  }
+  if (ours && !report.job && ours->phase == Phase::leased && report.state == SlotState::free &&
+      node.heartbeat >= ours->heartbeat + heartbeats_to_show) {
+    if (!ours->cancelling) return resend_lease(*ours, node);
+    // Should the lease arrive after all, its run is called off as one that is not in our books.
+    placement_.take_back(ours->place, ours->hold.job);
+    return settle(*ours, {.outcome = Outcome::cancelled});
+  }
+  if (!report.job || slot.leased_to) return;
+  // A run that is not in our books: after a restart of ours, or after its node had been lost.
+  Job* job = find(report.job);
+  const bool over = job && report.attempt <= job->over_attempt;
+  if (job && job->phase == Phase::queued && !over) {
+    adopt(*job, node, *node.slot(report.slot));
+  } else if (!job || over || job->phase != Phase::requeueing) {
+    if (job) job->over_attempt = std::max(job->over_attempt, report.attempt);
+    tell_worker(node.id, CancelRun{epoch_, report.job, report.attempt});
+  }
+}
+
+void Broker::adopt(Job& job, Node& node, PoolSlot& slot) {
+  queue_.remove(job.hold.job);
+  slot.leased_to = job.hold.job;
+  // An attempt that was given up for lost and came back counts as a lease more: should it be lost
+  // again, that is a loss of its own.
+  const bool came_back = !job.presumed_leased && slot.report.attempt <= job.leases;
+  job.leases = came_back ? job.leases + 1 : std::max(job.leases, slot.report.attempt);
+  job.presumed_leased = false;
+  job.phase = slot.report.state == SlotState::running ? Phase::running : Phase::leased;
+  job.place = {node.id, slot.report.slot};
+  job.attempt = slot.report.attempt;
+  job.node_name = node.name;
+  job.heartbeat = node.heartbeat;
+  job.leased_at = now_;
+  job.began = job.phase == Phase::running ? now_ : Instant{};
+  restating_.erase(job.hold.job);
+  tell(job);
+}
+
+void Broker::resend_lease(Job& job, Node& node) {
+  job.heartbeat = node.heartbeat;
+  tell_worker(node.id, Lease{.job = job.hold.job,
+                             .attempt = job.attempt,
+                             .epoch = epoch_,
+                             .node = node.id,
+                             .incarnation = node.incarnation,
+                             .slot = job.place.slot,
+                             .heartbeat = node.heartbeat,
+                             .app = job.hold.body.app,
+                             .body = job.hold.body,
+                             .declared = job.hold.declared});
+}
+
+void Broker::lose_node(Node& node) {
+  node.lost = true;
+  for (auto& slot : node.slots) {
+    Job* job = find(slot.leased_to);
+    if (job) lose_attempt(*job, Errc::node_lost, "node " + node.name + " was lost");
+    slot.leased_to = {};
+  }
+  restate_promises("node " + node.name + " was lost");
+  slots_changed();
+}
+
+// Promises count on at least one healthy slot: after a time without any they are made anew.
+void Broker::slots_changed() {
+  const bool have_slots = placement_.healthy_slots() > 0;
+  if (have_slots && !had_slots_ && !in_grace())
+    restate_promises("no slot of the pool was healthy for a while");
+  had_slots_ = have_slots;
+}
+
+// The job that holds a lease of this attempt on this node, or nullptr.
+Job* Broker::run_of(NodeId node, JobId id, std::uint32_t attempt) {
+  Job* job = find(id);
+  const bool current = job && job->has_slot() && job->place.node == node && job->attempt == attempt;
+  return current ? job : nullptr;
+}
+
+void Broker::on(const LeaseRefused& refused) {
+  Job* job = run_of(refused.node, refused.job, refused.attempt);
+  if (!job || job->phase != Phase::leased) return;
+  placement_.take_back(job->place, job->hold.job);
+  job->notice = "its slot was not ready";
+  enqueue(*job);
+  if (job->cancelling) {
+    settle(*job, {.outcome = Outcome::cancelled});
+    return;
+  }
+  tell(*job);
+  restate_promises("an older job returned to the queue: its slot was not ready");
+}
+
+void Broker::on(const RunBegan& began) {
+  Job* job = run_of(began.node, began.job, began.attempt);
+  if (!job || job->phase != Phase::leased) return;
+  job->phase = Phase::running;
+  job->began = now_;
+  job->notice.clear();
+  tell(*job);
+}
+
+void Broker::on(const RunStep& step) {
+  Job* job = run_of(step.node, step.job, step.attempt);
+  if (!job || step.step < job->step) return;
+  if (job->phase == Phase::leased) on(RunBegan{step.node, step.job, step.attempt});
+  job->step = step.step;
+  job->of_steps = step.of_steps;
+  tell(*job);
+}
+
+// A run of an earlier epoch ended while there was no broker: the job waits here as if it had none.
+bool Broker::ended_unseen(const Job& job, std::uint32_t attempt) {
+  if (job.phase != Phase::queued) return false;
+  return attempt > job.leases || (job.presumed_leased && attempt == job.attempt);
+}
+
+// The run that is delivered is the one charged, whichever attempt it was; the others are cancelled.
+void Broker::on(const RunEnded& ended) {
+  if (!leading()) return;  // whether its job is open is not known yet; the worker sends it again
+  Job* job = find(ended.job);
+  if (job) job->over_attempt = std::max(job->over_attempt, ended.attempt);
+  const bool awaited =
+      job && job->ended && job->ended->node == ended.node && job->ended->attempt == ended.attempt;
+  if (awaited) return;  // acknowledged with its record
+  const bool current =
+      run_of(ended.node, ended.job, ended.attempt) || (job && ended_unseen(*job, ended.attempt));
+  const bool delivers = ended.outcome == Outcome::succeeded && !ended.pool_fault;
+  if (!job || job->phase == Phase::settling || job->phase == Phase::requeueing ||
+      !(current || delivers)) {
+    // What the ledger is writing decides about a result first: the worker sends this end again.
+    if (!job || job->has_slot() || job->phase == Phase::queued || !delivers)
+      tell_worker(ended.node, EndSeen{ended.job, ended.attempt});
+    return;
+  }
+  if (!current && job->has_slot())
+    tell_worker(job->place.node, CancelRun{epoch_, job->hold.job, job->attempt});
+  if (job->has_slot()) placement_.take_back(job->place, job->hold.job);
+  job->ended = ended;
+  job->attempt = ended.attempt;
+  job->leases = std::max(job->leases, ended.attempt);
+  if (Node* node = placement_.find(ended.node)) job->node_name = node->name;
+  if (ended.pool_fault) {
+    lose_attempt(*job, ended.cause, ended.detail);
+    return;
+  }
+  settle(*job, {.outcome = ended.outcome,
+                .cause = ended.cause,
+                .detail = ended.detail,
+                .ran = ended.ran,
+                .result = ended.result});
+}
+
+}  // namespace gpupool

@@ -1,0 +1,43 @@
+#pragma once
+// One admitted job as the broker follows it, from its hold to its receipt. Owned by the broker.
+
+#include <optional>
+#include <vector>
+
+#include "actors/broker/placement.h"
+#include "actors/messages.h"
+
+namespace gpupool {
+
+// Where the broker stands with a job. Each of the last two waits for the ledger's answer.
+enum class Phase : std::uint8_t { queued, leased, running, requeueing, settling };
+
+struct Job {
+  Hold hold;
+  Phase phase = Phase::queued;
+  Instant promise{};
+  std::uint32_t attempt = 0;       // of the present or last lease, as its worker calls it
+  std::uint32_t leases = 0;        // made so far: each has its own number, the next is one higher
+  std::uint32_t losses = 0;        // attempts that the pool lost
+  std::uint32_t over_attempt = 0;  // the highest that ended or was called off: never taken up again
+  Place place{};                   // leased, running: where
+  std::string node_name;
+  std::uint64_t heartbeat = 0;  // echoed by the latest copy of the lease
+  Instant leased_at{};
+  Instant began{};
+  std::uint32_t step = 0;
+  std::uint32_t of_steps = 0;
+  bool cancelling = false;
+  bool presumed_leased = false;     // after a restart: the journal says leased, no worker has yet
+  std::string notice;               // why it waits again
+  std::uint32_t told_position = 0;  // in the queue: the last one told to those who follow it
+  std::vector<SessionId> watchers;  // whose clients follow it
+  std::optional<RunEnded> ended;    // settling after this run: acknowledged with the receipt
+  std::optional<Settle> settle;     // sent again until the ledger answers
+  std::optional<Requeue> requeue;   // likewise
+  Instant requeue_asked{};          // first
+
+  bool has_slot() const { return phase == Phase::leased || phase == Phase::running; }
+};
+
+}  // namespace gpupool

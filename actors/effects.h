@@ -1,0 +1,48 @@
+#pragma once
+// What a core wants done, in the order in which it is done: `journal`, then `send`, then `wake_at`.
+// Nothing leaves before the records behind it are durable. Only the ledger journals. An Address
+// names a role and which one of it; the shells know the handles (actors/perform.h), the simulator
+// its own objects.
+
+#include <cstdint>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "actors/ledger/records.h"
+#include "actors/messages.h"
+
+namespace gpupool {
+
+enum class Role : std::uint8_t { broker = 1, ledger, worker, session, client, executors };
+
+struct Address {
+  Role role{};
+  std::uint64_t id = 0;  // worker: its NodeId; session and client: the SessionId; otherwise 0
+  friend auto operator<=>(const Address&, const Address&) = default;
+};
+
+inline Address to_broker() { return {Role::broker}; }
+inline Address to_ledger() { return {Role::ledger}; }
+inline Address to_executors() { return {Role::executors}; }
+inline Address to_worker(NodeId node) { return {Role::worker, node.value}; }
+inline Address to_session(SessionId session) { return {Role::session, session.value}; }
+inline Address to_client(SessionId session) { return {Role::client, session.value}; }
+
+// The message of a Send: one of the variants of messages.h, matching the role of its address.
+using Message = std::variant<ToBroker, ToLedger, ToWorker, ToSession, ToClient, ToExecutors>;
+
+struct Send {
+  Address to;
+  Message message;
+};
+
+struct Effects {
+  std::vector<Record> journal;
+  std::vector<Send> send;
+  Instant wake_at = Instant::never();  // of the whole actor; replaces the earlier one
+
+  void to(Address address, Message message) { send.push_back({address, std::move(message)}); }
+};
+
+}  // namespace gpupool

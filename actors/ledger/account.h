@@ -1,0 +1,68 @@
+#pragma once
+// One account's balances: its windows, its holds and what was charged. A hold, its requeues and its
+// charge belong to the window in which it was made; a window that ended lives on until its holds
+// are closed; one in which nothing was charged is forgotten when its last hold closes. What always
+// holds: windows stand in order of opening, every one but the newest has open holds, and the newest
+// has open holds or a charge. Pure values; nothing here reads the configuration or a clock.
+
+#include <string>
+#include <vector>
+
+#include "actors/messages.h"
+
+namespace gpupool {
+
+struct Window {
+  Instant opened{};
+  GpuTime used;  // charged to quota
+  GpuTime held;  // quota parts of the open holds made in this window
+  std::uint32_t open_holds = 0;
+  auto fields() { return std::tie(opened, used, held, open_holds); }
+};
+
+// The two parts of an amount: of quota, and of credits.
+struct Parts {
+  GpuTime quota;
+  GpuTime credits;
+  GpuTime sum() const { return quota + credits; }
+};
+
+struct Account {
+  std::string tier;             // of its latest hold
+  std::vector<Window> windows;  // oldest first
+  Instant last_opened{};        // when its latest window opened, forgotten or not
+  GpuTime credits;
+  GpuTime credits_held;
+  std::vector<JobId> open;    // in order of arrival
+  std::vector<JobId> closed;  // whose receipts are listed, in order of closing
+
+  auto fields() {
+    return std::tie(tier, windows, last_opened, credits, credits_held, open, closed);
+  }
+
+  // The window that is open at `now`, if one is: it ends `length` after its opening to the
+  // millisecond.
+  const Window* window_at(Instant now, Duration length) const;
+  // What stands in the window of this hold, the open ones and what was charged.
+  const Window& window_of(const Hold& hold) const;
+
+  void open_hold(const Hold& hold);
+  void close_hold(const Hold& hold, const Parts& charged);
+};
+
+// Accounts that are network addresses: dropped once they hold and owe nothing.
+bool is_anonymous(const AccountId& account);
+
+// max(0, allowance - used - held); a missing window has used and held nothing.
+GpuTime left_of(GpuTime allowance, const Window* window);
+
+// min(held, ran x factor), the quota part first. A negative `ran` counts as none.
+Parts charge_of(const Hold& hold, Duration ran);
+
+// The cost of a duration that nobody has checked yet: never negative, at most the largest amount.
+GpuTime saturated_cost(Duration declared, std::uint32_t factor);
+
+// Left after this hold, in eighths of the allowance: 0 to 7.
+std::uint32_t quota_band(GpuTime left, GpuTime allowance);
+
+}  // namespace gpupool

@@ -1,0 +1,71 @@
+#include "actors/ledger/group_commit.h"
+
+#include <iterator>
+
+namespace gpupool {
+
+GroupCommit::GroupCommit(const Config& config, Journal& journal)
+    : journal_(journal), ledger_(config) {}
+
+Status GroupCommit::recover() {
+  return journal_.replay([this](const Record& record) {
+    ledger_.apply(record);
+    return ok();
+  });
+}
+
+void GroupCommit::take(Instant now, const ToLedger& message) {
+  if (taken_.empty()) ledger_.begin_batch();
+  taken_.push_back(message);
+  Effects effects = ledger_.step(now, message);
+  std::move(effects.journal.begin(), effects.journal.end(), std::back_inserter(effects_.journal));
+  std::move(effects.send.begin(), effects.send.end(), std::back_inserter(effects_.send));
+}
+
+bool GroupCommit::full() const {
+  return std::cmp_greater_equal(taken_.size(), limits::ledger_batch_max);
+}
+
+Result<Effects> GroupCommit::commit(Instant now, const ClockStamp& stamp) {
+  refusal_.reset();
+  // Without records there is nothing to wait for: all that these answers saw is durable already.
+  if (!effects_.journal.empty()) {
+    const Status written = journal_.append(effects_.journal, stamp);
+    if (!written && written.error().code != Errc::journal_refused) return written.error();
+    if (!written) refusal_ = written.error();
+  }
+  Effects answers;
+  if (refusal_) {
+    ledger_.undo_batch();
+    answers = answer_without_journal(now, *refusal_);
+  } else {
+    ledger_.keep_batch();
+    answers.send = std::move(effects_.send);
+  }
+  taken_.clear();
+  effects_ = {};
+  return answers;
+}
+
+// Each message again, on the durable state. What would need a record is undone by itself, so that
+// the answers after it do not see it.
+Effects GroupCommit::answer_without_journal(Instant now, const Error& why) {
+  Effects answers;
+  for (const ToLedger& message : taken_) {
+    ledger_.begin_batch();
+    Effects effects = ledger_.step(now, message);
+    if (effects.journal.empty()) {
+      ledger_.keep_batch();
+      std::move(effects.send.begin(), effects.send.end(), std::back_inserter(answers.send));
+      continue;
+    }
+    ledger_.undo_batch();
+    if (const auto* reserve = std::get_if<Reserve>(&message)) {
+      const Error unavailable{.code = Errc::ledger_unavailable, .detail = why.detail};
+      answers.to(to_broker(), ToBroker{ledger_.refuse(now, *reserve, unavailable)});
+    }
+  }
+  return answers;
+}
+
+}  // namespace gpupool

@@ -1,0 +1,49 @@
+#pragma once
+// GroupCommit: everything that was taken since the last commit becomes durable in one append, and
+// only then do its answers leave, queries included. If the journal cleanly refuses, the state is
+// undone, each admission of the batch becomes a refusal (ledger_unavailable, with its numbers),
+// questions and repeats are answered from the old state, and other commands stay unanswered: their
+// senders send again. In doubt, the batch can be neither answered nor undone: the process ends.
+// Owns the ledger; one thread.
+
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "actors/ledger/journal.h"
+#include "actors/ledger/ledger.h"
+
+namespace gpupool {
+
+class GroupCommit {
+ public:
+  GroupCommit(const Config& config, Journal& journal);
+
+  // Replays the journal into the ledger. Once, before the first take().
+  Status recover();
+
+  void take(Instant now, const ToLedger& message);
+  // Something waits for a commit; the shell tells itself to commit when this becomes true.
+  bool waiting() const { return !taken_.empty(); }
+  // The batch is as large as it may become: commit before the next take().
+  bool full() const;
+
+  // The answers to send, in the order of what was taken; their journal part is empty. An Error is
+  // outcome_unknown (or whatever else the journal could not do): end the process.
+  Result<Effects> commit(Instant now, const ClockStamp& stamp);
+
+  // Why the last commit was cleanly refused; none: it was not. For the log.
+  const std::optional<Error>& refusal() const { return refusal_; }
+  const Ledger& ledger() const { return ledger_; }
+
+ private:
+  Effects answer_without_journal(Instant now, const Error& why);
+
+  Journal& journal_;
+  Ledger ledger_;
+  std::vector<ToLedger> taken_;
+  Effects effects_;  // of what was taken
+  std::optional<Error> refusal_;
+};
+
+}  // namespace gpupool

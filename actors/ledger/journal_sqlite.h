@@ -1,0 +1,69 @@
+#pragma once
+// JournalSqlite: the journal in one SQLite file (WAL, synchronous=FULL; a batch is one
+// transaction). It owns the file exclusively from open() to its destruction: a second daemon gets
+// journal_locked. The file says what it is (application_id) and how it is laid out (user_version);
+// both are checked. Once a write was in doubt, every further append is too. One thread.
+
+#include <memory>
+#include <string>
+
+#include "actors/ledger/journal.h"
+#include "actors/ledger/journal_row.h"
+
+struct sqlite3;
+struct sqlite3_stmt;
+
+namespace gpupool {
+
+class JournalSqlite final : public Journal {
+ public:
+  static constexpr std::int32_t application_id = 0x67707570;  // "gpup"
+  static constexpr std::int32_t layout_version = 1;
+
+  // Creates the file if it is not there; its folder has to be. Errors: file_unwritable (no such
+  // folder, read-only), journal_locked, file_malformed (not a ledger), unsupported (of a newer
+  // version), journal_corrupt, system_failed.
+  static Result<std::unique_ptr<JournalSqlite>> open(const std::string& path);
+  ~JournalSqlite() override;
+
+  Status append(std::span<const Record> batch, const ClockStamp& stamp) override;
+  Status replay(const std::function<Status(const Record&)>& visit) override;
+  Result<JournalTail> tail() override;
+
+ private:
+  struct CloseDatabase {
+    void operator()(sqlite3* database) const;
+  };
+  struct CloseStatement {
+    void operator()(sqlite3_stmt* statement) const;
+  };
+  using Statement = std::unique_ptr<sqlite3_stmt, CloseStatement>;
+
+  explicit JournalSqlite(std::string path);
+
+  Status open_file();
+  Status check_identity();
+  Status take_file();
+  Status create_layout();
+  Status prepare_statements();
+  Status read_tail();
+
+  Status execute(const char* sql, Errc code);
+  Result<Statement> prepare(const char* sql);
+  Result<std::int64_t> number(const char* sql);
+  Status insert(std::span<const Record> batch, const ClockStamp& stamp);
+  Status roll_back(const Error& why);
+  Error failure(Errc code, const std::string& doing) const;
+  Error opening_failure(const std::string& doing) const;
+  Error damage(std::int64_t sequence, const std::string& what) const;
+
+  std::string path_;
+  std::unique_ptr<sqlite3, CloseDatabase> database_;  // outlives its statements
+  Statement insert_record_;
+  Statement insert_batch_;
+  JournalTail tail_;
+  bool is_new_ = false;  // no ledger yet: nothing was ever written to this file
+  bool in_doubt_ = false;
+};
+
+}  // namespace gpupool

@@ -1,0 +1,209 @@
+#pragma once
+// Ledger: the quota state of a pool (design section 2), a pure state machine. It owns accounts with
+// their windows and holds, the remembered request ids, the receipts and the stories behind them.
+// decide() is const and may refuse; apply() changes the state and cannot fail; step() is decide,
+// then apply, then the answer. A restart applies the journal's records with the same apply(), and
+// then is where it was: nothing that only a configuration or a clock knows enters the state, but
+// for the length of a window, which says when an anonymous account can be dropped. No clock, I/O,
+// threads.
+//
+// The order in which a request is checked: the numbers of base/errors.def. The broker's verdict
+// comes in Reserve::verdict and takes its place between the ledger's own checks, which are the tier
+// (unauthenticated), id_expired, the known id (AlreadyHeld or id_reused), the tier's longest cost
+// (illegal_duration), too_many_jobs, the table of ids (overloaded) and quota_exceeded.
+//
+// A command of another epoch than the current one is answered LedgerRefused{stale_epoch}, a Reserve
+// with job 0: that broker has lost the lead and everything that it waits for.
+
+#include <deque>
+#include <map>
+#include <optional>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "actors/effects.h"
+#include "actors/ledger/account.h"
+#include "actors/ledger/story.h"
+#include "actors/ledger/undo_table.h"
+#include "config/limits.h"
+
+namespace gpupool {
+
+// What a ledger keeps in memory at most; smaller in tests.
+struct LedgerBounds {
+  std::int64_t requests_max = limits::requests_max;
+  std::int64_t receipts_per_account_max = limits::receipts_per_account_max;
+  std::int64_t refusals_max = limits::refusals_remembered_max;
+};
+
+class Ledger {
+ public:
+  explicit Ledger(const Config& config, LedgerBounds bounds = {});
+
+  // The state after this record, live or replayed. Its sequence follows the last one.
+  void apply(const Record& record);
+
+  // Effects: the records behind the answers, applied already and not yet durable, then the answers.
+  // A `now` before the last record counts as the time of that record.
+  Effects step(Instant now, const ToLedger& message);
+
+  // What a Reserve would lead to: a hold, or the answer its id already has; an Error is its
+  // refusal.
+  using Admission = std::variant<Hold, AlreadyHeld>;
+  Result<Admission> decide(Instant now, const Reserve& reserve) const;
+
+  // A refusal of this request with the account's numbers at `now`, remembered for explain.
+  NotHeld refuse(Instant now, const Reserve& reserve, const Error& why);
+
+  // Everything after begin_batch() can be undone, until it is kept (actors/ledger/group_commit.h).
+  void begin_batch();
+  void keep_batch();
+  void undo_batch();
+
+  Balance balance(Instant now, const AccountId& account, const std::string& tier) const;
+  std::vector<OpenHold> open_holds() const;  // in order of arrival
+  const Receipt* receipt(JobId job) const;   // nullptr: not closed, or forgotten
+  Epoch epoch() const { return core_.epoch; }
+  std::uint64_t last_sequence() const { return core_.sequence; }
+  Instant last_record() const { return core_.at; }
+  std::size_t account_count() const { return accounts_.size(); }
+  std::size_t request_count() const { return requests_.size(); }
+
+  // Every invariant of design 2.6 that the state alone can break, in words; empty: all hold. Walks
+  // everything: for tests, the simulator and audits.
+  std::vector<std::string> check_invariants() const;
+  // Equal for equal states. Refusals are not state: they are not journaled.
+  std::uint64_t state_digest() const;
+
+ private:
+  struct OpenJob {
+    Hold hold;
+    Instant promise{};
+    std::uint32_t attempt = 0;   // the last one known: leased or lost
+    std::uint32_t requeued = 0;  // the last one reported lost
+    std::uint32_t losses = 0;    // how many were
+    bool leased = false;
+    Instant leased_at{};
+    NodeId node;
+    std::string node_name;
+    std::vector<Moment> story;
+    auto fields() {
+      return std::tie(hold, promise, attempt, requeued, losses, leased, leased_at, node, node_name,
+                      story);
+    }
+  };
+
+  // Kept while it is listed among its account's receipts or its request id is remembered.
+  struct ClosedJob {
+    Receipt receipt;
+    std::vector<Moment> story;
+    bool listed = true;
+    bool id_known = true;
+    auto fields() { return std::tie(receipt, story, listed, id_known); }
+  };
+
+  // In order of the ids' own time, so that the oldest are forgotten from the front.
+  struct RequestKey {
+    RequestId id;
+    AccountId account;
+    auto fields() { return std::tie(id, account); }
+    friend auto operator<=>(const RequestKey&, const RequestKey&) = default;
+  };
+
+  struct RequestEntry {
+    std::uint64_t body_hash = 0;
+    JobId job;
+    auto fields() { return std::tie(body_hash, job); }
+  };
+
+  // The state that is not a table; small, so that a batch keeps a copy.
+  struct Core {
+    std::uint64_t sequence = 0;
+    Instant at{};
+    Epoch epoch;
+    Instant forgotten_before{};  // ids made before this are remembered only while their job is open
+    auto fields() { return std::tie(sequence, at, epoch, forgotten_before); }
+  };
+
+  // An account that a refusal or a question is about, with the request's app if it named a known
+  // one.
+  struct Question {
+    const AccountId& account;
+    const std::string& tier;
+    Duration app_longest{};
+  };
+
+  // ledger.cpp: commands.
+  void handle(Instant, const Tick&, Effects&) const {}
+  void handle(Instant now, const Lead& lead, Effects& effects);
+  void handle(Instant now, const Reserve& reserve, Effects& effects);
+  void handle(Instant now, const Leased& leased, Effects& effects);
+  void handle(Instant now, const Requeue& requeue, Effects& effects);
+  void handle(Instant now, const Restate& restate, Effects& effects);
+  void handle(Instant now, const Settle& settle, Effects& effects);
+  void record(Instant now, RecordBody body, Effects& effects);
+  const OpenJob* job_of_command(Epoch epoch, JobId job, Effects& effects) const;
+
+  // The receipt that this settle makes; without an outcome, what there is of an open job's.
+  static Receipt receipt_of(const OpenJob& job, const HoldSettled& settled, Instant at);
+
+  // ledger_decide.cpp: admission and its numbers.
+  std::optional<Error> id_out_of_range(Instant now, RequestId id) const;
+  Admission known_answer(Instant now, const Reserve& reserve, const RequestEntry& entry) const;
+  bool table_is_full(Instant now) const;
+  std::optional<Error> quota_missing(Instant now, const Reserve& reserve,
+                                     const TierConfig& tier) const;
+  Hold hold_for(Instant now, const Reserve& reserve, const TierConfig& tier) const;
+  HoldSettled settle_for(Instant now, const Settle& settle, const OpenJob& job) const;
+  Balance balance_for(Instant now, const Question& question) const;
+  JobDone done_of(Instant now, const Receipt& receipt) const;
+  Instant held_until(const Account& account) const;
+
+  // ledger_answers.cpp: questions.
+  void handle(Instant now, const QuotaQuery& query, Effects& effects) const;
+  void handle(Instant now, const ReceiptsQuery& query, Effects& effects) const;
+  void handle(Instant now, const ReceiptQuery& query, Effects& effects) const;
+  void handle(Instant now, const ExplainQuery& query, Effects& effects) const;
+  std::vector<Happening> refusals_of(const AccountId& account, RequestId request) const;
+
+  // ledger_apply.cpp: records.
+  void enact(const EpochRaised& raised, Instant at);
+  void enact(const HoldOpened& opened, Instant at);
+  void enact(const LeaseNoted& noted, Instant at);
+  void enact(const JobRequeued& requeued, Instant at);
+  void enact(const PromiseRestated& restated, Instant at);
+  void enact(const HoldSettled& settled, Instant at);
+  void list_receipt(Account& account, JobId job);
+  void unlist(JobId job);
+  void forget_id(const RequestKey& key, JobId job);
+  void forget_expired_ids(Instant at);
+  static Instant forgettable_before(Instant now);
+  static RequestKey first_made_at(Instant at);
+  void drop_ended_anonymous(Instant at);
+  void drop_if_done(const AccountId& account, Instant at);
+
+  // ledger_check.cpp: what must always hold.
+  class Findings;
+  std::map<AccountId, Account> check_open_jobs(Findings& findings) const;
+  void check_accounts(Findings& findings, const std::map<AccountId, Account>& sums) const;
+  static void check_windows(Findings& findings, const AccountId& id,
+                            const std::vector<Window>& windows, const Account& sum);
+  void check_receipts(Findings& findings) const;
+
+  const Config& config_;
+  LedgerBounds bounds_;
+  Core core_;
+  UndoTable<AccountId, Account> accounts_;
+  UndoTable<JobId, OpenJob> open_;
+  UndoTable<JobId, ClosedJob> closed_;
+  UndoTable<RequestKey, RequestEntry> requests_;
+  // Anonymous accounts by the opening of their latest window: when to look whether they can go.
+  UndoTable<std::pair<Instant, AccountId>, std::monostate> anonymous_;
+  std::deque<Refusal> refusals_;  // the newest last
+  Core core_before_;              // the batch
+  std::size_t refusals_in_batch_ = 0;
+};
+
+}  // namespace gpupool

@@ -1,0 +1,28 @@
+#pragma once
+// The ledger's shell: groups whatever waits into one commit. Runs on a thread of its own, since
+// every commit waits for the disk.
+
+#include <functional>
+#include <memory>
+
+#include "actors/ledger/group_commit.h"
+#include "actors/perform.h"
+
+namespace gpupool {
+
+struct LedgerEvents {
+  std::function<ClockStamp()> stamp;           // this machine's clocks, for each batch
+  std::function<void(const Error&)> refused;   // a batch was cleanly refused, e.g. disk full
+  std::function<void(const Error&)> in_doubt;  // nobody knows what is durable: end the process
+};
+
+// Tests in virtual time keep the ledger on their own thread; a real one waits for the disk on its
+// own.
+enum class LedgerThread : std::uint8_t { own, shared };
+
+// `commits` has recovered; its journal outlives the actor.
+LedgerHandle spawn_ledger(caf::actor_system& system, Surroundings around, LedgerEvents events,
+                          std::unique_ptr<GroupCommit> commits,
+                          LedgerThread thread = LedgerThread::own);
+
+}  // namespace gpupool

@@ -1,0 +1,262 @@
+// Admission: the order of the checks and the numbers behind every answer. All const.
+
+#include <algorithm>
+#include <limits>
+
+#include "actors/ledger/ledger.h"
+
+namespace gpupool {
+namespace {
+
+// Reserve::factor comes from the configuration and is at least 1; 0 can only mean "not known".
+std::uint32_t factor_of(const Reserve& reserve) { return std::max(reserve.factor, 1U); }
+
+GpuTime cost_of(const Reserve& reserve) {
+  return saturated_cost(reserve.declared, factor_of(reserve));
+}
+
+// The longest duration that the tier's longest cost and, if it is known, the app allow.
+Duration longest_allowed(const TierConfig& tier, Duration app_longest, std::uint32_t factor) {
+  const Duration longest =
+      std::min(duration_for(tier.longest, std::max(factor, 1U)), Duration{limits::duration_ms_max});
+  return app_longest > Duration{} ? std::min(longest, app_longest) : longest;
+}
+
+// The broker has seen the app's longest, the ledger sees the tier's: whoever objects, the caller is
+// told the smaller of the two.
+std::optional<Error> illegal_duration(const Reserve& reserve, const TierConfig& tier) {
+  const Duration longest = longest_allowed(tier, reserve.app_longest, factor_of(reserve));
+  const bool broker_objects = reserve.verdict == Errc::illegal_duration;
+  const bool fits = reserve.declared > Duration{} && reserve.declared <= longest;
+  if (fits && !broker_objects) return std::nullopt;
+  const std::int64_t allowed =
+      broker_objects && reserve.have > 0 ? std::min(longest.ms, reserve.have) : longest.ms;
+  return Error{.code = Errc::illegal_duration,
+               .want = broker_objects ? reserve.want : reserve.declared.ms,
+               .have = allowed,
+               .detail = reserve.detail};
+}
+
+}  // namespace
+
+Result<Ledger::Admission> Ledger::decide(Instant now, const Reserve& reserve) const {
+  const Error verdict{reserve.verdict, reserve.want, reserve.have, reserve.detail};
+  const auto objects_up_to = [&reserve](Errc last) {
+    return reserve.verdict != Errc{} && reserve.verdict <= last;
+  };
+  if (objects_up_to(Errc::unauthenticated)) return verdict;
+  const TierConfig* tier = config_.tier(reserve.caller.tier);
+  if (tier == nullptr)
+    return Error{.code = Errc::unauthenticated,
+                 .detail = "tier \"" + reserve.caller.tier + "\" is not configured"};
+  if (auto expired = id_out_of_range(now, reserve.request)) return *std::move(expired);
+  if (objects_up_to(Errc::id_reused)) return verdict;
+  if (const auto* entry = requests_.find({reserve.request, reserve.caller.account})) {
+    if (entry->body_hash != reserve.body_hash) return Error{.code = Errc::id_reused};
+    return known_answer(now, reserve, *entry);
+  }
+  if (objects_up_to(Errc::forbidden)) return verdict;
+  if (auto illegal = illegal_duration(reserve, *tier)) return *std::move(illegal);
+  const Account* account = accounts_.find(reserve.caller.account);
+  const auto jobs = static_cast<std::int64_t>(account == nullptr ? 0 : account->open.size());
+  if (jobs + 1 > std::int64_t{tier->jobs_max})
+    return Error{.code = Errc::too_many_jobs, .want = jobs + 1, .have = tier->jobs_max};
+  if (objects_up_to(Errc::overloaded)) return verdict;
+  if (table_is_full(now))
+    return Error{.code = Errc::overloaded,
+                 .want = static_cast<std::int64_t>(requests_.size()) + 1,
+                 .have = bounds_.requests_max,
+                 .detail = "the table of remembered request ids is full"};
+  if (reserve.verdict != Errc{}) return verdict;
+  if (auto missing = quota_missing(now, reserve, *tier)) return *std::move(missing);
+  return Admission{hold_for(now, reserve, *tier)};
+}
+
+// Both bounds are legal themselves.
+std::optional<Error> Ledger::id_out_of_range(Instant now, RequestId id) const {
+  const std::int64_t age = now.ms - id.unix_ms();
+  if (age > limits::id_age_ms_max)
+    return Error{.code = Errc::id_expired, .want = age, .have = limits::id_age_ms_max};
+  if (age < -limits::id_future_ms_max)
+    return Error{.code = Errc::id_expired,
+                 .want = age,
+                 .have = -limits::id_future_ms_max,
+                 .detail = "the id was made in the future; is the client's clock right?"};
+  return std::nullopt;
+}
+
+Ledger::Admission Ledger::known_answer(Instant now, const Reserve& reserve,
+                                       const RequestEntry& entry) const {
+  AlreadyHeld known{.ticket = reserve.ticket, .job = entry.job};
+  known.done.receipt.job = entry.job;
+  if (const ClosedJob* closed = closed_.find(entry.job)) {
+    known.closed = true;
+    known.done.receipt = closed->receipt;
+  }
+  known.done.balance =
+      balance_for(now, {.account = reserve.caller.account, .tier = reserve.caller.tier});
+  return known;
+}
+
+// Ids are forgotten when records are applied; in a full table, those that the next record would
+// forget do not count. Only a full table is searched.
+bool Ledger::table_is_full(Instant now) const {
+  if (std::cmp_less(requests_.size(), bounds_.requests_max)) return false;
+  const Instant cutoff = forgettable_before(now);
+  for (auto it = requests_.lower_bound(first_made_at(core_.forgotten_before));
+       it != requests_.end() && it->first.id.unix_ms() < cutoff.ms; ++it)
+    if (open_.find(it->second.job) == nullptr) return false;
+  return true;
+}
+
+// Design 2.2: max(0, allowance - used - held) + (credits - credits held) pays for the cost, or not.
+std::optional<Error> Ledger::quota_missing(Instant now, const Reserve& reserve,
+                                           const TierConfig& tier) const {
+  const Account* account = accounts_.find(reserve.caller.account);
+  const Window* window =
+      account == nullptr ? nullptr : account->window_at(now, config_.window.length);
+  GpuTime payable = left_of(tier.allowance, window);
+  if (account != nullptr) payable += account->credits - account->credits_held;
+  const GpuTime cost = cost_of(reserve);
+  if (cost <= payable) return std::nullopt;
+  return Error{.code = Errc::quota_exceeded, .want = cost.ms, .have = payable.ms};
+}
+
+Hold Ledger::hold_for(Instant now, const Reserve& reserve, const TierConfig& tier) const {
+  const Account* account = accounts_.find(reserve.caller.account);
+  const Window* window =
+      account == nullptr ? nullptr : account->window_at(now, config_.window.length);
+  const GpuTime left = left_of(tier.allowance, window);
+  const GpuTime cost = cost_of(reserve);
+  const GpuTime quota = std::min(left, cost);
+  Hold hold{.job = {core_.sequence + 1},
+            .request = reserve.request,
+            .body_hash = reserve.body_hash,
+            .account = reserve.caller.account,
+            .tier = reserve.caller.tier,
+            .body = reserve.body,
+            .partition = reserve.partition,
+            .slots = reserve.slots,
+            .factor = factor_of(reserve),
+            .declared = reserve.declared,
+            .occupancy = reserve.occupancy,
+            .tier_rank = tier.rank,
+            .quota_band = quota_band(left - quota, tier.allowance),
+            .promise = reserve.promise,
+            .quota_part = quota,
+            .credits_part = cost - quota,
+            .window_opened = window == nullptr ? now : window->opened,
+            .admitted_at = now,
+            .recognised_by = reserve.caller.recognised_by};
+  // A request may leave the size to its app; the job has the one that it was admitted at.
+  if (!reserve.size.empty()) hold.body.size = reserve.size;
+  const GpuTime spent = window == nullptr ? GpuTime{} : window->used + window->held;
+  GPUPOOL_ENSURE(quota == GpuTime{} || spent + quota <= tier.allowance, spent, quota);
+  return hold;
+}
+
+NotHeld Ledger::refuse(Instant now, const Reserve& reserve, const Error& why) {
+  const Question question{.account = reserve.caller.account,
+                          .tier = reserve.caller.tier,
+                          .app_longest = reserve.app_longest};
+  Refusal refusal{.code = why.code,
+                  .want = why.want,
+                  .have = why.have,
+                  .request = reserve.request,
+                  .app = reserve.body.app,
+                  .size = reserve.size.empty() ? reserve.body.size : reserve.size,
+                  .factor = factor_of(reserve),
+                  .declared = reserve.declared,
+                  .cost = cost_of(reserve),
+                  .recognised_by = reserve.caller.recognised_by,
+                  .balance = balance_for(std::max(now, core_.at), question),
+                  .detail = why.detail};
+  refusals_.push_back(refusal);
+  ++refusals_in_batch_;
+  if (std::cmp_greater(refusals_.size(), bounds_.refusals_max)) refusals_.pop_front();
+  return {.ticket = reserve.ticket, .refusal = std::move(refusal)};
+}
+
+HoldSettled Ledger::settle_for(Instant now, const Settle& settle, const OpenJob& job) const {
+  const Parts charged = charge_of(job.hold, settle.ran);
+  const Account* account = accounts_.find(job.hold.account);
+  GPUPOOL_ENSURE(account != nullptr, job.hold.account);
+  Account after = *account;
+  after.close_hold(job.hold, charged);
+  const TierConfig* tier = config_.tier(after.tier);
+  const GpuTime allowance = tier == nullptr ? GpuTime{} : tier->allowance;
+  return {.job = settle.job,
+          .outcome = settle.outcome,
+          .cause = settle.cause,
+          .detail = settle.detail,
+          .ran = std::max(settle.ran, Duration{}),
+          .charged_quota = charged.quota,
+          .charged_credits = charged.credits,
+          .attempt = settle.attempt,
+          .leased_at = settle.leased_at,
+          .node = settle.node,
+          .result = settle.result,
+          .left = left_of(allowance, after.window_at(now, config_.window.length))};
+}
+
+JobDone Ledger::done_of(Instant now, const Receipt& receipt) const {
+  const Account* account = accounts_.find(receipt.account);
+  const std::string& tier = account == nullptr ? receipt.tier : account->tier;
+  return {.receipt = receipt,
+          .balance = balance_for(now, {.account = receipt.account, .tier = tier})};
+}
+
+Balance Ledger::balance(Instant now, const AccountId& account, const std::string& tier) const {
+  return balance_for(std::max(now, core_.at), {.account = account, .tier = tier});
+}
+
+// A tier that is not configured has no allowance, and nothing fits.
+Balance Ledger::balance_for(Instant now, const Question& question) const {
+  static const Account nobody;
+  const TierConfig* configured = config_.tier(question.tier);
+  const TierConfig tier = configured == nullptr ? TierConfig{.jobs_max = 0} : *configured;
+  const Account* known = accounts_.find(question.account);
+  const Account& account = known == nullptr ? nobody : *known;
+  const Window* window = account.window_at(now, config_.window.length);
+  Balance balance{.account = question.account,
+                  .tier = question.tier,
+                  .allowance = tier.allowance,
+                  .left = left_of(tier.allowance, window),
+                  .longest = tier.longest,
+                  .held_until = held_until(account),
+                  .open_jobs = static_cast<std::uint32_t>(account.open.size()),
+                  .jobs_max = tier.jobs_max,
+                  .at = now};
+  if (window != nullptr) {
+    balance.used = window->used;
+    balance.held = window->held;
+    balance.window_opened = window->opened;
+    balance.resets_at = window->opened + config_.window.length;
+  }
+  const GpuTime payable = balance.left + account.credits - account.credits_held;
+  const bool may_ask = balance.open_jobs < balance.jobs_max;
+  for (const SizeConfig& size : config_.sizes) {
+    const Duration longest = std::min(duration_for(payable, std::max(size.factor, 1U)),
+                                      longest_allowed(tier, question.app_longest, size.factor));
+    balance.fits.push_back({.size = size.name,
+                            .factor = size.factor,
+                            .longest = may_ask ? longest : Duration{},
+                            .offered = size.slots == 1});
+  }
+  return balance;
+}
+
+// The earliest moment by which one of the open holds is sure to be closed: a leased job occupies
+// its slots for its occupancy at most, a waiting one from its promise on. 0: nothing is held.
+Instant Ledger::held_until(const Account& account) const {
+  Instant earliest{};
+  for (const JobId id : account.open) {
+    const OpenJob* job = open_.find(id);
+    GPUPOOL_ENSURE(job != nullptr, id);
+    const Instant closed = (job->leased ? job->leased_at : job->promise) + job->hold.occupancy;
+    if (!earliest || closed < earliest) earliest = closed;
+  }
+  return earliest;
+}
+
+}  // namespace gpupool

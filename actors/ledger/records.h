@@ -1,0 +1,78 @@
+#pragma once
+// What the ledger's journal holds, record by record: the only durable truth of a pool. The ledger's
+// whole state is the fold of Ledger::apply() over these, live and at start alike. A record is
+// packed with base/pack.h, so a new field goes last and old journals still read.
+
+#include <variant>
+
+#include "actors/messages.h"
+
+namespace gpupool {
+
+// A broker took the lead.
+struct EpochRaised {
+  Epoch epoch;
+  auto fields() { return std::tie(epoch); }
+};
+
+struct HoldOpened {
+  Hold hold;
+  auto fields() { return std::tie(hold); }
+};
+
+struct LeaseNoted {
+  JobId job;
+  std::uint32_t attempt = 0;
+  NodeId node;
+  std::string node_name;
+  auto fields() { return std::tie(job, attempt, node, node_name); }
+};
+
+struct JobRequeued {
+  JobId job;
+  std::uint32_t attempt = 0;
+  Errc cause{};
+  std::string detail;
+  Instant promise{};
+  auto fields() { return std::tie(job, attempt, cause, detail, promise); }
+};
+
+struct PromiseRestated {
+  JobId job;
+  Instant promise{};
+  std::string reason;
+  auto fields() { return std::tie(job, promise, reason); }
+};
+
+struct HoldSettled {
+  JobId job;
+  Outcome outcome{};
+  Errc cause{};
+  std::string detail;
+  Duration ran{};
+  GpuTime charged_quota;    // of the hold's quota part
+  GpuTime charged_credits;  // of its credits part
+  std::uint32_t attempt = 0;
+  Instant leased_at{};
+  std::string node;
+  ResultRef result;
+  // Of the account after this: a receipt stays the same under another configuration.
+  GpuTime left;
+  auto fields() {
+    return std::tie(job, outcome, cause, detail, ran, charged_quota, charged_credits, attempt,
+                    leased_at, node, result, left);
+  }
+};
+
+using RecordBody =
+    std::variant<EpochRaised, HoldOpened, LeaseNoted, JobRequeued, PromiseRestated, HoldSettled>;
+
+// One entry of the journal: its place, when (ledger time), and what.
+struct Record {
+  std::uint64_t sequence = 0;  // from 1, without gaps
+  Instant at{};
+  RecordBody body;
+  auto fields() { return std::tie(sequence, at, body); }
+};
+
+}  // namespace gpupool

@@ -1,0 +1,165 @@
+#include "actors/ledger/story.h"
+
+#include <array>
+#include <chrono>
+#include <cstdio>
+#include <utility>
+
+#include "config/limits.h"
+
+namespace gpupool {
+namespace {
+
+std::string text_of(GpuTime amount) { return seconds_text(amount.ms); }
+std::string text_of(Duration duration) { return seconds_text(duration.ms); }
+
+std::string in_brackets(const std::string& words) {
+  return words.empty() ? "" : " (" + words + ")";
+}
+
+std::string promised(Instant promise) {
+  return promise ? "; promised to start by " + utc_text(promise) : "";
+}
+
+// "60.0 s x 2"
+std::string product(Duration duration, std::uint32_t factor) {
+  return text_of(duration) + " x " + std::to_string(factor);
+}
+
+std::string name_of(Outcome outcome) {
+  switch (outcome) {
+    case Outcome::succeeded:
+      return "succeeded";
+    case Outcome::failed:
+      return "failed";
+    case Outcome::expired:
+      return "expired";
+    case Outcome::cancelled:
+      return "cancelled";
+  }
+  return "ended";
+}
+
+std::string why(Errc cause, const std::string& detail) {
+  if (cause == Errc{}) return in_brackets(detail);
+  return " because of " + std::string(name_of(cause)) + in_brackets(detail);
+}
+
+std::string text_of(const Receipt& receipt, const Moment& moment) {
+  const std::string attempt = "attempt " + std::to_string(moment.attempt);
+  switch (moment.kind) {
+    case MomentKind::admitted:
+      return "admitted as job " + std::to_string(receipt.job.value) + " of " +
+             receipt.account.text + " (tier " + receipt.tier + ", recognised by " + moment.words +
+             "): " + receipt.app + " at size " + receipt.size + ", declared " +
+             product(receipt.declared, receipt.factor) + " = " + text_of(receipt.held) +
+             " held; this window has now " + text_of(moment.used) + " used and " +
+             text_of(moment.held) + " held" + promised(moment.promise);
+    case MomentKind::leased:
+      return "leased to " + moment.words + " as " + attempt;
+    case MomentKind::requeued:
+      return attempt + " was lost" + why(moment.cause, moment.words) +
+             "; it costs nothing, the job is queued again in its old place" +
+             promised(moment.promise);
+    case MomentKind::restated:
+      return "promise restated" + in_brackets(moment.words) + promised(moment.promise);
+  }
+  return "";
+}
+
+std::string settled_text(const Receipt& receipt) {
+  return "settled as " + name_of(receipt.outcome) + why(receipt.cause, receipt.detail) +
+         ": declared " + text_of(receipt.declared) + ", ran " +
+         product(receipt.ran, receipt.factor) + ", held " + text_of(receipt.held) + ", charged " +
+         text_of(receipt.charged) + ", " + text_of(receipt.given_back) + " given back; " +
+         text_of(receipt.left) + " left";
+}
+
+// want and have of a refusal, with their unit.
+std::string numbers_of(const Refusal& refusal) {
+  const std::string_view unit = unit_of(refusal.code);
+  if (refusal.code == Errc::quota_exceeded)
+    return ": " + seconds_text(refusal.want) + " requested, " + seconds_text(refusal.have) +
+           " left";
+  if (unit.empty()) return "";
+  if (unit == "ms")
+    return ": " + seconds_text(refusal.want) + " against a limit of " + seconds_text(refusal.have);
+  return ": " + std::to_string(refusal.want) + " " + std::string(unit) + " against a limit of " +
+         std::to_string(refusal.have);
+}
+
+std::string balance_text(const Balance& balance) {
+  std::string text = "at that moment: tier " + balance.tier + ", allowance " +
+                     text_of(balance.allowance) + ", " + text_of(balance.used) + " used, " +
+                     text_of(balance.held) + " held, " + text_of(balance.left) + " left; " +
+                     std::to_string(balance.open_jobs) + " of " + std::to_string(balance.jobs_max) +
+                     " jobs open";
+  if (balance.held_until)
+    text += "; the earliest open hold is closed by " + utc_text(balance.held_until);
+  if (balance.resets_at) text += "; the window resets at " + utc_text(balance.resets_at);
+  return text;
+}
+
+std::string fits_text(const std::vector<Fit>& fits) {
+  std::string text;
+  for (const Fit& fit : fits)
+    text += (text.empty() ? "" : ", ") + fit.size + " " +
+            (fit.offered ? text_of(fit.longest) : "is not offered");
+  return text;
+}
+
+}  // namespace
+
+void remember(std::vector<Moment>& story, Moment moment) {
+  if (std::cmp_greater_equal(story.size(), limits::job_moments_max)) story.erase(story.begin() + 1);
+  story.push_back(std::move(moment));
+}
+
+std::vector<Happening> tell(const Receipt& receipt, const std::vector<Moment>& story) {
+  std::vector<Happening> told;
+  for (const Moment& moment : story) told.push_back({moment.at, text_of(receipt, moment)});
+  if (receipt.outcome != Outcome{}) told.push_back({receipt.ended_at, settled_text(receipt)});
+  return told;
+}
+
+std::vector<Happening> tell(const Refusal& refusal) {
+  const Instant at = refusal.balance.at;
+  std::vector<Happening> told;
+  told.push_back({at, "asked by " + refusal.balance.account.text + " (recognised by " +
+                          refusal.recognised_by + ") for " + refusal.app + " at size " +
+                          refusal.size + ", " + product(refusal.declared, refusal.factor) + " = " +
+                          text_of(refusal.cost)});
+  told.push_back({at, "refused, " + std::string(name_of(refusal.code)) + numbers_of(refusal) +
+                          in_brackets(refusal.detail) + "; nothing was charged"});
+  told.push_back({at, balance_text(refusal.balance)});
+  if (const std::string fits = fits_text(refusal.balance.fits); !fits.empty())
+    told.push_back({at, "the longest that would have been admitted: " + fits});
+  return told;
+}
+
+std::string seconds_text(std::int64_t ms) {
+  const std::uint64_t size =
+      ms < 0 ? 0 - static_cast<std::uint64_t>(ms) : static_cast<std::uint64_t>(ms);
+  std::string decimals = std::to_string(1000 + size % 1000).substr(1);
+  while (decimals.size() > 1 && decimals.back() == '0') decimals.pop_back();
+  return (ms < 0 ? "-" : "") + std::to_string(size / 1000) + "." + decimals + " s";
+}
+
+std::string utc_text(Instant at) {
+  using namespace std::chrono;
+  if (at == Instant::never()) return "never";
+  const sys_time<std::chrono::milliseconds> time{std::chrono::milliseconds{at.ms}};
+  const sys_days day = floor<days>(time);
+  const year_month_day date{day};
+  const hh_mm_ss clock{time - day};
+  std::array<char, 64> text{};
+  std::snprintf(text.data(), text.size(), "%04d-%02u-%02uT%02d:%02d:%02d.%03dZ",
+                static_cast<int>(date.year()), static_cast<unsigned>(date.month()),
+                static_cast<unsigned>(date.day()), static_cast<int>(clock.hours().count()),
+                static_cast<int>(clock.minutes().count()),
+                static_cast<int>(clock.seconds().count()),
+                static_cast<int>(clock.subseconds().count()));
+  return text.data();
+}
+
+}  // namespace gpupool

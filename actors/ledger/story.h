@@ -1,0 +1,43 @@
+#pragma once
+// The story of a job, as `gpupool explain` tells it: moments kept small while things happen, put
+// into words with all their numbers when somebody asks. A job keeps its admission and its latest
+// moments (limits::job_moments_max). Pure.
+
+#include <string>
+#include <vector>
+
+#include "actors/messages.h"
+
+namespace gpupool {
+
+enum class MomentKind : std::uint8_t { admitted = 1, leased = 2, requeued = 3, restated = 4 };
+
+struct Moment {
+  Instant at{};
+  MomentKind kind{};
+  std::uint32_t attempt = 0;
+  Errc cause{};
+  Instant promise{};
+  GpuTime used;       // admitted: in its window at that moment
+  GpuTime held;       // admitted: in its window, with this hold
+  std::string words;  // the node, the detail, the reason, or how the caller was recognised
+
+  auto fields() { return std::tie(at, kind, attempt, cause, promise, used, held, words); }
+};
+
+// Adds a moment; the oldest after the admission makes room.
+void remember(std::vector<Moment>& story, Moment moment);
+
+// The moments of a job in words. The receipt has the job's numbers; an open job's has no outcome
+// yet.
+std::vector<Happening> tell(const Receipt& receipt, const std::vector<Moment>& story);
+
+// Why a request was refused, in words.
+std::vector<Happening> tell(const Refusal& refusal);
+
+// "3.2 s", "0.125 s": seconds to the millisecond, with one decimal or as many as it takes.
+std::string seconds_text(std::int64_t ms);
+// "2026-11-22T18:54:47.120Z"
+std::string utc_text(Instant at);
+
+}  // namespace gpupool

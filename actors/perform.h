@@ -1,0 +1,69 @@
+#pragma once
+// How the effects of a core are carried out: the directory knows the handle behind every address of
+// this process, perform() sends. Written by the shells as peers appear, read by all of them;
+// guarded by one mutex, which is held for look-ups only. An address without a handle drops the
+// message: every command that matters is sent again by its core.
+
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <unordered_map>
+
+#include "actors/effects.h"
+#include "actors/vocabulary.h"
+
+namespace gpupool {
+
+class Directory {
+ public:
+  void set_broker(BrokerHandle broker);
+  void set_ledger(LedgerHandle ledger);
+  void set_worker(NodeId node, WorkerHandle worker);
+  void set_session(SessionId id, SessionHandle session);
+  void forget_session(SessionId id);
+  // What hands a message to a client's socket and what drives this node's executors. Thread-safe.
+  void set_client(std::function<void(SessionId, ToClient)> client);
+  void set_executors(std::function<void(const ToExecutors&)> executors);
+  // Drops every handle, so that no cycle of handles keeps actors alive at the end.
+  void clear();
+
+  BrokerHandle broker() const;
+  LedgerHandle ledger() const;
+  WorkerHandle worker(NodeId node) const;
+  SessionHandle session(SessionId id) const;
+  std::function<void(SessionId, ToClient)> client() const;
+  std::function<void(const ToExecutors&)> executors() const;
+
+ private:
+  mutable std::mutex mutex_;
+  BrokerHandle broker_;
+  LedgerHandle ledger_;
+  std::unordered_map<NodeId, WorkerHandle, IdHash> workers_;
+  std::unordered_map<SessionId, SessionHandle, IdHash> sessions_;
+  std::function<void(SessionId, ToClient)> client_;
+  std::function<void(const ToExecutors&)> executors_;
+};
+
+// What every shell on a node shares.
+struct Surroundings {
+  const Config& config;
+  std::function<Instant()> now;  // ledger time; on a worker, CLOCK_BOOTTIME
+  std::shared_ptr<Directory> directory;
+};
+
+// Sends on behalf of `self`; the journal part of the effects is the ledger shell's business.
+void perform(caf::local_actor& self, const Directory& directory, const std::vector<Send>& sends);
+
+// A timer of one actor: at most one useful delayed Tick is under way. CAF can't cancel a delayed
+// message, so a Tick that comes early only steps the core once more.
+class Alarm {
+ public:
+  // The delay after which the shell must send itself a Tick, or a negative one if none is needed.
+  Duration arm(Instant now, Instant wake_at);
+  void rang(Instant now);
+
+ private:
+  Instant armed_for_ = Instant::never();
+};
+
+}  // namespace gpupool

@@ -1,0 +1,18 @@
+#pragma once
+// The shape of what a client sends: sizes, counts and text, checked before anything else looks at
+// it. Whether the app exists and what it may ask for is the broker's to say. Pure functions.
+
+#include <string_view>
+
+#include "actors/messages.h"
+#include "base/result.h"
+
+namespace gpupool {
+
+// Well-formed UTF-8: shortest forms, no surrogates, nothing above U+10FFFF.
+bool is_utf8(std::string_view text);
+
+// bad_request, with what is wrong in `detail`, if the submit breaks a bound of config/limits.h.
+Status check_shape(const ClientSubmit& submit);
+
+}  // namespace gpupool

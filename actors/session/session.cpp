@@ -1,0 +1,424 @@
+#include "actors/session/session.h"
+
+#include <algorithm>
+#include <optional>
+
+#include "actors/describe.h"
+#include "actors/session/request_shape.h"
+#include "base/pack.h"
+#include "config/limits.h"
+
+namespace gpupool {
+namespace {
+
+constexpr auto queries_max = static_cast<std::size_t>(limits::session_queries_max);
+constexpr auto jobs_max = static_cast<std::size_t>(limits::session_jobs_max);
+
+template <class Asked>
+std::uint64_t query_of(const Asked& asked) {
+  return std::visit([](const auto& one) { return one.query; }, asked);
+}
+
+}  // namespace
+
+Session::Session(const Config& config, SessionId id) : config_(config), id_(id) {}
+
+Effects Session::step(Instant now, const ToSession& message) {
+  now_ = now;
+  if (!finished_) std::visit([this](const auto& one) { on(one); }, message);
+  for (const auto& [number, question] : questions_)
+    out_.wake_at = std::min(out_.wake_at, question.due);
+  return std::exchange(out_, {});
+}
+
+// ---- The client's connection -----------------------------------------------------------------
+
+void Session::on(const SessionOpened& opened) {
+  if (opened_ && opened.caller.account != caller_.account) {
+    // Another account from now on: what the earlier one followed is none of its business.
+    out_.to(to_broker(), ToBroker{ClientGone{id_}});
+    questions_.clear();
+    following_.clear();
+    results_.clear();
+  }
+  opened_ = true;
+  caller_ = opened.caller;
+}
+
+void Session::on(const SessionClosed&) {
+  finished_ = true;
+  questions_.clear();
+  out_.to(to_broker(), ToBroker{ClientGone{id_}});
+}
+
+void Session::on(const ClientPing& ping) { tell_client(SessionPong{ping.query}); }
+
+void Session::on(const Tick&) {
+  for (auto it = questions_.begin(); it != questions_.end();) {
+    if (it->second.due > now_) {
+      ++it;
+      continue;
+    }
+    const Question late = std::move(it->second);
+    it = questions_.erase(it);
+    give_up(late.asked);
+  }
+}
+
+void Session::give_up(const Asked& asked) {
+  if (const auto* refused = std::get_if<Refused>(&asked)) {
+    refuse(refused->query, refused->refusal);  // without the account's numbers
+  } else if (const auto* submit = std::get_if<ClientSubmit>(&asked)) {
+    answer_error(submit->query, {.code = Errc::outcome_unknown});
+  } else {
+    answer_error(query_of(asked), {.code = Errc::timed_out, .want = session_answer_limit.ms});
+  }
+}
+
+// ---- Questions of the client -----------------------------------------------------------------
+
+template <class Message>
+bool Session::may_ask(const Message& message) {
+  Error error{.code = Errc::unauthenticated, .detail = "the session is not open yet"};
+  if (opened_) {
+    if (now_ <= caller_.expires) {
+      std::erase_if(questions_, [&](const auto& entry) {
+        return query_of(entry.second.asked) == message.query;
+      });
+      if (questions_.size() < queries_max) return true;
+      answer_error(message.query, {.code = Errc::overloaded,
+                                   .want = limits::session_queries_max + 1,
+                                   .have = limits::session_queries_max,
+                                   .detail = "too many unanswered questions of one client"});
+      return false;
+    }
+    error.detail = "the token expired at " + utc_text(caller_.expires) + ", " +
+                   countdown_text(now_ - caller_.expires) + " (h:mm:ss) ago";
+  }
+  if constexpr (std::is_same_v<Message, ClientSubmit>) {
+    refuse(message.query, refusal_of(error, message));
+  } else {
+    answer_error(message.query, error);
+  }
+  return false;
+}
+
+bool Session::names_job(std::uint64_t query, JobId job) {
+  if (job) return true;
+  answer_error(query, {.code = Errc::bad_request, .detail = "the question names no job"});
+  return false;
+}
+
+std::uint64_t Session::remember(Asked asked) {
+  questions_[++last_number_] = {std::move(asked), now_ + session_answer_limit};
+  return last_number_;
+}
+
+void Session::on(const ClientSubmit& submit) {
+  if (!may_ask(submit)) return;
+  if (const Status shape = check_shape(submit); !shape)
+    return refuse_with_balance(submit.query, refusal_of(shape.error(), submit));
+  if (!has_room_for_job())
+    return refuse_with_balance(submit.query,
+                               refusal_of({.code = Errc::overloaded,
+                                           .want = limits::session_jobs_max + 1,
+                                           .have = limits::session_jobs_max,
+                                           .detail = "one client can follow no more jobs at once"},
+                                          submit));
+  out_.to(to_broker(), ToBroker{Submit{.session = id_,
+                                       .query = remember(submit),
+                                       .caller = caller_,
+                                       .request = submit.request,
+                                       .body = submit.body,
+                                       .body_hash = hash_of(pack(submit.body))}});
+}
+
+void Session::on(const ClientCancel& cancel) {
+  if (!may_ask(cancel) || !names_job(cancel.query, cancel.job)) return;
+  out_.to(to_broker(), ToBroker{Cancel{.session = id_,
+                                       .query = remember(cancel),
+                                       .account = caller_.account,
+                                       .job = cancel.job}});
+}
+
+void Session::on(const ClientWatch& watch) {
+  if (!may_ask(watch) || !names_job(watch.query, watch.job)) return;
+  if (!has_room_for_job())
+    return answer_error(watch.query, {.code = Errc::overloaded,
+                                      .want = limits::session_jobs_max + 1,
+                                      .have = limits::session_jobs_max,
+                                      .detail = "one client can follow no more jobs at once"});
+  out_.to(
+      to_broker(),
+      ToBroker{Watch{
+          .session = id_, .query = remember(watch), .account = caller_.account, .job = watch.job}});
+}
+
+void Session::on(const ClientQuota& quota) {
+  if (!may_ask(quota)) return;
+  out_.to(to_ledger(),
+          ToLedger{QuotaQuery{.session = id_, .query = remember(quota), .caller = caller_}});
+}
+
+void Session::on(const ClientReceipts& receipts) {
+  if (!may_ask(receipts)) return;
+  const auto page_max = static_cast<std::uint32_t>(limits::receipts_page_max);
+  out_.to(to_ledger(), ToLedger{ReceiptsQuery{.session = id_,
+                                              .query = remember(receipts),
+                                              .account = caller_.account,
+                                              .before = receipts.before,
+                                              .limit = std::clamp(receipts.limit, 1U, page_max)}});
+}
+
+void Session::on(const ClientJobs& jobs) {
+  if (!may_ask(jobs)) return;
+  out_.to(to_broker(),
+          ToBroker{JobsQuery{.session = id_, .query = remember(jobs), .account = caller_.account}});
+}
+
+void Session::on(const ClientExplain& explain) {
+  if (!may_ask(explain)) return;
+  if (!explain.job && explain.request == RequestId{})
+    return answer_error(explain.query, {.code = Errc::bad_request,
+                                        .detail = "the question names no job and no request"});
+  out_.to(to_ledger(), ToLedger{ExplainQuery{.session = id_,
+                                             .query = remember(explain),
+                                             .account = caller_.account,
+                                             .job = explain.job,
+                                             .request = explain.request}});
+}
+
+void Session::on(const ClientFetch& fetch) {
+  if (!may_ask(fetch) || !names_job(fetch.query, fetch.job)) return;
+  if (const auto it = results_.find(fetch.job); it != results_.end())
+    return fetch_from_node(fetch, it->second);
+  out_.to(
+      to_ledger(),
+      ToLedger{ReceiptQuery{
+          .session = id_, .query = remember(fetch), .account = caller_.account, .job = fetch.job}});
+}
+
+// A result lies on the node that made it; only its hash names it there.
+void Session::fetch_from_node(const ClientFetch& fetch, const ResultRef& result) {
+  if (result.hash.empty())
+    return answer_error(fetch.query,
+                        {.code = Errc::result_gone, .detail = "the job has no result"});
+  if (fetch.offset < 0 || fetch.offset > result.bytes)
+    return answer_error(fetch.query,
+                        {.code = Errc::bad_request,
+                         .detail = "offset " + std::to_string(fetch.offset) + " of a result of " +
+                                   std::to_string(result.bytes) + " bytes"});
+  out_.to(to_worker(result.node), ToWorker{FetchResult{.session = id_,
+                                                       .query = remember(fetch),
+                                                       .job = fetch.job,
+                                                       .hash = result.hash,
+                                                       .offset = fetch.offset}});
+}
+
+// ---- Answers of the pool ---------------------------------------------------------------------
+
+template <class Wanted>
+std::optional<Wanted> Session::take(std::uint64_t number) {
+  const auto it = questions_.find(number);
+  if (it == questions_.end() || !std::holds_alternative<Wanted>(it->second.asked)) return {};
+  auto wanted = std::move(*std::get_if<Wanted>(&it->second.asked));
+  questions_.erase(it);
+  return wanted;
+}
+
+void Session::on(const SubmitRefused& refused) {
+  if (const auto submit = take<ClientSubmit>(refused.query)) refuse(submit->query, refused.refusal);
+}
+
+// The first event of a job carries its hold, which says whose it is: so the answer to a submit that
+// was given up still reaches its client, and an earlier caller's job never does.
+void Session::on(const JobMoved& moved) {
+  const JobEvent& event = moved.event;
+  const bool first = event.hold.job == event.job && is_own(event.hold.account);
+  if (!first && !following_.contains(event.job)) return;
+  take<ClientSubmit>(moved.query);
+  take<ClientWatch>(moved.query);  // a cancel is answered by the receipt
+  if (following_.size() < jobs_max) following_.insert(event.job);
+  tell_client(event);
+}
+
+void Session::on(const JobSettled& settled) {
+  const Receipt& receipt = settled.done.receipt;
+  if (!is_own(receipt.account)) return;
+  // Each receipt goes out once, and again only to who asked for it again.
+  const bool asked = questions_.contains(settled.query);
+  const bool news = following_.erase(receipt.job) > 0 || !results_.contains(receipt.job);
+  take<ClientSubmit>(settled.query);
+  end_questions_about(receipt.job);
+  remember_result(receipt);
+  if (asked || news) tell_client(settled.done);
+}
+
+// The broker knows open jobs only; of the others the ledger has the receipt.
+void Session::on(const BrokerError& error) {
+  const auto it = questions_.find(error.query);
+  if (it == questions_.end()) return;
+  const auto ask_ledger = [&](JobId job) {
+    out_.to(to_ledger(),
+            ToLedger{ReceiptQuery{
+                .session = id_, .query = error.query, .account = caller_.account, .job = job}});
+  };
+  if (const auto* cancel = std::get_if<ClientCancel>(&it->second.asked)) {
+    ask_ledger(cancel->job);
+  } else if (const auto* watch = std::get_if<ClientWatch>(&it->second.asked)) {
+    ask_ledger(watch->job);
+  } else {
+    const std::uint64_t query = query_of(it->second.asked);
+    questions_.erase(it);
+    answer_error(query, {.code = error.code, .detail = error.detail});
+  }
+}
+
+void Session::on(const JobsList& list) {
+  const auto jobs = take<ClientJobs>(list.answer.query);
+  if (!jobs) return;
+  JobsAnswer answer = list.answer;
+  answer.query = jobs->query;
+  tell_client(std::move(answer));
+}
+
+void Session::on(const QuotaFound& found) {
+  if (auto refused = take<Refused>(found.answer.query)) {
+    refused->refusal.balance = found.answer.balance;
+    return refuse(refused->query, std::move(refused->refusal));
+  }
+  const auto quota = take<ClientQuota>(found.answer.query);
+  if (!quota) return;
+  QuotaAnswer answer = found.answer;
+  answer.query = quota->query;
+  tell_client(std::move(answer));
+}
+
+void Session::on(const ReceiptsFound& found) {
+  const auto receipts = take<ClientReceipts>(found.answer.query);
+  if (!receipts) return;
+  ReceiptsAnswer answer = found.answer;
+  answer.query = receipts->query;
+  tell_client(std::move(answer));
+}
+
+void Session::on(const ReceiptFound& found) {
+  const auto fetch = take<ClientFetch>(found.query);
+  const auto cancel = take<ClientCancel>(found.query);
+  const auto watch = take<ClientWatch>(found.query);
+  if (!fetch && !cancel && !watch) return;
+  const std::uint64_t query = fetch ? fetch->query : cancel ? cancel->query : watch->query;
+  const Receipt& receipt = found.done.receipt;
+  if (found.error != Errc{} || !is_own(receipt.account)) {
+    const std::string words = fetch ? "no finished job of this account has this number" : "";
+    return answer_error(query, {.code = Errc::job_unknown, .detail = words});
+  }
+  remember_result(receipt);
+  if (fetch) return fetch_from_node(*fetch, receipt.result);
+  end_questions_about(receipt.job);
+  following_.erase(receipt.job);
+  tell_client(found.done);
+}
+
+void Session::on(const Explained& explained) {
+  const auto explain = take<ClientExplain>(explained.answer.query);
+  if (!explain) return;
+  if (explained.error != Errc{})
+    return answer_error(
+        explain->query,
+        {.code = explained.error,
+         .detail = explain->job ? "" : "only recent refusals are remembered, until a restart"});
+  ExplainAnswer answer = explained.answer;
+  answer.query = explain->query;
+  tell_client(std::move(answer));
+}
+
+void Session::on(const ResultChunk& chunk) {
+  const auto fetch = take<ClientFetch>(chunk.query);
+  if (!fetch) return;
+  if (chunk.error != Errc{})
+    return answer_error(
+        fetch->query,
+        {.code = chunk.error,
+         .detail = "a result is kept " + std::to_string(config_.worker.result_keep.ms / 3'600'000) +
+                   " h, within the node's limit of bytes"});
+  ResultChunk answer = chunk;
+  answer.query = fetch->query;
+  tell_client(std::move(answer));
+}
+
+// Watches and cancels of a job are answered by its receipt, whichever message brings it.
+void Session::end_questions_about(JobId job) {
+  std::erase_if(questions_, [&](const auto& entry) {
+    const Asked& asked = entry.second.asked;
+    const auto* cancel = std::get_if<ClientCancel>(&asked);
+    const auto* watch = std::get_if<ClientWatch>(&asked);
+    return (cancel && cancel->job == job) || (watch && watch->job == job);
+  });
+}
+
+// ---- What the client is told -----------------------------------------------------------------
+
+Refusal Session::refusal_of(const Error& error) const {
+  Refusal refusal{.code = error.code, .want = error.want, .have = error.have};
+  refusal.recognised_by = caller_.recognised_by;
+  refusal.balance.account = caller_.account;
+  refusal.balance.tier = caller_.tier;
+  refusal.detail = error.detail;
+  return refusal;
+}
+
+Refusal Session::refusal_of(const Error& error, const ClientSubmit& submit) const {
+  Refusal refusal = refusal_of(error);
+  refusal.request = submit.request;
+  // A name that breaks its bounds is not carried back.
+  const auto fit_to_repeat = [](const std::string& name) {
+    return name.size() <= static_cast<std::size_t>(limits::name_bytes_max) && is_utf8(name);
+  };
+  if (fit_to_repeat(submit.body.app)) refusal.app = submit.body.app;
+  if (fit_to_repeat(submit.body.size)) refusal.size = submit.body.size;
+  const AppConfig* app = config_.app(refusal.app);
+  if (refusal.size.empty() && app) refusal.size = app->size;
+  if (const SizeConfig* size = config_.size(refusal.size)) refusal.factor = size->factor;
+  const Duration wanted =
+      app && submit.body.declared == Duration{} ? app->default_duration : submit.body.declared;
+  refusal.declared = std::clamp(wanted, Duration{}, Duration{limits::duration_ms_max});
+  refusal.cost = cost_of(refusal.declared, refusal.factor);
+  return refusal;
+}
+
+// Every refusal leaves with its sentence and hint, whoever found it.
+void Session::refuse(std::uint64_t query, Refusal refusal) {
+  refusal.sentence = sentence_of(refusal);
+  refusal.hint = hint_of(refusal);
+  tell_client(SessionRefused{.query = query, .refusal = std::move(refusal)});
+}
+
+void Session::refuse_with_balance(std::uint64_t query, Refusal refusal) {
+  const std::uint64_t number = remember(Refused{query, std::move(refusal)});
+  out_.to(to_ledger(), ToLedger{QuotaQuery{.session = id_, .query = number, .caller = caller_}});
+}
+
+void Session::answer_error(std::uint64_t query, const Error& error) {
+  tell_client(SessionError{.query = query,
+                           .code = error.code,
+                           .want = error.want,
+                           .have = error.have,
+                           .detail = error.detail});
+}
+
+bool Session::has_room_for_job() const {
+  const auto asking = static_cast<std::size_t>(
+      std::count_if(questions_.begin(), questions_.end(), [](const auto& entry) {
+        return std::holds_alternative<ClientSubmit>(entry.second.asked) ||
+               std::holds_alternative<ClientWatch>(entry.second.asked);
+      }));
+  return following_.size() + asking < jobs_max;
+}
+
+void Session::remember_result(const Receipt& receipt) {
+  results_[receipt.job] = receipt.result;
+  if (results_.size() > jobs_max) results_.erase(results_.begin());  // the oldest job
+}
+
+}  // namespace gpupool

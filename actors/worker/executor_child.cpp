@@ -1,0 +1,243 @@
+#include "actors/worker/executor_child.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <memory>
+#include <system_error>
+#include <utility>
+
+#include "base/clock.h"
+
+extern char** environ;
+
+namespace gpupool {
+namespace {
+
+constexpr std::size_t read_bytes = 64 * 1024;
+constexpr std::size_t reads_per_turn_max = 64;  // so that one executor can't keep the thread
+constexpr int first_free_descriptor = 16;
+constexpr int sweep_rounds_max = 500;  // of 10 ms each
+constexpr int sweep_round_ms = 10;
+
+struct SocketPair {
+  FileDescriptor ours;
+  FileDescriptor theirs;
+};
+
+Result<SocketPair> make_pair(int type) {
+  int ends[2];
+  if (::socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, ends) != 0)
+    return system_error("a socket pair could not be made");
+  SocketPair pair{FileDescriptor{ends[0]}, FileDescriptor{ends[1]}};
+  ::fcntl(pair.ours.get(), F_SETFL, O_NONBLOCK);
+  // Out of the way of the numbers that the supervisor finds them under.
+  pair.theirs = FileDescriptor{::fcntl(pair.theirs.get(), F_DUPFD_CLOEXEC, first_free_descriptor)};
+  if (!pair.theirs) return system_error("a descriptor could not be moved");
+  return pair;
+}
+
+// ECONNRESET says, once, that the other side went without reading everything. What it had sent
+// before can still be read.
+bool is_passing(int error) { return error == EINTR || error == ECONNRESET; }
+
+// Unique over every worker of this boot: nobody's environment has it by accident.
+std::string new_marker() {
+  static std::atomic<std::uint64_t> count{0};
+  return std::to_string(::getpid()) + "-" + std::to_string(boot_time().ms) + "-" +
+         std::to_string(++count);
+}
+
+std::vector<char*> pointers_to(std::vector<std::string>& texts) {
+  std::vector<char*> pointers;
+  for (std::string& text : texts) pointers.push_back(text.data());
+  pointers.push_back(nullptr);
+  return pointers;
+}
+
+std::vector<std::string> environment_with(const std::string& marker) {
+  const std::string variable = std::string(marker_variable) + "=";
+  std::vector<std::string> all;
+  for (char** each = environ; each != nullptr && *each != nullptr; ++each)
+    if (!std::string_view(*each).starts_with(variable)) all.emplace_back(*each);
+  all.push_back(variable + marker);
+  return all;
+}
+
+// posix_spawn with the two sockets under their numbers, default signals, and nothing else open.
+Result<pid_t> spawn(std::vector<std::string> command, std::vector<std::string> environment,
+                    const SocketPair& control, const SocketPair& socket) {
+  posix_spawn_file_actions_t actions;
+  posix_spawnattr_t attributes;
+  ::posix_spawn_file_actions_init(&actions);
+  ::posix_spawnattr_init(&attributes);
+  ::posix_spawn_file_actions_adddup2(&actions, control.theirs.get(), supervisor_control_descriptor);
+  ::posix_spawn_file_actions_adddup2(&actions, socket.theirs.get(),
+                                     supervisor_passes_on_descriptor);
+  ::posix_spawn_file_actions_addclosefrom_np(&actions, supervisor_passes_on_descriptor + 1);
+  sigset_t signals;
+  ::sigfillset(&signals);
+  ::posix_spawnattr_setsigdefault(&attributes, &signals);
+  ::sigemptyset(&signals);
+  ::posix_spawnattr_setsigmask(&attributes, &signals);
+  ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
+  pid_t pid = 0;
+  errno = ::posix_spawn(&pid, command.front().c_str(), &actions, &attributes,
+                        pointers_to(command).data(), pointers_to(environment).data());
+  ::posix_spawnattr_destroy(&attributes);
+  ::posix_spawn_file_actions_destroy(&actions);
+  if (errno != 0) return system_error(command.front() + " could not be started");
+  return pid;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<ExecutorChild>> ExecutorChild::start(const ChildPlan& plan) {
+  auto control = make_pair(SOCK_SEQPACKET);
+  if (!control) return control.error();
+  auto socket = make_pair(SOCK_STREAM);
+  if (!socket) return socket.error();
+  std::unique_ptr<ExecutorChild> child{new ExecutorChild};
+  child->marker_ = new_marker();
+  std::vector<std::string> command{plan.supervisor.string(), std::to_string(::getpid())};
+  command.insert(command.end(), plan.command.begin(), plan.command.end());
+  const auto pid = spawn(std::move(command), environment_with(child->marker_), *control, *socket);
+  if (!pid) return pid.error();
+  // Nobody else waits for it, so the pid is still its own, even if it has exited.
+  child->supervisor_ = process_named(*pid).value_or(ProcessName{.pid = *pid});
+  child->control_ = std::move(control->ours);
+  child->socket_ = std::move(socket->ours);
+  child->record_ = plan.record;
+  child->note();
+  return child;
+}
+
+ExecutorChild::~ExecutorChild() {
+  std::error_code ignored;
+  std::filesystem::remove(record_, ignored);
+}
+
+void ExecutorChild::order(const SupervisorOrder& order) {
+  ::send(control_.get(), &order, sizeof order, MSG_NOSIGNAL);
+}
+
+void ExecutorChild::end_by(Instant at, Instant kill_at) {
+  order({.kind = SupervisorOrder::Kind::end_by, .at_ms = at.ms, .kill_at_ms = kill_at.ms});
+}
+
+void ExecutorChild::disarm() { order({.kind = SupervisorOrder::Kind::disarm}); }
+
+void ExecutorChild::kill() { order({.kind = SupervisorOrder::Kind::kill}); }
+
+void ExecutorChild::kill_supervisor() {
+  // Its executor gets SIGKILL from the kernel then. Not yet reaped, so the pid is still its own.
+  if (!has_lost_supervisor()) ::kill(supervisor_.pid, SIGKILL);
+}
+
+Status ExecutorChild::send(const ToChild& message) {
+  if (!socket_) return Error{.code = Errc::executor_crashed};
+  const Status sent = send_all(socket_.get(), frame_of(message));
+  if (!sent) socket_.close();
+  return sent;
+}
+
+Result<std::vector<FromChild>> ExecutorChild::receive() {
+  std::vector<FromChild> messages;
+  std::string buffer(read_bytes, '\0');
+  for (std::size_t reads = 0; socket_ && reads < reads_per_turn_max; ++reads) {
+    const ssize_t got = ::recv(socket_.get(), buffer.data(), buffer.size(), 0);
+    if (got < 0 && is_passing(errno)) continue;
+    if (got < 0 && errno == EAGAIN) break;
+    if (got <= 0) {
+      socket_.close();
+      break;
+    }
+    inbox_.add(std::string_view(buffer).substr(0, static_cast<std::size_t>(got)));
+    for (;;) {
+      auto message = inbox_.next();
+      if (!message) {
+        socket_.close();
+        return message.error();
+      }
+      if (!*message) break;
+      messages.push_back(**std::move(message));
+    }
+  }
+  return messages;
+}
+
+void ExecutorChild::read_reports() {
+  SupervisorReport report;
+  while (control_) {
+    const ssize_t got = ::recv(control_.get(), &report, sizeof report, 0);
+    if (got < 0 && is_passing(errno)) continue;
+    if (got < 0 && errno == EAGAIN) return;
+    if (got != sizeof report) return control_.close();
+    if (report.kind == SupervisorReport::Kind::started) {
+      executor_ = process_named(report.pid).value_or(ProcessName{});
+      note();
+      continue;
+    }
+    reported_ = true;
+    ending_ = report;
+    ending_detail_.clear();
+    if (report.kind == SupervisorReport::Kind::not_started)
+      ending_detail_ =
+          std::string("its program could not be started: ") + std::strerror(report.exit_code);
+  }
+}
+
+bool ExecutorChild::sweep() {
+  if (!reaped_) reaped_ = ::waitpid(supervisor_.pid, nullptr, WNOHANG) != 0;
+  if (!reaped_ || reported_) return reaped_;
+  kill_exactly(executor_);
+  const bool is_clean = kill_marked(marker_) == 0 && !is_alive(executor_);
+  clean_rounds_ = is_clean ? clean_rounds_ + 1 : 0;
+  return clean_rounds_ >= clean_rounds_enough;
+}
+
+// Read by sweep_leftovers() of the next worker if this one is killed. A note that is cut off names
+// fewer processes, and those end by themselves: the supervisor sees the worker's end.
+void ExecutorChild::note() {
+  std::ofstream file{record_, std::ios::trunc};
+  file << boot_id() << "\n" << marker_ << "\n";
+  for (const ProcessName& name : {supervisor_, executor_})
+    if (name.pid > 0) file << name.pid << " " << name.started << "\n";
+}
+
+std::size_t sweep_leftovers(const std::filesystem::path& folder) {
+  std::size_t found = 0;
+  std::error_code failure;
+  std::filesystem::directory_iterator entry{folder, failure};
+  if (failure) return found;
+  for (; entry != std::filesystem::directory_iterator{}; entry.increment(failure)) {
+    std::ifstream file{entry->path()};
+    std::string boot, marker;
+    if (std::getline(file, boot) && std::getline(file, marker) && boot == boot_id()) {
+      std::vector<ProcessName> noted;
+      for (ProcessName name; file >> name.pid >> name.started;)
+        if (is_alive(name)) noted.push_back(name);
+      found += noted.size();
+      int clean_rounds = 0;
+      for (int i = 0; i < sweep_rounds_max && clean_rounds < clean_rounds_enough; ++i) {
+        for (const ProcessName& name : noted) kill_exactly(name);
+        std::erase_if(noted, [](const ProcessName& name) { return !is_alive(name); });
+        clean_rounds = kill_marked(marker) == 0 && noted.empty() ? clean_rounds + 1 : 0;
+        ::poll(nullptr, 0, sweep_round_ms);
+      }
+    }
+    std::filesystem::remove(entry->path(), failure);
+  }
+  return found;
+}
+
+}  // namespace gpupool

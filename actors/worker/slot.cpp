@@ -1,0 +1,304 @@
+#include "actors/worker/slot.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/ensure.h"
+#include "config/limits.h"
+
+namespace gpupool {
+namespace {
+
+constexpr Duration step_interval = milliseconds(100);  // between two steps told to the broker
+constexpr Duration kill_interval = seconds(1);         // between two orders to kill
+constexpr Duration retry_first = seconds(1);           // after a failed start; doubles
+constexpr Duration retry_longest = seconds(30);
+
+Duration retry_after(std::uint32_t failed_starts) {
+  Duration wait = retry_first;
+  for (std::uint32_t i = 1; i < failed_starts && wait < retry_longest; ++i) wait = wait * 2;
+  return std::min(wait, retry_longest);
+}
+
+std::string words_of(const ExecutorExited& exited) {
+  std::string words = exited.signal != 0
+                          ? "the executor was ended by signal " + std::to_string(exited.signal)
+                          : "the executor exited with code " + std::to_string(exited.exit_code);
+  if (!exited.detail.empty()) words += ": " + exited.detail;
+  return words;
+}
+
+std::string in_seconds(Duration duration) {
+  return std::to_string(duration.ms / 1000) + "." + std::to_string(duration.ms % 1000 / 100) + " s";
+}
+
+RunEnded pool_fault(Errc cause, std::string detail) {
+  return {
+      .outcome = Outcome::failed, .cause = cause, .pool_fault = true, .detail = std::move(detail)};
+}
+
+}  // namespace
+
+Slot::Slot(const Config& config, Place place) : config_(config), place_(place) {
+  // The first diffusion app is the warm one: its model takes the longest to load.
+  for (const AppConfig& app : config.apps)
+    if (warm_app_.empty() && app.executor == ExecutorKind::diffusion) warm_app_ = app.name;
+}
+
+const AppConfig& Slot::app_of(const Run& run) const {
+  const AppConfig* app = config_.app(run.lease.app);
+  GPUPOOL_ENSURE(app != nullptr, run.lease.app);
+  return *app;
+}
+
+void Slot::start(Instant now, SlotActions& out) { restore(now, out); }
+
+void Slot::take(Instant now, const Lease& lease, SlotActions& out) {
+  GPUPOOL_ENSURE(state() == SlotState::free, place_.slot);
+  run_ = Run{.lease = lease};
+  run_->start_by = now + app_of(*run_).start_limit;
+  if (life_ == Life::absent) {
+    start_executor(now, lease.app, out);
+  } else if (app_ == lease.app) {
+    hand_over(out);
+  } else {
+    kill_executor(now, out);  // the lease's own executor is started when nothing of this is left
+  }
+}
+
+void Slot::cancel(Instant now, SlotActions& out) {
+  if (!run_ || run_->cancelled || run_->doom || (run_->began && now >= run_->end_at)) return;
+  run_->cancelled = true;
+  if (!run_->handed_over) return end(now, {.outcome = Outcome::cancelled}, out);
+  run_->kill_at = now + config_.worker.kill_grace;
+  out.executors.emplace_back(EndBy{.slot = place_.slot, .at = now, .kill_at = run_->kill_at});
+}
+
+// ---- The executor's life ---------------------------------------------------------------------
+
+void Slot::start_executor(Instant now, const std::string& app, SlotActions& out) {
+  life_ = Life::starting;
+  app_ = app;
+  asked_ = now;
+  was_ready_ = false;
+  out.executors.emplace_back(StartExecutor{.slot = place_.slot, .app = app});
+  if (run_) {
+    // A worker that dies now can't enforce the start limit; the supervisor's own timer can.
+    const Instant last = run_->start_by + config_.worker.kill_grace;
+    out.executors.emplace_back(EndBy{.slot = place_.slot, .at = last, .kill_at = last});
+  }
+}
+
+void Slot::kill_executor(Instant now, SlotActions& out) {
+  life_ = Life::ending;
+  kill_again_ = now + kill_interval;
+  out.executors.emplace_back(KillExecutor{.slot = place_.slot});
+}
+
+void Slot::hand_over(SlotActions& out) {
+  const Lease& lease = run_->lease;
+  run_->handed_over = true;
+  const Instant last = run_->start_by + config_.worker.kill_grace;
+  out.executors.emplace_back(EndBy{.slot = place_.slot, .at = last, .kill_at = last});
+  out.executors.emplace_back(StartRun{.slot = place_.slot,
+                                      .job = lease.job,
+                                      .attempt = lease.attempt,
+                                      .app = lease.app,
+                                      .body = lease.body});
+}
+
+// The check of an idle slot: its warm executor becomes ready, or the slot goes down.
+void Slot::restore(Instant now, SlotActions& out) {
+  if (life_ == Life::ready || warm_app_.empty()) return;
+  if (check_until_ == Instant::never()) check_until_ = now + config_.worker.slot_check;
+  if (life_ == Life::absent) start_executor(now, warm_app_, out);
+}
+
+void Slot::on(Instant, const ExecutorReady& ready, SlotActions& out) {
+  if (life_ != Life::starting || ready.app != app_) return;
+  life_ = Life::ready;
+  was_ready_ = true;
+  failed_starts_ = 0;
+  check_until_ = Instant::never();
+  down_ = false;
+  if (!run_) return;
+  GPUPOOL_ENSURE(app_ == run_->lease.app, app_, run_->lease.app);
+  hand_over(out);
+}
+
+void Slot::on(Instant now, const ExecutorExited& exited, SlotActions& out) {
+  if (life_ == Life::absent || life_ == Life::broken) return;
+  if (was_ready_) {
+    life_ = Life::absent;
+  } else {
+    life_ = Life::broken;
+    retry_at_ = now + retry_after(++failed_starts_);
+    down_ = true;
+  }
+  app_.clear();
+  if (!run_) return restore(now, out);
+  const bool made_room = was_ready_ && !run_->handed_over && !run_->doom;
+  if (made_room) return start_executor(now, run_->lease.app, out);
+  end(now, verdict_without_answer(now, words_of(exited)), out);
+}
+
+// ---- The run ---------------------------------------------------------------------------------
+
+void Slot::on(Instant now, const ExecutorBegan& began, SlotActions& out) {
+  if (!carries(began.job, began.attempt) || !run_->handed_over || run_->began) return;
+  run_->began = run_->last_step = now;
+  run_->end_at = now + run_->lease.declared;
+  out.broker.emplace_back(
+      RunBegan{.node = place_.node, .job = began.job, .attempt = began.attempt});
+  if (run_->cancelled || run_->doom) return;  // its end is nearer already
+  run_->kill_at = run_->end_at + config_.worker.kill_grace;
+  out.executors.emplace_back(
+      EndBy{.slot = place_.slot, .at = run_->end_at, .kill_at = run_->kill_at});
+}
+
+void Slot::on(Instant now, const ExecutorStep& step, SlotActions& out) {
+  if (!carries(step.job, step.attempt) || !run_->began) return;
+  run_->last_step = now;
+  const bool is_last = step.step >= step.of_steps;
+  if (run_->last_told && !is_last && now - run_->last_told < step_interval) return;
+  run_->last_told = now;
+  out.broker.emplace_back(RunStep{.node = place_.node,
+                                  .job = step.job,
+                                  .attempt = step.attempt,
+                                  .step = step.step,
+                                  .of_steps = step.of_steps});
+}
+
+void Slot::on(Instant now, const ExecutorDone& done, SlotActions& out) {
+  if (!carries(done.job, done.attempt) || !run_->handed_over) return;
+  end(now, verdict_of(now, done), out);
+}
+
+// Never more than was declared: what lies between SIGTERM and the end is the pool's time.
+Duration Slot::ran(Instant now) const {
+  if (!run_->began) return {};
+  return std::clamp(now - run_->began, Duration{}, run_->lease.declared);
+}
+
+RunEnded Slot::verdict_of(Instant now, const ExecutorDone& done) const {
+  if (done.stopped)
+    return verdict_without_answer(now,
+                                  "the run was stopped by a signal that the pool did not send");
+  if (done.cause == Errc{})
+    return {.outcome = Outcome::succeeded, .ran = ran(now), .result = done.result};
+  if (done.cause == Errc::program_failed)
+    return {
+        .outcome = Outcome::failed, .cause = done.cause, .detail = done.detail, .ran = ran(now)};
+  return pool_fault(done.cause, done.detail);
+}
+
+// The run stopped or its executor is gone, without a result: why?
+RunEnded Slot::verdict_without_answer(Instant now, const std::string& what_happened) const {
+  if (run_->doom) return pool_fault(run_->doom->code, run_->doom->detail);
+  if (run_->cancelled) return {.outcome = Outcome::cancelled, .ran = ran(now)};
+  if (run_->began && now >= run_->end_at) return {.outcome = Outcome::expired, .ran = ran(now)};
+  if (!run_->began && now >= run_->start_by)
+    return pool_fault(Errc::start_limit_missed, what_happened);
+  return pool_fault(Errc::executor_crashed, what_happened);
+}
+
+void Slot::end(Instant now, RunEnded how, SlotActions& out) {
+  how.node = place_.node;
+  how.job = run_->lease.job;
+  how.attempt = run_->lease.attempt;
+  how.epoch = run_->lease.epoch;
+  if (how.detail.size() > limits::detail_bytes_max) how.detail.resize(limits::detail_bytes_max);
+  out.ended = std::move(how);
+  run_.reset();
+  if (life_ == Life::starting || life_ == Life::ready)
+    out.executors.emplace_back(Disarm{.slot = place_.slot});
+  restore(now, out);
+}
+
+// ---- Time ------------------------------------------------------------------------------------
+
+void Slot::advance(Instant now, SlotActions& out) {
+  if (run_) advance_run(now, out);
+  advance_executor(now, out);
+}
+
+void Slot::advance_run(Instant now, SlotActions& out) {
+  if (now >= run_->give_up)
+    return end(now, verdict_without_answer(now, "the executor could not be ended"), out);
+  if (run_->give_up != Instant::never()) return;
+  const AppConfig& app = app_of(*run_);
+  if (!run_->began && !run_->cancelled && now >= run_->start_by) {
+    run_->doom = Error{.code = Errc::start_limit_missed,
+                       .detail = "it did not begin within " + in_seconds(app.start_limit)};
+  } else if (now >= stalls_at()) {
+    run_->doom = Error{.code = Errc::executor_stalled,
+                       .detail = "it reported no step for " + in_seconds(app.stall)};
+  } else if (now < run_->kill_at) {
+    return;
+  }
+  // At kill_at the supervisor kills by its own timer; this order covers one that can't.
+  run_->give_up = now + config_.worker.kill_grace;
+  if (life_ != Life::ending) kill_executor(now, out);
+}
+
+void Slot::advance_executor(Instant now, SlotActions& out) {
+  if (!run_ && now >= check_until_) {
+    check_until_ = Instant::never();
+    down_ = true;
+  }
+  if (life_ == Life::starting && !run_ && now >= asked_ + config_.app(app_)->start_limit)
+    return kill_executor(now, out);
+  if (life_ == Life::ending && now >= kill_again_) return kill_executor(now, out);
+  if (life_ == Life::broken && now >= retry_at_) {
+    life_ = Life::absent;
+    if (warm_app_.empty()) down_ = false;
+    restore(now, out);
+  }
+}
+
+// After the declared end the executor is stopping and owes no step; the kill is near anyway.
+Instant Slot::stalls_at() const {
+  if (!run_->began || run_->cancelled) return Instant::never();
+  const Instant at = run_->last_step + app_of(*run_).stall;
+  return at < run_->end_at ? at : Instant::never();
+}
+
+Instant Slot::run_deadline() const {
+  if (run_->give_up != Instant::never()) return run_->give_up;
+  if (run_->cancelled) return run_->kill_at;
+  return std::min(run_->began ? stalls_at() : run_->start_by, run_->kill_at);
+}
+
+Instant Slot::next_deadline() const {
+  Instant next = run_ ? run_deadline() : check_until_;
+  if (life_ == Life::starting && !run_)
+    next = std::min(next, asked_ + config_.app(app_)->start_limit);
+  if (life_ == Life::ending) next = std::min(next, kill_again_);
+  if (life_ == Life::broken) next = std::min(next, retry_at_);
+  return next;
+}
+
+// ---- What it looks like ----------------------------------------------------------------------
+
+SlotState Slot::state() const {
+  if (run_) return run_->began ? SlotState::running : SlotState::starting;
+  if (down_) return SlotState::down;
+  const bool needs_nothing = life_ == Life::absent && warm_app_.empty();
+  return life_ == Life::ready || needs_nothing ? SlotState::free : SlotState::checking;
+}
+
+SlotReport Slot::report() const {
+  SlotReport report{.slot = place_.slot, .device = place_.device, .state = state()};
+  if (run_) {
+    report.job = run_->lease.job;
+    report.attempt = run_->lease.attempt;
+  }
+  if (life_ == Life::ready) report.warm_app = app_;
+  return report;
+}
+
+bool Slot::carries(JobId job, std::uint32_t attempt) const {
+  return run_ && run_->lease.job == job && run_->lease.attempt == attempt;
+}
+
+}  // namespace gpupool

@@ -1,0 +1,108 @@
+#pragma once
+// One slot of a node: the executor that lives on it and the run that it carries, if any. It decides
+// what its executor is told and how a run ended; the worker decides which leases it gets. Always: a
+// run ends exactly once; a slot is free only while its executor is known to be well, or while it
+// keeps none warm and a lease starts what it needs. Pure, owned by Worker.
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "actors/messages.h"
+#include "config/config.h"
+
+namespace gpupool {
+
+// What a slot wants done, in order: its executor's commands, the broker's news, a run's end.
+struct SlotActions {
+  std::vector<ToExecutors> executors;
+  std::vector<ToBroker> broker;
+  std::optional<RunEnded> ended;
+};
+
+class Slot {
+ public:
+  struct Place {
+    NodeId node;
+    SlotIndex slot;
+    std::uint32_t device = 0;
+  };
+
+  // `config` outlives the slot.
+  Slot(const Config& config, Place place);
+
+  // Makes the warm executor resident; the slot is free once it is ready.
+  void start(Instant now, SlotActions& out);
+  // Precondition: the slot is free, and the lease's app is configured.
+  void take(Instant now, const Lease& lease, SlotActions& out);
+  void cancel(Instant now, SlotActions& out);
+  // Does everything that is due at `now`.
+  void advance(Instant now, SlotActions& out);
+
+  void on(Instant now, const ExecutorReady& ready, SlotActions& out);
+  void on(Instant now, const ExecutorBegan& began, SlotActions& out);
+  void on(Instant now, const ExecutorStep& step, SlotActions& out);
+  void on(Instant now, const ExecutorDone& done, SlotActions& out);
+  void on(Instant now, const ExecutorExited& exited, SlotActions& out);
+
+  SlotState state() const;
+  SlotReport report() const;
+  bool carries(JobId job, std::uint32_t attempt) const;
+  Instant next_deadline() const;
+
+ private:
+  enum class Life : std::uint8_t {
+    absent,    // nothing is there; a lease or the check starts it
+    starting,  // asked to become resident
+    ready,     // resident and well
+    ending,    // told to die; ExecutorExited comes when nothing of it is left
+    broken,    // it could not be started; tried again at retry_at_
+  };
+
+  struct Run {
+    Lease lease;
+    Instant start_by{};
+    bool handed_over = false;  // the executor has been told to run it
+    Instant began{};           // 0: not yet
+    Instant end_at{};          // the declared end; known once it began
+    Instant kill_at = Instant::never();
+    Instant last_step{};
+    Instant last_told{};                 // when the broker heard of a step; 0: never
+    bool cancelled = false;              // by the broker, before the declared end
+    std::optional<Error> doom;           // why the worker killed it: always the pool's fault
+    Instant give_up = Instant::never();  // killed, and to be ended without the executor's word
+  };
+
+  const AppConfig& app_of(const Run& run) const;
+  void start_executor(Instant now, const std::string& app, SlotActions& out);
+  void kill_executor(Instant now, SlotActions& out);
+  void hand_over(SlotActions& out);
+  void restore(Instant now, SlotActions& out);
+  void advance_run(Instant now, SlotActions& out);
+  void advance_executor(Instant now, SlotActions& out);
+  Instant run_deadline() const;
+  Instant stalls_at() const;
+
+  Duration ran(Instant now) const;
+  RunEnded verdict_of(Instant now, const ExecutorDone& done) const;
+  RunEnded verdict_without_answer(Instant now, const std::string& what_happened) const;
+  void end(Instant now, RunEnded how, SlotActions& out);
+
+  const Config& config_;
+  Place place_;
+  std::string warm_app_;  // kept resident while the slot is idle; empty: none
+
+  Life life_ = Life::absent;
+  std::string app_;         // the executor's, unless absent
+  bool was_ready_ = false;  // this executor was ready once; its exit is then no failed start
+  Instant asked_{};         // when it was asked to start
+  Instant kill_again_{};    // ending: the order to kill is repeated then
+  Instant retry_at_{};      // broken: started again then
+  std::uint32_t failed_starts_ = 0;         // in a row
+  Instant check_until_ = Instant::never();  // idle and not well by then: down
+  bool down_ = false;
+  std::optional<Run> run_;
+};
+
+}  // namespace gpupool

@@ -1,0 +1,93 @@
+#pragma once
+// The pure core of one node: its slots, the leases on them, their deadlines, and the life of the
+// executor on each slot. Always: a slot carries at most one run; a run is started only for a lease
+// whose echoed heartbeat is fresh by this node's own clock; every run ends in exactly one RunEnded,
+// which is repeated until the broker has seen it. `now` is the node's CLOCK_BOOTTIME. It goes on
+// without a broker: what runs, runs to its end; nothing new starts. One thread, the worker's shell.
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "actors/effects.h"
+#include "actors/messages.h"
+#include "actors/worker/slot.h"
+#include "config/config.h"
+
+namespace gpupool {
+
+class Worker {
+ public:
+  // `config` outlives the worker. `build` names the program, for the broker to compare.
+  Worker(const Config& config, NodeId node, Incarnation incarnation, std::string build);
+
+  Effects start(Instant now);
+  Effects step(Instant now, const ToWorker& message);
+
+  std::vector<SlotReport> slot_reports() const;
+
+ private:
+  // A run's end until the broker has seen it.
+  struct UnseenEnd {
+    RunEnded report;
+    Instant send_again{};
+  };
+  struct RunName {
+    JobId job;
+    std::uint32_t attempt = 0;
+    friend bool operator==(const RunName&, const RunName&) = default;
+  };
+
+  void on(Instant now, const Tick&, Effects& out);
+  void on(Instant now, const Joined&, Effects& out);
+  void on(Instant now, const HeartbeatSeen&, Effects& out);
+  void on(Instant now, const Lease&, Effects& out);
+  void on(Instant now, const EndSeen&, Effects& out);
+  void on(Instant now, const CancelRun&, Effects& out);
+  void on(Instant now, const FetchResult&, Effects& out);
+  void on(Instant now, const ExecutorReady&, Effects& out);
+  void on(Instant now, const ExecutorBegan&, Effects& out);
+  void on(Instant now, const ExecutorStep&, Effects& out);
+  void on(Instant now, const ExecutorDone&, Effects& out);
+  void on(Instant now, const ExecutorExited&, Effects& out);
+
+  // Does everything that is due at `now`.
+  void advance(Instant now, Effects& out);
+  void beat(Instant now, Effects& out);
+  void join(Instant now, Effects& out);
+  std::uint64_t new_heartbeat(Instant now);
+  bool broker_is_lost(Instant now) const;
+
+  // Whether this run is on, or was; if its end is unseen, it is told again.
+  bool is_known(Instant now, const Lease& lease, Effects& out);
+  std::optional<Error> objection(Instant now, const Lease& lease) const;
+  Duration age_of(Instant now, std::uint64_t heartbeat) const;
+  // Sends what a slot decided, and remembers the end of its run until that is seen.
+  void carry_out(Instant now, SlotActions actions, Effects& out);
+  void repeat_ends(Instant now, Effects& out);
+  Instant next_deadline() const;
+  std::ptrdiff_t free_slots() const;
+  // Hands an executor's report to its slot; one about a slot that doesn't exist is dropped.
+  template <class Report>
+  void tell_slot(Instant now, const Report& report, Effects& out);
+
+  const Config& config_;
+  NodeId node_;
+  Incarnation incarnation_;
+  std::string build_;
+  std::vector<Slot> slots_;
+
+  Epoch epoch_;  // the highest seen
+  bool joined_ = false;
+  Instant broker_seen_{};  // when a heartbeat was last answered
+  Instant next_beat_{};
+  std::uint64_t heartbeat_ = 0;      // the number sent last
+  std::deque<Instant> sent_;         // when the last heartbeats left, up to heartbeat_; bounded
+  std::vector<UnseenEnd> unseen_;    // bounded: at the maximum no lease is taken
+  std::deque<RunName> recent_ends_;  // so that a doubled lease doesn't run twice; bounded
+};
+
+}  // namespace gpupool

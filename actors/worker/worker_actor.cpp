@@ -1,0 +1,113 @@
+#include "actors/worker/worker_actor.h"
+
+#include <caf/io/all.hpp>
+#include <filesystem>
+
+#include "actors/core_actor.h"
+#include "actors/worker/worker.h"
+#include "base/clock.h"
+#include "base/pack.h"
+
+namespace gpupool {
+namespace {
+
+// One attempt to reach the broker; the middleman itself has no timeout of its own (caf.md).
+constexpr auto connect_limit = std::chrono::seconds(5);
+// Between two attempts. Longer than it takes CAF to forget the proxy of a lost connection.
+constexpr Duration connect_pause = milliseconds(500);
+
+class WorkerActor : public CoreActor<Worker, ToWorker> {
+ public:
+  WorkerActor(caf::actor_config& config, Surroundings around, std::shared_ptr<ResultStore> results,
+              std::unique_ptr<Worker> core)
+      : CoreActor(config, std::move(around), std::move(core)), results_(std::move(results)) {
+    set_down_handler([this](const caf::down_msg&) {
+      this->around().directory->set_broker(BrokerHandle{});
+      dial_at_ = this->around().now() + connect_pause;
+    });
+  }
+
+ private:
+  void take(const ToWorker& message) override {
+    if (const auto* fetch = std::get_if<FetchResult>(&message)) {
+      if (!current_sender()) return;
+      send(caf::actor_cast<SessionHandle>(current_sender()), read_chunk(*results_, *fetch));
+      return;
+    }
+    dial_if_due();
+    if (std::holds_alternative<Tick>(message)) results_->drop_old(wall_time());
+    // The first message is the Tick of spawn_worker(), sent once the executors can report here.
+    if (std::exchange(started_, true))
+      CoreActor::take(message);
+    else
+      carry_out(core().start(around().now()));
+  }
+
+  // In a process of its own the worker dials the broker. Its core's heartbeats step it often enough
+  // to need no timer here.
+  void dial_if_due() {
+    const std::string& address = around().config.worker.broker_address;
+    if (address.empty() || dialing_ || around().directory->broker() || around().now() < dial_at_)
+      return;
+    const auto peer = parse_address(address);
+    if (!peer) return;  // the configuration was checked at the start
+    dialing_ = true;
+    request(system().middleman().actor_handle(), connect_limit, caf::connect_atom::value,
+            peer->host, peer->port)
+        .then(
+            [this](const caf::node_id&, const caf::strong_actor_ptr& broker,
+                   const std::set<std::string>&) {
+              dialing_ = false;
+              dial_at_ = around().now() + connect_pause;
+              if (!broker) return;
+              monitor(broker);
+              around().directory->set_broker(caf::actor_cast<BrokerHandle>(broker));
+            },
+            [this](const caf::error&) {
+              dialing_ = false;
+              dial_at_ = around().now() + connect_pause;
+            });
+  }
+
+  const std::shared_ptr<ResultStore> results_;
+  bool started_ = false;
+  bool dialing_ = false;
+  Instant dial_at_{};
+};
+
+}  // namespace
+
+Result<WorkerParts> spawn_worker(caf::actor_system& system, Surroundings around,
+                                 const std::string& build) {
+  const WorkerConfig& worker = around.config.worker;
+  const NodeId node{hash_of(worker.name)};
+  WorkerParts parts;
+  auto results = ResultStore::open(
+      std::filesystem::path(worker.folder) / "results",
+      {.keep = worker.result_keep, .bytes_max = worker.result_bytes_max}, wall_time());
+  if (!results) return results.error();
+  parts.results = std::move(*results);
+
+  // The executors report to the actor through the directory, so that neither needs the other first.
+  const auto reports = std::make_shared<Directory>();
+  auto executors = ExecutorHost::open(
+      around.config, node, ExecutorPrograms::beside_this_program(), *parts.results,
+      [reports, node](const ToWorker& report) {
+        if (const WorkerHandle actor = reports->worker(node))
+          std::visit([&](const auto& one) { caf::anon_send(actor, one); }, report);
+      });
+  if (!executors) return executors.error();
+  parts.executors = std::move(*executors);
+  around.directory->set_executors(
+      [host = parts.executors](const ToExecutors& command) { host->perform(command); });
+
+  // The wall clock tells one run of this node's worker from an earlier one, over reboots too.
+  const Incarnation incarnation{static_cast<std::uint64_t>(wall_time().ms)};
+  auto core = std::make_unique<Worker>(around.config, node, incarnation, build);
+  parts.actor = system.spawn<WorkerActor>(std::move(around), parts.results, std::move(core));
+  reports->set_worker(node, parts.actor);
+  caf::anon_send(parts.actor, Tick{});
+  return parts;
+}
+
+}  // namespace gpupool

@@ -1,0 +1,27 @@
+#pragma once
+// The worker's shell: steps the core by CLOCK_BOOTTIME, hands its commands to the executors,
+// answers questions for results from the node's store, and, in a process without a broker, dials
+// one and dials again whenever the connection is lost.
+
+#include <memory>
+#include <string>
+
+#include "actors/perform.h"
+#include "actors/worker/executor.h"
+#include "actors/worker/result_store.h"
+#include "base/result.h"
+
+namespace gpupool {
+
+// What a worker runs on. The children end with the last reference to their host: this one and the
+// directory's.
+struct WorkerParts {
+  WorkerHandle actor;
+  std::shared_ptr<ResultStore> results;
+  std::shared_ptr<ExecutorHost> executors;
+};
+
+Result<WorkerParts> spawn_worker(caf::actor_system& system, Surroundings around,
+                                 const std::string& build);
+
+}  // namespace gpupool

@@ -1,0 +1,89 @@
+#include "cli/arguments.h"
+
+#include <algorithm>
+#include <charconv>
+
+#include "config/limits.h"
+#include "net/request_id.h"
+
+namespace gpupool {
+namespace {
+
+constexpr std::size_t seconds_digits_max = 9;
+constexpr std::size_t stem_bytes_max = 48;
+constexpr std::int64_t lifetime_s_max = std::int64_t{10} * 366 * 24 * 3600;
+
+Error usage(std::string expected, std::string_view found) {
+  return {.code = Errc::bad_request,
+          .detail = std::move(expected) + ", not \"" + std::string(found.substr(0, 40)) + "\""};
+}
+
+bool is_digit(char c) { return c >= '0' && c <= '9'; }
+
+// All digits and few enough to fit.
+bool read_whole(std::string_view text, std::int64_t& number) {
+  if (text.empty() || text.size() > 18 || !std::all_of(text.begin(), text.end(), is_digit))
+    return false;
+  std::from_chars(text.data(), text.data() + text.size(), number);
+  return true;
+}
+
+}  // namespace
+
+Result<Duration> parse_seconds(std::string_view text) {
+  const Error wrong = usage("a duration is seconds above 0, such as 15 or 7.5", text);
+  const std::size_t point = text.find('.');
+  const std::string_view whole = text.substr(0, point);
+  std::string decimals(point == std::string_view::npos ? "0" : text.substr(point + 1));
+  if (whole.size() > seconds_digits_max || decimals.size() > 3) return wrong;
+  decimals.resize(3, '0');
+  std::int64_t s = 0;
+  std::int64_t ms = 0;
+  if (!read_whole(whole, s) || !read_whole(decimals, ms)) return wrong;
+  if (text.back() == '.' || s * 1000 + ms == 0) return wrong;
+  return Duration{s * 1000 + ms};
+}
+
+Result<Duration> parse_lifetime(std::string_view text) {
+  const Error wrong = usage("a lifetime is a number with s, m, h or d, such as 90s or 24h", text);
+  if (text.empty()) return wrong;
+  std::int64_t count = 0;
+  if (!read_whole(text.substr(0, text.size() - 1), count) || count > lifetime_s_max) return wrong;
+  const char unit = text.back();
+  const std::int64_t unit_s = unit == 's'   ? 1
+                              : unit == 'm' ? 60
+                              : unit == 'h' ? 3'600
+                              : unit == 'd' ? 86'400
+                                            : 0;
+  if (unit_s == 0 || count < 1 || count > lifetime_s_max / unit_s) return wrong;
+  return seconds(count * unit_s);
+}
+
+Result<JobId> parse_job(std::string_view text) {
+  std::int64_t number = 0;
+  if (!read_whole(text, number) || number == 0) return usage("a job is a number, such as 17", text);
+  return JobId{static_cast<std::uint64_t>(number)};
+}
+
+Result<JobOrRequest> parse_job_or_request(std::string_view text) {
+  if (const auto job = parse_job(text)) return JobOrRequest{.job = *job};
+  if (const auto request = parse_request_id(text)) return JobOrRequest{.request = *request};
+  return usage("expected a job's number, such as 17, or a refused request's id, a UUID", text);
+}
+
+std::string file_stem_for(std::string_view prompt) {
+  std::string stem;
+  for (const char c : prompt) {
+    const char lower = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+    if (is_digit(lower) || (lower >= 'a' && lower <= 'z')) {
+      stem += lower;
+    } else if (!stem.empty() && stem.back() != '-') {
+      stem += '-';
+    }
+    if (stem.size() >= stem_bytes_max) break;
+  }
+  while (!stem.empty() && stem.back() == '-') stem.pop_back();
+  return stem.empty() ? "picture" : stem;
+}
+
+}  // namespace gpupool

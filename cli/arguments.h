@@ -1,0 +1,30 @@
+#pragma once
+// What people type, read strictly: durations, lifetimes, jobs and requests; and file names made
+// from prompts. Pure functions; every error is a sentence that repeats what was typed.
+
+#include <string>
+#include <string_view>
+
+#include "actors/messages.h"
+#include "base/result.h"
+
+namespace gpupool {
+
+// "8", "7.5", "0.25": seconds above 0 with at most three decimals. No signs, exponents, nan or inf.
+Result<Duration> parse_seconds(std::string_view text);
+
+// "90s", "30m", "24h", "7d": at least a second and at most ten years.
+Result<Duration> parse_lifetime(std::string_view text);
+
+// A job's number or the id of a request; the other one is empty.
+struct JobOrRequest {
+  JobId job;
+  RequestId request;
+};
+Result<JobId> parse_job(std::string_view text);
+Result<JobOrRequest> parse_job_or_request(std::string_view text);
+
+// "a red heart" becomes "a-red-heart"; a prompt without any letter or digit becomes "picture".
+std::string file_stem_for(std::string_view prompt);
+
+}  // namespace gpupool

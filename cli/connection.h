@@ -1,0 +1,39 @@
+#pragma once
+// How the commands reach a pool: where it is, who asks, and what Ctrl-C does meanwhile.
+
+#include <memory>
+#include <string>
+
+#include "base/result.h"
+#include "net/client.h"
+
+namespace gpupool {
+
+// What every command that asks a pool has in common.
+struct Connection {
+  std::string endpoint;
+  std::string token_file;  // empty: the environment's GPUPOOL_TOKEN, else no token
+  bool json = false;
+};
+
+// The token of `--token-file` or GPUPOOL_TOKEN, without the white space around it. Empty: none.
+Result<std::string> read_token(const std::string& token_file);
+
+Result<std::unique_ptr<Client>> connect(const Connection& connection);
+
+// While it lives, Ctrl-C and SIGTERM interrupt the client's call and are counted; a third one ends
+// the process at once. One at a time.
+class InterruptGuard {
+ public:
+  explicit InterruptGuard(Client& client);
+  ~InterruptGuard();
+  InterruptGuard(const InterruptGuard&) = delete;
+  InterruptGuard& operator=(const InterruptGuard&) = delete;
+
+  int count() const;
+};
+
+// 64 bits from the system, for seeds and request ids. Only cli/ draws them.
+std::uint64_t draw_random();
+
+}  // namespace gpupool

@@ -1,0 +1,178 @@
+// gpupool-diffusion: the built-in executor. It keeps one model resident and draws one picture after
+// the other for the worker at the other end of descriptor 3 (actors/worker/executor_protocol.h).
+// SIGTERM during a run stops that run at its next step; between runs it ends the program.
+//
+//     gpupool-diffusion --model FOLDER --threads N
+
+#include <poll.h>
+#include <signal.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <charconv>
+#include <iostream>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "actors/worker/diffusion_arguments.h"
+#include "actors/worker/executor_protocol.h"
+#include "actors/worker/process.h"
+#include "gpu/model.h"
+
+namespace gpupool {
+namespace {
+
+constexpr int model_exit = 1;
+constexpr int usage_exit = 2;
+constexpr int worker_gone_exit = 3;
+
+struct Options {
+  std::string model;
+  std::int32_t threads = 0;
+};
+
+std::optional<Options> options_of(int count, char** arguments) {
+  Options options;
+  for (int i = 1; i + 1 < count; i += 2) {
+    const std::string_view key = arguments[i];
+    const std::string_view value = arguments[i + 1];
+    if (key == "--model") {
+      options.model = value;
+    } else if (key == "--threads") {
+      const char* end = value.data() + value.size();
+      const auto [stop, failure] = std::from_chars(value.data(), end, options.threads);
+      if (failure != std::errc{} || stop != end) return std::nullopt;
+    } else {
+      return std::nullopt;
+    }
+  }
+  if (options.model.empty() || options.threads < 1) return std::nullopt;
+  return options;
+}
+
+GenerateRequest request_of(const DiffusionArguments& arguments) {
+  return {.prompt = arguments.prompt,
+          .steps = static_cast<std::int32_t>(arguments.steps),
+          .guidance = static_cast<float>(arguments.guidance),
+          .seed = arguments.seed,
+          .pixels = static_cast<std::int32_t>(arguments.pixels)};
+}
+
+class Server {
+ public:
+  Server(std::unique_ptr<Model> model, FileDescriptor signals)
+      : model_(std::move(model)), signals_(std::move(signals)) {}
+
+  int serve();
+
+ private:
+  bool say(const FromChild& message);
+  bool was_terminated();
+  // Runs what has arrived; false: the socket is of no use any more.
+  bool receive();
+  bool run(const ChildRun& run);
+  FromChild draw(const ChildRun& run, const GenerateRequest& request);
+
+  std::unique_ptr<Model> model_;
+  FileDescriptor signals_;
+  FrameReader<ToChild> inbox_;
+};
+
+int Server::serve() {
+  if (!say(ChildReady{})) return worker_gone_exit;
+  for (;;) {
+    pollfd sources[] = {{signals_.get(), POLLIN, 0}, {executor_socket_descriptor, POLLIN, 0}};
+    if (::poll(sources, std::size(sources), -1) < 0) continue;
+    if (was_terminated()) return 0;
+    if (sources[1].revents != 0 && !receive()) return worker_gone_exit;
+  }
+}
+
+bool Server::say(const FromChild& message) {
+  return static_cast<bool>(send_all(executor_socket_descriptor, frame_of(message)));
+}
+
+bool Server::was_terminated() {
+  signalfd_siginfo signal;
+  return ::read(signals_.get(), &signal, sizeof signal) == sizeof signal;
+}
+
+bool Server::receive() {
+  char buffer[16 * 1024];
+  const ssize_t got = ::recv(executor_socket_descriptor, buffer, sizeof buffer, 0);
+  if (got < 0 && errno == EINTR) return true;
+  if (got <= 0) return false;
+  inbox_.add({buffer, static_cast<std::size_t>(got)});
+  for (;;) {
+    auto message = inbox_.next();
+    if (!message) return false;
+    if (!*message) return true;
+    if (!run(std::get<ChildRun>(**message))) return false;
+  }
+}
+
+bool Server::run(const ChildRun& run) {
+  const auto refuse = [&](const Error& error) {
+    return say(ChildFailed{.job = run.job,
+                           .attempt = run.attempt,
+                           .cause = Errc::program_failed,
+                           .detail = error.detail});
+  };
+  const auto arguments = parse_diffusion_arguments(run.arguments);
+  if (!arguments) return refuse(arguments.error());
+  const GenerateRequest request = request_of(*arguments);
+  if (const Status fits = model_->check(request); !fits) return refuse(fits.error());
+  return say(ChildBegan{.job = run.job, .attempt = run.attempt}) && say(draw(run, request));
+}
+
+FromChild Server::draw(const ChildRun& run, const GenerateRequest& request) {
+  const auto drawn = model_->generate(request, [&](StepProgress progress) {
+    const bool told = say(ChildStep{.job = run.job,
+                                    .attempt = run.attempt,
+                                    .step = static_cast<std::uint32_t>(progress.finished),
+                                    .of_steps = static_cast<std::uint32_t>(progress.of)});
+    return told && !was_terminated() ? StepVerdict::go_on : StepVerdict::stop;
+  });
+  const auto failed = [&](const Error& error) {
+    return ChildFailed{
+        .job = run.job, .attempt = run.attempt, .cause = error.code, .detail = error.detail};
+  };
+  if (!drawn) return failed(drawn.error());
+  if (!*drawn) return ChildStopped{.job = run.job, .attempt = run.attempt};
+  auto png = encode_png((*drawn)->picture);
+  if (!png) return failed(png.error());
+  return ChildResult{
+      .job = run.job, .attempt = run.attempt, .media_type = "image/png", .bytes = *std::move(png)};
+}
+
+int run_program(int count, char** arguments) {
+  const auto options = options_of(count, arguments);
+  if (!options) {
+    std::cerr << "usage: gpupool-diffusion --model FOLDER --threads N, with a worker's socket as "
+                 "descriptor 3\n";
+    return usage_exit;
+  }
+  // Before the model makes its threads, so that none of them ever gets the signal.
+  sigset_t terminate;
+  ::sigemptyset(&terminate);
+  ::sigaddset(&terminate, SIGTERM);
+  ::sigprocmask(SIG_BLOCK, &terminate, nullptr);
+  FileDescriptor signals{::signalfd(-1, &terminate, SFD_CLOEXEC | SFD_NONBLOCK)};
+  auto model = Model::load(options->model, options->threads);
+  if (!model) {
+    std::cerr << "gpupool-diffusion: " << name_of(model.error().code) << ": "
+              << model.error().detail << "\n";
+    return model_exit;
+  }
+  return Server{*std::move(model), std::move(signals)}.serve();
+}
+
+}  // namespace
+}  // namespace gpupool
+
+int main(int count, char** arguments) { return gpupool::run_program(count, arguments); }

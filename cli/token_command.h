@@ -1,0 +1,35 @@
+#pragma once
+// `gpupool token`: mints tokens with a key of the pool's configuration, and shows what is in one.
+// No secret is ever printed, and a token only by `mint`.
+
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+#include "cli/connection.h"
+#include "cli/exit_code.h"
+
+namespace gpupool {
+
+struct MintOptions {
+  std::string config = "config/gpupool.toml";
+  std::string user;
+  std::string tier;              // empty: the pool's default
+  std::string lifetime = "24h";  // as typed
+  std::string role;              // "operator" or empty
+  std::string key;               // its kid; empty: the first key
+};
+
+ExitCode mint_token(const Connection& connection, const MintOptions& options);
+
+// With a configuration the signature is checked, as the pool would; without one it is not, and the
+// answer says so.
+struct InspectOptions {
+  std::string config;
+};
+ExitCode inspect_token(const Connection& connection, const InspectOptions& options);
+
+// The JSON text of one part of a token, "" if it is not base64url without padding (RFC 7515).
+std::string decode_base64url(std::string_view text);
+
+}  // namespace gpupool

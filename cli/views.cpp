@@ -1,0 +1,243 @@
+#include "cli/views.h"
+
+#include <algorithm>
+
+#include "actors/describe.h"
+
+namespace gpupool {
+namespace {
+
+constexpr std::size_t margin = 2;
+constexpr std::size_t bar_cells_max = 60;
+constexpr std::string_view full_block = "\xe2\x96\x88";
+constexpr std::string_view half_block = "\xe2\x96\x92";
+constexpr std::string_view light_block = "\xe2\x96\x91";
+
+std::string dot(const Style& style) { return style.unicode ? " \xc2\xb7 " : ", "; }
+
+std::size_t bar_cells(const Style& style, std::size_t beside) {
+  const auto columns = static_cast<std::size_t>(style.columns);
+  return std::min(bar_cells_max, columns > beside + 10 ? columns - beside : 10);
+}
+
+// A line of its own, indented and wrapped.
+std::string paragraph(const Style& style, std::string_view text, std::size_t indent) {
+  return std::string(indent, ' ') + wrapped(style, printable(text), indent) + "\n";
+}
+
+std::string quota_bar(const Style& style, const Balance& balance) {
+  const Stretch used{balance.used.ms, Colour::red, full_block, '#'};
+  const Stretch held{balance.held.ms, Colour::yellow, half_block, '='};
+  const Stretch left{balance.left.ms, Colour::green, light_block, '.'};
+  const BalanceTexts texts = texts_of(balance);
+  const std::string line = bar(style, {used, held, left}, bar_cells(style, 2 * margin));
+  const auto part = [&](const Stretch& stretch, const std::string& words) {
+    return coloured(style, stretch.colour, glyph_of(style, stretch)) + " " + words;
+  };
+  return "  " + line + "\n  " + part(used, texts.used + " used") + "   " +
+         part(held, texts.held + " held") + "   " + part(left, texts.left + " left") + "   of " +
+         texts.allowance + "\n";
+}
+
+std::string window_text(const Balance& balance) {
+  if (!balance.resets_at) return "no window is open; it opens with your next job";
+  return "the window resets in " + countdown_text(balance.resets_at - balance.at) +
+         " (h:mm:ss), at " + utc_text(balance.resets_at, Rounding::up);
+}
+
+std::string jobs_text(const Balance& balance) {
+  std::string text = std::to_string(balance.open_jobs) + " of at most " +
+                     std::to_string(balance.jobs_max) + " jobs admitted";
+  if (balance.held_until)
+    text += "; held until " + utc_text(balance.held_until, Rounding::up) + " at the latest (in " +
+            countdown_text(balance.held_until - balance.at) + ")";
+  return text;
+}
+
+std::string fit_text(const Fit& fit) {
+  if (!fit.offered) return "not offered by this pool";
+  const std::string longest = seconds_text(fit.longest, Rounding::down);
+  if (longest == "0.0 s") return "nothing now";
+  return "up to " + longest;
+}
+
+std::string fits_text(const Style& style, const Balance& balance) {
+  std::size_t widest = 0;
+  for (const Fit& fit : balance.fits) widest = std::max(widest, width_of(fit.size));
+  std::string text = "  " + coloured(style, Colour::bold, "what fits now") + "\n";
+  for (const Fit& fit : balance.fits)
+    text += "    " + padded_right(printable(fit.size), widest) + "  factor " +
+            std::to_string(fit.factor) + "  " + fit_text(fit) + "\n";
+  return text;
+}
+
+Colour colour_of(Outcome outcome) {
+  return outcome == Outcome::succeeded   ? Colour::green
+         : outcome == Outcome::cancelled ? Colour::yellow
+                                         : Colour::red;
+}
+
+// Why a job ended as it did; empty when there is nothing to say.
+std::string cause_text(const Receipt& receipt) {
+  std::string text;
+  if (receipt.cause != Errc{})
+    text = describe(Error{.code = receipt.cause, .detail = receipt.detail});
+  if (text.empty()) text = receipt.detail;
+  if (receipt.attempts > 1)
+    text += (text.empty() ? "" : "; ") + std::to_string(receipt.attempts) +
+            " attempts, the lost ones at the pool's cost";
+  return text;
+}
+
+std::string receipt_row(const Style& style, const Receipt& receipt) {
+  const std::string outcome(word_of(receipt.outcome));
+  std::string row = padded_left(std::to_string(receipt.job.value), 6) + "  " +
+                    utc_text(receipt.ended_at) + "  " +
+                    padded_right(shortened(style, printable(receipt.app), 12), 12) + "  " +
+                    padded_right(shortened(style, printable(receipt.size), 8), 8) + "  " +
+                    coloured(style, colour_of(receipt.outcome), padded_right(outcome, 9)) + "  " +
+                    padded_left(seconds_text(receipt.charged), 11) + "\n";
+  row += paragraph(style, arithmetic_of(receipt), 8);
+  if (const std::string cause = cause_text(receipt); !cause.empty())
+    row += paragraph(style, cause, 8);
+  return row;
+}
+
+std::string where_text(const JobEvent& event) {
+  std::string text;
+  switch (event.state) {
+    case JobState::queued:
+      text = event.position > 0 ? "position " + std::to_string(event.position) : "waiting";
+      if (event.likely_start)
+        text += event.likely_start <= event.at
+                    ? ", likely to start now"
+                    : ", likely start in " + countdown_text(event.likely_start - event.at);
+      if (event.promise) text += ", promised by " + utc_text(event.promise, Rounding::up);
+      break;
+    case JobState::starting:
+      text = "the model is loading";
+      break;
+    case JobState::running:
+      text = event.of_steps > 0
+                 ? "step " + std::to_string(event.step) + " of " + std::to_string(event.of_steps)
+                 : "the first step";
+      break;
+    case JobState::ended:
+      text = "the receipt is being written";
+      break;
+  }
+  if (!event.node.empty()) text += " on " + event.node;
+  if (!event.notice.empty()) text += "; " + event.notice;
+  return text;
+}
+
+}  // namespace
+
+std::string caller_text(const Caller& caller) {
+  return caller.account.text + " (tier " + caller.tier + "), recognised by " +
+         caller.recognised_by + (caller.is_operator ? ", operator" : "");
+}
+
+std::string quota_view(const Style& style, const QuotaAnswer& answer) {
+  const Balance& balance = answer.balance;
+  return paragraph(style, caller_text(answer.caller), 0) + "\n" + quota_bar(style, balance) + "\n" +
+         paragraph(style, window_text(balance), margin) +
+         paragraph(style, jobs_text(balance), margin) +
+         paragraph(style, "one request may cost up to " + seconds_text(balance.longest), margin) +
+         "\n" + fits_text(style, balance);
+}
+
+std::string receipts_view(const Style& style, const ReceiptsAnswer& answer) {
+  if (answer.receipts.empty()) return "no receipts yet\n";
+  std::string text =
+      coloured(style, Colour::bold,
+               "   JOB  ENDED                 APP           SIZE      OUTCOME        CHARGED") +
+      "\n";
+  GpuTime charged;
+  for (const Receipt& receipt : answer.receipts) {
+    text += receipt_row(style, receipt);
+    charged += receipt.charged;
+  }
+  const std::string count = std::to_string(answer.receipts.size());
+  text += "charged by " + (count == "1" ? "this receipt" : "these " + count + " receipts") + ": " +
+          seconds_text(charged) + "\n";
+  if (answer.more)
+    text += "older ones: gpupool receipts --before " +
+            std::to_string(answer.receipts.back().job.value) + "\n";
+  return text;
+}
+
+std::string jobs_view(const Style& style, const JobsAnswer& answer) {
+  if (answer.jobs.empty()) return "no job is queued or running\n";
+  std::string text =
+      coloured(style, Colour::bold, "   JOB  STATE     APP           SIZE        DECLARED") + "\n";
+  for (const JobEvent& event : answer.jobs) {
+    const JobRequest& body = event.hold.body;
+    text += padded_left(std::to_string(event.job.value), 6) + "  " +
+            coloured(style, event.state == JobState::queued ? Colour::yellow : Colour::green,
+                     padded_right(word_of(event.state), 8)) +
+            "  " + padded_right(shortened(style, printable(body.app), 12), 12) + "  " +
+            padded_right(shortened(style, printable(body.size), 8), 8) + "  " +
+            padded_left(seconds_text(event.hold.declared), 10) + "\n" +
+            paragraph(style, where_text(event), 8);
+  }
+  return text;
+}
+
+std::string explain_view(const Style& style, const ExplainAnswer& answer) {
+  std::string text;
+  for (const Happening& happening : answer.story) {
+    const std::string when = utc_text(happening.at);
+    text += coloured(style, Colour::dim, when) + "  " +
+            wrapped(style, printable(happening.text), width_of(when) + 2) + "\n";
+  }
+  return text.empty() ? "nothing is known\n" : text;
+}
+
+std::string refusal_view(const Style& style, const Refusal& refusal) {
+  std::string text = coloured(style, Colour::red, "refused: " + std::string(name_of(refusal.code)));
+  text += "\n" + paragraph(style, refusal.sentence, margin);
+  if (!refusal.hint.empty()) text += paragraph(style, "hint: " + refusal.hint, margin);
+  const Caller caller{.account = refusal.balance.account,
+                      .tier = refusal.balance.tier,
+                      .recognised_by = refusal.recognised_by};
+  if (!caller.account.text.empty())
+    text += paragraph(style, "asked as " + caller_text(caller), margin);
+  return text;
+}
+
+std::string receipt_view(const Style& style, const JobDone& done, const Caller& caller) {
+  const Receipt& receipt = done.receipt;
+  const std::string outcome(word_of(receipt.outcome));
+  std::string text = "job " + std::to_string(receipt.job.value) + " " +
+                     coloured(style, colour_of(receipt.outcome), outcome) + "\n";
+  if (const std::string cause = cause_text(receipt); !cause.empty())
+    text += paragraph(style, cause, margin);
+  text += paragraph(style, arithmetic_of(receipt), margin);
+  text += paragraph(style, "charged to " + caller_text(caller), margin);
+  const Balance& balance = done.balance;
+  const BalanceTexts texts = texts_of(balance);
+  text += paragraph(style,
+                    texts.left + " left of " + texts.allowance + dot(style) + window_text(balance),
+                    margin);
+  return text;
+}
+
+std::string progress_text(const Style& style, const JobEvent& event) {
+  const std::string name = "job " + std::to_string(event.job.value) + " ";
+  const std::string state(word_of(event.state));
+  if (event.state == JobState::running && event.of_steps > 0 && style.is_terminal) {
+    const std::string steps = where_text(event);
+    const std::size_t beside = name.size() + width_of(steps) + 1;
+    const std::int64_t ahead = std::int64_t{event.of_steps} - event.step;
+    return name +
+           bar(style,
+               {{event.step, Colour::green, full_block, '#'},
+                {std::max<std::int64_t>(0, ahead), Colour::dim, light_block, '.'}},
+               std::min<std::size_t>(40, bar_cells(style, beside + 1))) +
+           " " + printable(steps);
+  }
+  return name + state + ": " + printable(where_text(event));
+}
+
+}  // namespace gpupool

@@ -1,0 +1,141 @@
+#pragma once
+// The configuration of one gpupoold process and of the pool that it serves, as plain structs with
+// their defaults; the units are in the types or names. Filled and checked by config/load.h; nothing
+// here changes while the process runs. config/gpupool.toml documents every key.
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/amount.h"
+#include "base/result.h"
+#include "base/time.h"
+
+namespace gpupool {
+
+struct TierConfig {
+  std::string name;
+  GpuTime allowance{};         // quota per window
+  GpuTime longest{};           // longest cost of one request
+  std::uint32_t rank = 0;      // order in the queue among equal durations, highest first
+  std::uint32_t jobs_max = 4;  // admitted jobs (queued or running) of one account
+};
+
+struct SizeConfig {
+  std::string name;
+  std::uint32_t slots = 1;
+  std::uint32_t factor = 1;
+};
+
+enum class ExecutorKind : std::uint8_t { diffusion = 1, noop = 2 };
+enum class Spread : std::uint8_t { devices = 1, device = 2 };
+
+struct AppConfig {
+  std::string name;
+  ExecutorKind executor = ExecutorKind::diffusion;
+  std::string partition = "default";
+  std::string size = "large";  // of a request that names none
+  Spread spread = Spread::devices;
+  Duration default_duration = seconds(60);
+  Duration longest = seconds(300);
+  Duration start_limit = seconds(30);  // from lease to running: process start, model load
+  Duration stall = seconds(10);        // no step for so long: the executor hangs
+  std::string model;                   // diffusion: folder of the weights
+  std::vector<std::string> tiers;      // who may use it; empty: everybody
+};
+
+enum class DeviceKind : std::uint8_t { cpu = 1 };
+
+struct DeviceConfig {
+  DeviceKind kind = DeviceKind::cpu;
+  std::uint32_t threads = 1;
+  std::uint32_t slots = 1;
+};
+
+struct KeyConfig {
+  std::string kid;
+  std::string algorithm = "HS256";
+  std::string secret;  // read from secret_file at load; never printed
+};
+
+struct IdentityConfig {
+  std::vector<KeyConfig> keys;
+  std::string audience = "gpupool";
+  bool anonymous = true;  // callers without a token are recognised by network address
+  std::string anonymous_tier = "anonymous";
+  std::string default_tier = "free";  // of a token that names none
+};
+
+struct WindowConfig {
+  Duration length = hours(24);  // from the account's first hold
+};
+
+struct BrokerConfig {
+  std::string client_endpoint = "tcp://127.0.0.1:7400";
+  std::string worker_address;  // "127.0.0.1:7401": where worker processes dial in; empty: none
+  std::string ready_file;      // the bound endpoints, and "state = ready" once it is; empty: none
+  std::uint32_t queue_max = 100'000;
+  Duration client_grace = seconds(30);   // a queued job whose client is gone
+  Duration rejoin_grace = seconds(5);    // after a restart, for workers to report what they run
+  Duration heartbeat_loss = seconds(5);  // a node not heard of for so long is lost
+};
+
+struct LedgerConfig {
+  std::string path = "gpupool.sqlite";
+  bool accept_clock = false;  // gpupoold --accept-clock: take a wall clock that jumped
+};
+
+struct WorkerConfig {
+  std::string name = "node-1";
+  std::string broker_address;  // of a separate broker process; empty: the broker in this process
+  std::string folder = "gpupool-worker";  // results and the children's files
+  std::vector<DeviceConfig> devices{DeviceConfig{}, DeviceConfig{}};
+  Duration kill_grace = seconds(2);  // from SIGTERM at the declared end to SIGKILL
+  Duration slot_check = seconds(5);  // the longest check of a slot before it is lent again
+  Duration heartbeat_interval = milliseconds(500);
+  Duration heartbeat_stale = seconds(2);  // a lease that echoes an older heartbeat is refused
+  Duration result_keep = hours(24);
+  std::int64_t result_bytes_max = std::int64_t{4} * 1024 * 1024 * 1024;
+};
+
+struct LogConfig {
+  std::string level = "info";
+  bool json = false;
+};
+
+struct Config {
+  std::string pool = "gpupool";
+  bool broker_role = true;
+  bool worker_role = true;
+  BrokerConfig broker;
+  LedgerConfig ledger;
+  WorkerConfig worker;
+  IdentityConfig identity;
+  WindowConfig window;
+  LogConfig log;
+  std::vector<TierConfig> tiers;
+  std::vector<SizeConfig> sizes;
+  std::vector<AppConfig> apps;
+
+  const TierConfig* tier(const std::string& name) const;
+  const SizeConfig* size(const std::string& name) const;
+  const AppConfig* app(const std::string& name) const;
+};
+
+// The pool's defaults: the tiers of design section 2.1, sizes large and xlarge, and the app
+// "emoji".
+Config default_config();
+
+// The longest time that a job of `app` declared for `declared` can occupy its slots: its enforced
+// end, the start limit, the kill grace and the slot check (design section 1).
+Duration occupancy_of(const Config& config, const AppConfig& app, Duration declared);
+
+struct HostAndPort {
+  std::string host;
+  std::uint16_t port = 0;  // 0: any free one, where it is listened on
+};
+
+// "127.0.0.1:7401", "[::1]:7401" or "node-1:7401"; config_invalid otherwise.
+Result<HostAndPort> parse_address(const std::string& text);
+
+}  // namespace gpupool

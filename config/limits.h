@@ -1,0 +1,52 @@
+#pragma once
+// Hard maxima of everything that grows, and how they relate. What reaches a maximum is refused with
+// the numbers. Settings that an operator may change stand in config.h and stay below these.
+
+#include <cstddef>
+#include <cstdint>
+
+namespace gpupool::limits {
+
+inline constexpr std::int64_t frame_bytes_max = 256 * 1024;  // one client message
+inline constexpr std::int64_t chunk_bytes_max = 48 * 1024;   // one piece of a result
+inline constexpr std::int64_t request_bytes_max = 4 * 1024;  // a packed job request
+inline constexpr std::int64_t argument_count_max = 32;       // key=value pairs of a request
+inline constexpr std::int64_t argument_key_bytes_max = 64;
+inline constexpr std::int64_t argument_bytes_max = 2 * 1024;  // one value, e.g. a prompt
+inline constexpr std::int64_t name_bytes_max = 64;            // app, tier, size, node, partition
+inline constexpr std::int64_t account_bytes_max = 128;
+inline constexpr std::int64_t token_bytes_max = 4 * 1024;
+inline constexpr std::int64_t detail_bytes_max = 512;  // an error's own words
+inline constexpr std::int64_t result_bytes_max = 64 * 1024 * 1024;
+
+inline constexpr std::int64_t jobs_max = 1'000'000;      // admitted jobs of a pool
+inline constexpr std::int64_t requests_max = 2'000'000;  // remembered request ids
+inline constexpr std::int64_t sessions_max = 20'000;
+inline constexpr std::int64_t session_jobs_max = 1'024;  // jobs one client follows at once
+inline constexpr std::int64_t session_queries_max = 64;  // unanswered questions of one client
+inline constexpr std::int64_t nodes_max = 1'024;
+inline constexpr std::int64_t slots_per_node_max = 256;
+inline constexpr std::int64_t unseen_ends_max = 1'024;         // ended runs a broker hasn't seen
+inline constexpr std::int64_t receipts_per_account_max = 100;  // kept in memory for questions
+inline constexpr std::int64_t receipts_page_max = 50;
+inline constexpr std::int64_t jobs_page_max = 40;
+inline constexpr std::int64_t refusals_remembered_max = 4'096;
+inline constexpr std::int64_t refusals_explained_max = 8;  // of one request id, in its story
+inline constexpr std::int64_t job_moments_max = 32;        // of one job's story
+inline constexpr std::int64_t ledger_batch_max = 4'096;    // commands and questions of one commit
+inline constexpr std::int64_t client_queue_max = 1'000;    // messages waiting for a slow client
+inline constexpr std::int64_t client_queue_bytes_max = 4 * 1024 * 1024;  // their bytes
+
+inline constexpr std::int64_t duration_ms_max = 30LL * 24 * 3600 * 1000;
+inline constexpr std::int64_t attempts_max = 3;  // the first run and two more
+inline constexpr std::int64_t id_age_ms_max = 48LL * 3600 * 1000;
+inline constexpr std::int64_t id_future_ms_max = 5LL * 60 * 1000;
+
+static_assert(chunk_bytes_max < 64 * 1024, "result pieces stay under 64 KiB (caf.md)");
+static_assert(request_bytes_max + token_bytes_max + 4096 < frame_bytes_max);
+static_assert(argument_bytes_max < request_bytes_max);
+static_assert(receipts_page_max * 4096 < frame_bytes_max);
+static_assert(jobs_page_max * (request_bytes_max + 1536) < frame_bytes_max);
+static_assert(jobs_max <= requests_max);
+
+}  // namespace gpupool::limits

@@ -1,0 +1,401 @@
+#include "config/load.h"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <iterator>
+#include <limits>
+
+#include "config/limits.h"
+#include "config/section.h"
+
+namespace gpupool {
+namespace {
+
+constexpr std::int64_t file_bytes_max = 1024 * 1024;
+constexpr std::int64_t secret_bytes_min = 32;
+constexpr std::int64_t secret_bytes_max = 4096;
+constexpr std::int64_t entries_max = 256;  // of each list of tables
+
+constexpr Range duration_range{1, limits::duration_ms_max};
+constexpr Range pause_range{0, limits::duration_ms_max};
+// A window's worth of every slot that a node can have.
+constexpr Range amount_range{0, limits::duration_ms_max* limits::slots_per_node_max};
+constexpr Range slots_range{1, limits::slots_per_node_max};
+constexpr Range factor_range{1, 1024};
+static_assert(limits::duration_ms_max <= std::numeric_limits<std::int64_t>::max() / 1024,
+              "the cost of any duration at any factor fits");
+
+bool is_name(std::string_view text) {
+  const auto plain = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+  };
+  return !text.empty() && std::cmp_less_equal(text.size(), limits::name_bytes_max) &&
+         plain(text.front()) && std::all_of(text.begin(), text.end(), [&](char c) {
+           return plain(c) || c == '-' || c == '_' || c == '.';
+         });
+}
+
+// Whether a broker and its workers may talk over this address: only inside this machine.
+bool is_loopback(std::string_view text) {
+  const auto address = parse_address(std::string(text));
+  return address && (address->host.starts_with("127.") || address->host == "localhost" ||
+                     address->host == "::1");
+}
+
+constexpr TextRule name_rule{
+    .expected = "a name of 1 to 64 letters, digits, '-', '_' and '.', a letter or digit first",
+    .allows = is_name};
+constexpr TextRule client_rule{
+    .expected = "an endpoint such as \"tcp://127.0.0.1:7400\", port \"*\" for a free one",
+    .allows = [](std::string_view text) {
+      if (!text.starts_with("tcp://") || text.size() > 255) return false;
+      const std::string address(text.substr(6));
+      if (address.ends_with(":*")) return address.size() > 2;
+      const auto parsed = parse_address(address);
+      return parsed && parsed->port != 0;
+    }};
+// The connection between nodes is not encrypted, so it stays inside the machine.
+constexpr TextRule worker_address_rule{
+    .expected = "nothing, or a loopback address such as \"127.0.0.1:7401\", port 0 for a free one",
+    .allows = [](std::string_view text) { return text.empty() || is_loopback(text); }};
+constexpr TextRule broker_address_rule{
+    .expected = "nothing, or a loopback address such as \"127.0.0.1:7401\"",
+    .allows = [](std::string_view text) {
+      return text.empty() || (is_loopback(text) && !text.ends_with(":0"));
+    }};
+constexpr TextRule any_text{
+    .expected = "a text of 1 to 255 bytes",
+    .allows = [](std::string_view text) { return !text.empty() && text.size() <= 255; }};
+
+template <const auto& choices>
+bool is_one_of(std::string_view text) {
+  return std::find(std::begin(choices), std::end(choices), text) != std::end(choices);
+}
+constexpr std::string_view roles[] = {"broker", "worker"};
+constexpr std::string_view algorithms[] = {"HS256"};
+constexpr std::string_view device_kinds[] = {"cpu"};
+constexpr std::string_view executors[] = {"diffusion", "noop"};
+constexpr std::string_view spreads[] = {"devices", "device"};
+constexpr std::string_view levels[] = {"trace", "debug", "info", "warn", "error", "off"};
+constexpr TextRule role_rule{"\"broker\" or \"worker\"", is_one_of<roles>};
+constexpr TextRule algorithm_rule{"\"HS256\"", is_one_of<algorithms>};
+constexpr TextRule device_rule{"\"cpu\"", is_one_of<device_kinds>};
+constexpr TextRule executor_rule{"\"diffusion\" or \"noop\"", is_one_of<executors>};
+constexpr TextRule spread_rule{"\"devices\" or \"device\"", is_one_of<spreads>};
+constexpr TextRule level_rule{"\"trace\", \"debug\", \"info\", \"warn\", \"error\" or \"off\"",
+                              is_one_of<levels>};
+
+std::string seconds_of(std::int64_t ms) {
+  std::string text = std::to_string(ms / 1000);
+  if (ms % 1000 != 0) text += "." + std::to_string(1000 + ms % 1000).substr(1);
+  return text + " s";
+}
+
+// Says so if an earlier entry of the list has the name of the one just read.
+template <class Entry, class Name>
+void reject_repeat(Section& section, const std::vector<Entry>& before, std::string_view key,
+                   Name Entry::*name, const Entry& entry) {
+  for (const auto& one : before)
+    if (one.*name == entry.*name)
+      return section.reject(key, "a " + std::string(key) + " that no other entry has",
+                            "\"" + entry.*name + "\" again");
+}
+
+void read_pool(Section section, Config& config) {
+  section.text("name", config.pool, name_rule);
+  std::vector<std::string> names;
+  if (config.broker_role) names.emplace_back("broker");
+  if (config.worker_role) names.emplace_back("worker");
+  section.texts("roles", names, role_rule);
+  config.broker_role = std::find(names.begin(), names.end(), "broker") != names.end();
+  config.worker_role = std::find(names.begin(), names.end(), "worker") != names.end();
+  if (names.empty()) section.reject("roles", "at least one role", "none");
+  section.finish();
+}
+
+void read_broker(Section section, Config& config) {
+  auto& broker = config.broker;
+  section.text("client_endpoint", broker.client_endpoint, client_rule);
+  section.text("worker_address", broker.worker_address, worker_address_rule);
+  section.path("ready_file", broker.ready_file);
+  section.count("queue_max", broker.queue_max, {1, limits::jobs_max});
+  section.duration("client_grace_s", broker.client_grace, pause_range);
+  section.duration("rejoin_grace_s", broker.rejoin_grace, pause_range);
+  section.duration("heartbeat_loss_s", broker.heartbeat_loss, duration_range);
+  if (config.broker_role && !config.worker_role && broker.worker_address.empty())
+    section.reject("worker_address", "an address for workers, as this process has none itself",
+                   "none");
+  section.finish();
+}
+
+void read_ledger(Section section, Config& config) {
+  section.path("path", config.ledger.path);
+  if (config.ledger.path.empty()) section.reject("path", "a file for the journal", "none");
+  section.finish();
+}
+
+DeviceConfig read_device(Section& section) {
+  DeviceConfig device;
+  std::string kind = "cpu";
+  section.text("kind", kind, device_rule);
+  section.count("threads", device.threads, {1, 1024});
+  section.count("slots", device.slots, slots_range);
+  return device;
+}
+
+void check_heartbeats(Section& section, const Config& config) {
+  const auto& worker = config.worker;
+  const auto loss = config.broker.heartbeat_loss;
+  if (worker.heartbeat_stale >= loss)
+    section.reject("heartbeat_stale_s",
+                   "less than broker.heartbeat_loss_s, which is " + seconds_of(loss.ms),
+                   seconds_of(worker.heartbeat_stale.ms));
+  if (worker.heartbeat_interval >= worker.heartbeat_stale)
+    section.reject("heartbeat_interval_s",
+                   "less than heartbeat_stale_s, which is " + seconds_of(worker.heartbeat_stale.ms),
+                   seconds_of(worker.heartbeat_interval.ms));
+}
+
+void read_worker(Section section, Config& config) {
+  auto& worker = config.worker;
+  section.text("name", worker.name, name_rule);
+  section.text("broker_address", worker.broker_address, broker_address_rule);
+  section.path("folder", worker.folder);
+  section.duration("kill_grace_s", worker.kill_grace, pause_range);
+  section.duration("slot_check_s", worker.slot_check, pause_range);
+  section.duration("heartbeat_interval_s", worker.heartbeat_interval, duration_range);
+  section.duration("heartbeat_stale_s", worker.heartbeat_stale, duration_range);
+  section.duration("result_keep_s", worker.result_keep, duration_range);
+  section.bytes("result_bytes_max", worker.result_bytes_max,
+                {limits::result_bytes_max, std::int64_t{1} << 50U});
+  section.list<DeviceConfig>("devices", worker.devices, entries_max, read_device);
+  check_heartbeats(section, config);
+  if (worker.folder.empty()) section.reject("folder", "a folder for results", "none");
+  if (config.broker_role && !worker.broker_address.empty())
+    section.reject("broker_address", "nothing, as the broker is in this process",
+                   "\"" + worker.broker_address + "\"");
+  if (!config.broker_role && worker.broker_address.empty())
+    section.reject("broker_address", "the broker's worker_address, as no broker is in this process",
+                   "none");
+  std::int64_t slots = 0;
+  for (const auto& device : worker.devices) slots += device.slots;
+  if (slots > limits::slots_per_node_max)
+    section.reject("devices",
+                   "at most " + std::to_string(limits::slots_per_node_max) + " slots on a node",
+                   std::to_string(slots));
+  section.finish();
+}
+
+KeyConfig read_key(Section& section, const std::vector<KeyConfig>& before) {
+  KeyConfig key;
+  std::string file;
+  section.text("kid", key.kid, name_rule, Need::required);
+  section.text("algorithm", key.algorithm, algorithm_rule);
+  section.path("secret_file", file, Need::required);
+  reject_repeat(section, before, "kid", &KeyConfig::kid, key);
+  auto secret = read_secret(file);
+  if (secret)
+    key.secret = *std::move(secret);
+  else if (!file.empty())
+    section.reject("secret_file", "32 to 4096 secret bytes that only their owner may read",
+                   secret.error().detail);
+  return key;
+}
+
+void read_identity(Section section, Config& config) {
+  auto& identity = config.identity;
+  section.text("audience", identity.audience, any_text);
+  section.flag("anonymous", identity.anonymous);
+  section.text("anonymous_tier", identity.anonymous_tier, name_rule);
+  section.text("default_tier", identity.default_tier, name_rule);
+  section.list<KeyConfig>("keys", identity.keys, entries_max,
+                          [&](Section& one) { return read_key(one, identity.keys); });
+  const auto expect_tier = [&](std::string_view key, const std::string& tier) {
+    if (config.tier(tier) == nullptr) section.reject(key, "the name of a tier", "\"" + tier + "\"");
+  };
+  if (identity.anonymous) expect_tier("anonymous_tier", identity.anonymous_tier);
+  expect_tier("default_tier", identity.default_tier);
+  section.finish();
+}
+
+void read_window(Section section, Config& config) {
+  section.duration("length_s", config.window.length, duration_range);
+  section.finish();
+}
+
+void read_log(Section section, Config& config) {
+  section.text("level", config.log.level, level_rule);
+  section.flag("json", config.log.json);
+  section.finish();
+}
+
+TierConfig read_tier(Section& section, const std::vector<TierConfig>& before) {
+  TierConfig tier;
+  section.text("name", tier.name, name_rule, Need::required);
+  section.amount("allowance_s", tier.allowance, amount_range, Need::required);
+  section.amount("longest_s", tier.longest, duration_range, Need::required);
+  section.count("rank", tier.rank, {0, 1000});
+  section.count("jobs_max", tier.jobs_max, {1, limits::jobs_max});
+  reject_repeat(section, before, "name", &TierConfig::name, tier);
+  return tier;
+}
+
+SizeConfig read_size(Section& section, const std::vector<SizeConfig>& before) {
+  SizeConfig size;
+  section.text("name", size.name, name_rule, Need::required);
+  section.count("slots", size.slots, slots_range, Need::required);
+  section.count("factor", size.factor, factor_range, Need::required);
+  reject_repeat(section, before, "name", &SizeConfig::name, size);
+  return size;
+}
+
+// What an app says must agree with itself and with the sizes, tiers and times around it.
+void check_app(Section& section, const Config& config, const AppConfig& app) {
+  if (config.size(app.size) == nullptr)
+    section.reject("size", "the name of a size", "\"" + app.size + "\"");
+  for (const auto& tier : app.tiers)
+    if (config.tier(tier) == nullptr) section.reject("tiers", "names of tiers", "\"" + tier + "\"");
+  if (app.default_duration > app.longest)
+    section.reject("default_duration_s",
+                   "at most longest_s, which is " + seconds_of(app.longest.ms),
+                   seconds_of(app.default_duration.ms));
+  const auto occupancy = occupancy_of(config, app, app.longest);
+  if (occupancy.ms > limits::duration_ms_max)
+    section.reject("longest_s",
+                   "with start limit, kill grace and slot check at most " +
+                       seconds_of(limits::duration_ms_max),
+                   seconds_of(occupancy.ms));
+  if (app.executor != ExecutorKind::diffusion) return;
+  if (app.stall > app.longest)
+    section.reject("stall_s", "at most longest_s, which is " + seconds_of(app.longest.ms),
+                   seconds_of(app.stall.ms));
+  std::error_code none;
+  if (config.worker_role && !std::filesystem::is_directory(app.model, none))
+    section.reject("model", "the folder of the weights", "\"" + app.model + "\", not a folder");
+}
+
+AppConfig read_app(Section& section, const Config& config) {
+  AppConfig app;
+  std::string executor = "diffusion";
+  std::string spread = "devices";
+  section.text("name", app.name, name_rule, Need::required);
+  section.text("executor", executor, executor_rule);
+  section.text("partition", app.partition, name_rule);
+  section.text("size", app.size, name_rule);
+  section.text("spread", spread, spread_rule);
+  section.duration("default_duration_s", app.default_duration, duration_range);
+  section.duration("longest_s", app.longest, duration_range);
+  section.duration("start_limit_s", app.start_limit, duration_range);
+  section.duration("stall_s", app.stall, duration_range);
+  section.path("model", app.model);
+  section.texts("tiers", app.tiers, name_rule);
+  app.executor = executor == "noop" ? ExecutorKind::noop : ExecutorKind::diffusion;
+  app.spread = spread == "device" ? Spread::device : Spread::devices;
+  reject_repeat(section, config.apps, "name", &AppConfig::name, app);
+  check_app(section, config, app);
+  return app;
+}
+
+void read_apps(Section& root, Section defaults, Config& config) {
+  bool listed = false;
+  root.list<AppConfig>("apps", config.apps, entries_max, [&](Section& one) {
+    listed = true;
+    return read_app(one, config);
+  });
+  // The default apps, too, need the sizes and tiers that the file may have replaced.
+  if (!listed)
+    for (const auto& app : config.apps) check_app(defaults, config, app);
+}
+
+// In an order in which each part finds what it refers to; findings are told in the file's order.
+// What is missing from the file is missing at its last line, so that the mistake which made it
+// matter is told first.
+Config read_document(std::string_view text, Findings& findings) {
+  const toml::table document = toml::parse(text, std::string_view{});
+  const auto last_line = 1 + std::count(text.begin(), text.end(), '\n') - text.ends_with('\n');
+  Config config = default_config();
+  Section root{&document, {.line = last_line, .key = ""}, findings};
+  root.list<TierConfig>("tiers", config.tiers, entries_max,
+                        [&](Section& one) { return read_tier(one, config.tiers); });
+  root.list<SizeConfig>("sizes", config.sizes, entries_max,
+                        [&](Section& one) { return read_size(one, config.sizes); });
+  read_pool(root.section("pool"), config);
+  read_broker(root.section("broker"), config);
+  read_ledger(root.section("ledger"), config);
+  read_worker(root.section("worker"), config);
+  read_window(root.section("window"), config);
+  read_identity(root.section("identity"), config);
+  read_log(root.section("log"), config);
+  read_apps(root, {nullptr, {.line = last_line, .key = "apps"}, findings}, config);
+  root.finish();
+  return config;
+}
+
+Error unreadable(const std::filesystem::path& file, std::string why) {
+  return {.code = Errc::file_unreadable, .detail = file.string() + ": " + std::move(why)};
+}
+
+Result<std::string> read_small_file(const std::filesystem::path& file, std::int64_t most) {
+  errno = 0;
+  std::ifstream in(file, std::ios::binary);
+  std::string text(static_cast<std::size_t>(most) + 1, '\0');
+  in.read(text.data(), static_cast<std::streamsize>(text.size()));
+  if (in.gcount() == 0 && (!in.is_open() || in.bad()))
+    return unreadable(file, errno == 0 ? "cannot be read" : std::strerror(errno));
+  text.resize(static_cast<std::size_t>(in.gcount()));
+  if (std::cmp_greater(text.size(), most))
+    return unreadable(file, "longer than " + std::to_string(most) + " bytes");
+  return text;
+}
+
+}  // namespace
+
+Result<std::string> read_secret(const std::filesystem::path& file) {
+  struct stat status {};
+  if (::stat(file.c_str(), &status) != 0) return unreadable(file, std::strerror(errno));
+  if (!S_ISREG(status.st_mode)) return unreadable(file, "not a regular file");
+  if ((status.st_mode & 077U) != 0)
+    return unreadable(file, "open to other users, chmod 600 would close it");
+  auto text = read_small_file(file, secret_bytes_max + 1);
+  if (!text) return text;
+  std::string secret = *std::move(text);
+  if (secret.ends_with('\n')) secret.pop_back();
+  const auto size = static_cast<std::int64_t>(secret.size());
+  if (size < secret_bytes_min || size > secret_bytes_max)
+    return unreadable(file, std::to_string(size) + " bytes");
+  return secret;
+}
+
+Result<Config> parse_config(std::string_view text, const std::filesystem::path& file) {
+  Findings findings(file);
+  try {
+    Config config = read_document(text, findings);
+    if (findings.first()) return *findings.first();
+    return config;
+  } catch (const toml::parse_error& error) {
+    findings.add({.line = static_cast<std::int64_t>(error.source().begin.line), .key = ""}, "TOML",
+                 std::string(error.description()));
+    return *findings.first();
+  }
+}
+
+Result<Config> load_config(const std::filesystem::path& file) {
+  const auto text = read_small_file(file, file_bytes_max);
+  if (!text) return text.error();
+  return parse_config(*text, file);
+}
+
+std::vector<std::string> config_keys() {
+  // Reading a file with one entry in each list asks for every key; what it finds wrong is no
+  // matter.
+  Findings findings{std::filesystem::path{}};
+  (void)read_document("[[tiers]]\n[[sizes]]\n[[apps]]\n[[worker.devices]]\n[[identity.keys]]\n",
+                      findings);
+  return {findings.known_keys().begin(), findings.known_keys().end()};
+}
+
+}  // namespace gpupool

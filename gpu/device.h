@@ -1,0 +1,166 @@
+#pragma once
+// A device: the only place where values of the network live and change. The network and the sampler
+// are written against this interface and never touch a device's memory, so one source draws on
+// every device. All matrices are f32 and row-major; "samples" are groups of equally many
+// consecutive rows. Ops may run later than the call, but in the order of the calls; finish() waits
+// for them and tells of the first that failed. Shapes that don't fit are a bug of the caller and
+// end the process. One thread at a time. The plain loops in tests/gpu/reference.h are the
+// specification of every op.
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <utility>
+
+#include "base/result.h"
+#include "gpu/noise.h"
+#include "gpu/tensor.h"
+
+namespace gpupool {
+
+class Device;
+
+// Memory of a device, zero at first, given back by the destructor. It must not outlive its device.
+class Buffer {
+ public:
+  Buffer() = default;
+  Buffer(Device& owner, Matrix all) : owner_(&owner), all_(all) {}
+  Buffer(Buffer&& other) noexcept { swap(other); }
+  Buffer& operator=(Buffer&& other) noexcept {
+    swap(other);
+    return *this;
+  }
+  ~Buffer();
+
+  Matrix all() const { return all_; }
+
+ private:
+  void swap(Buffer& other) noexcept {
+    std::swap(owner_, other.owner_);
+    std::swap(all_, other.all_);
+  }
+
+  Device* owner_ = nullptr;
+  Matrix all_{};
+};
+
+enum class Activation { none, gelu_tanh, silu };
+
+// y = x W^T + b in whatever layout and precision its device multiplies fastest. Made once per
+// layer.
+class Linear {
+ public:
+  virtual ~Linear() = default;
+};
+
+struct LinearWeights {
+  std::int64_t outputs = 0;
+  std::int64_t inputs = 0;
+  std::span<const float> weight;  // host, [outputs, inputs]
+  std::span<const float> bias;    // host, [outputs]; empty: no bias
+};
+
+struct MatrixSize {
+  std::int64_t rows = 0;
+  std::int64_t columns = 0;
+};
+
+// One row per sample: out = norm(in) * (1 + scale) + shift (adaLN; Peebles and Xie 2023).
+struct Modulation {
+  ConstMatrix shift;
+  ConstMatrix scale;
+  float epsilon = 0;
+};
+
+// stream += gate * branch, the gate one row per sample.
+struct Residual {
+  Matrix stream;
+  ConstMatrix branch;
+  ConstMatrix gate;
+};
+
+// queries, keys and values: [samples * tokens, heads * head width]. Each sample attends to itself;
+// keys and values may have more tokens than queries.
+struct AttentionInput {
+  ConstMatrix queries;
+  ConstMatrix keys;
+  ConstMatrix values;
+  std::int64_t samples = 1;
+  std::int64_t heads = 1;
+};
+
+// A picture is one row, [channels, side, side]; its tokens are its square patches, row by row.
+struct PatchGrid {
+  std::int64_t channels = 0;
+  std::int64_t side = 0;   // pixels
+  std::int64_t patch = 0;  // pixels, divides side
+
+  std::int64_t tokens() const { return (side / patch) * (side / patch); }
+  std::int64_t values_per_patch() const { return channels * patch * patch; }
+  std::int64_t values() const { return channels * side * side; }
+};
+
+// Every time with every prompt: row i * prompts.rows + j is SiLU(time i + prompt j).
+struct Conditions {
+  ConstMatrix times;
+  ConstMatrix prompts;
+};
+
+// Classifier-free guidance (Ho and Salimans 2022): u + scale * (c - u).
+struct Guidance {
+  ConstMatrix conditional;
+  ConstMatrix unconditional;
+  float scale = 1;
+};
+
+// A stretch of the noise that belongs to a seed.
+struct NoiseRange {
+  Seed seed;
+  std::uint64_t first = 0;
+};
+
+class Device {
+ public:
+  virtual ~Device() = default;
+
+  virtual Result<Buffer> allocate(MatrixSize size) = 0;
+  virtual Result<std::unique_ptr<Linear>> make_linear(const LinearWeights& weights) = 0;
+  virtual void upload(std::span<const float> from, Matrix to) = 0;   // row by row
+  virtual void download(ConstMatrix from, std::span<float> to) = 0;  // waits
+  virtual Status finish() = 0;
+
+  virtual void linear(const Linear& layer, ConstMatrix in, Matrix out, Activation activation) = 0;
+  virtual void modulated_norm(ConstMatrix in, const Modulation& modulation, Matrix out) = 0;
+  // The residual first, then out = modulated norm of the stream: one pass over memory.
+  virtual void residual_norm(const Residual& residual, const Modulation& modulation,
+                             Matrix out) = 0;
+  virtual void attention(const AttentionInput& input, Matrix out) = 0;
+
+  // A token's values in the order (channel, row, column); unpatchify takes (row, column, channel).
+  // The two orders are those of the original DiT, whose patch embedding is a convolution.
+  virtual void patchify(ConstMatrix picture, const PatchGrid& grid, Matrix tokens) = 0;
+  virtual void unpatchify(ConstMatrix tokens, const PatchGrid& grid, Matrix picture) = 0;
+  virtual void add_positions(Matrix tokens, ConstMatrix positions) = 0;  // repeated per sample
+
+  // Row i: [cos(time_i f_j), sin(time_i f_j)], f_j = 10000^(-j / half).
+  virtual void time_features(std::span<const float> times, Matrix out) = 0;
+  // The mean of the table's rows named by the tokens; at least one token.
+  virtual void embedding_mean(ConstMatrix table, std::span<const std::int32_t> tokens,
+                              Matrix out) = 0;
+  virtual void join(const Conditions& conditions, Matrix out) = 0;
+
+  virtual void guide(const Guidance& guidance, Matrix out) = 0;
+  // picture -= step * velocity.
+  virtual void euler_step(Matrix picture, ConstMatrix velocity, float step) = 0;
+  virtual void noise(const NoiseRange& range, Matrix out) = 0;  // row-major order
+
+ private:
+  friend class Buffer;
+  virtual void release(Matrix all) noexcept = 0;
+};
+
+inline Buffer::~Buffer() {
+  if (owner_ != nullptr) owner_->release(all_);
+}
+
+}  // namespace gpupool

@@ -1,0 +1,223 @@
+#include "gpu/dit.h"
+
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "base/ensure.h"
+
+namespace gpupool {
+namespace {
+
+// Parts of a block's modulation, each `width` values: attention's, then the MLP's.
+enum Part : std::int64_t { attention_shift = 0, attention_gate = 2, mlp_shift = 3, mlp_gate = 5 };
+constexpr std::int64_t parts_per_block = 6;
+constexpr std::int64_t parts_at_end = 2;
+
+}  // namespace
+
+// Takes tensors and makes layers of them, until the first error; after it everything stays empty,
+// so that the caller asks once, at the end.
+class Dit::Loader {
+ public:
+  Loader(Device& device, Weights& weights) : device_(device), weights_(weights) {}
+
+  std::unique_ptr<Linear> linear(const std::string& name, MatrixSize size) {
+    return linear(name, size, Shape{size.rows, size.columns});
+  }
+  // A weight that the file keeps in another shape, with its values in the same order.
+  std::unique_ptr<Linear> linear(const std::string& name, MatrixSize size, const Shape& in_file) {
+    const std::vector<float> weight = take(name + ".weight", in_file);
+    std::vector<float> bias;
+    if (weights_.contains(name + ".bias")) bias = take(name + ".bias", Shape{size.rows});
+    if (failure_) return nullptr;
+    return kept(device_.make_linear(
+        {.outputs = size.rows, .inputs = size.columns, .weight = weight, .bias = bias}));
+  }
+  Buffer table(const std::string& name, MatrixSize size, const Shape& in_file) {
+    const std::vector<float> values = take(name, in_file);
+    Buffer buffer = allocate(size);
+    if (!failure_) device_.upload(values, buffer.all());
+    return buffer;
+  }
+  Buffer allocate(MatrixSize size) { return failure_ ? Buffer{} : kept(device_.allocate(size)); }
+
+  Status finish() {
+    if (failure_) return *failure_;
+    if (const auto left = weights_.any_left()) {
+      return Error{.code = Errc::file_malformed,
+                   .detail = "tensor \"" + *left + "\" has no place in this network"};
+    }
+    return device_.finish();
+  }
+
+ private:
+  std::vector<float> take(const std::string& name, const Shape& shape) {
+    return failure_ ? std::vector<float>{} : kept(weights_.take(name, shape));
+  }
+  template <class Value>
+  Value kept(Result<Value> result) {
+    if (result) return *std::move(result);
+    failure_ = result.error();
+    return {};
+  }
+
+  Device& device_;
+  Weights& weights_;
+  std::optional<Error> failure_;
+};
+
+Result<std::unique_ptr<Dit>> Dit::load(Device& device, const DitShape& shape,
+                                       const DitCapacity& capacity, Weights& weights) {
+  std::unique_ptr<Dit> dit(new Dit(device, shape, capacity));
+  Loader loader(device, weights);
+  const std::int64_t width = shape.width;
+  const PatchGrid& grid = shape.grid;
+  Layers& layers = dit->layers_;
+
+  layers.patch_embedding = loader.linear("x_embedder.proj", {width, grid.values_per_patch()},
+                                         {width, grid.channels, grid.patch, grid.patch});
+  layers.positions = loader.table("pos_embed", {grid.tokens(), width}, {1, grid.tokens(), width});
+  layers.time_in = loader.linear("t_embedder.mlp.0", {width, shape.time_frequencies});
+  layers.time_out = loader.linear("t_embedder.mlp.2", {width, width});
+  layers.embeddings = loader.table("y_embedder.embedding_table.weight", {shape.vocabulary, width},
+                                   {shape.vocabulary, width});
+  layers.prompt_in = loader.linear("y_embedder.mlp.0", {width, width});
+  layers.prompt_out = loader.linear("y_embedder.mlp.2", {width, width});
+  for (std::int64_t i = 0; i < shape.depth; ++i) {
+    const std::string name = "blocks." + std::to_string(i) + ".";
+    Block& block = layers.blocks.emplace_back();
+    block.modulation = loader.linear(name + "adaLN_modulation.1", {parts_per_block * width, width});
+    block.qkv = loader.linear(name + "attn.qkv", {3 * width, width});
+    block.projection = loader.linear(name + "attn.proj", {width, width});
+    block.mlp_in = loader.linear(name + "mlp.fc1", {shape.mlp_width, width});
+    block.mlp_out = loader.linear(name + "mlp.fc2", {width, shape.mlp_width});
+  }
+  layers.final_modulation =
+      loader.linear("final_layer.adaLN_modulation.1", {parts_at_end * width, width});
+  layers.final_projection = loader.linear("final_layer.linear", {grid.values_per_patch(), width});
+
+  const std::int64_t rows = capacity.samples * grid.tokens();
+  const std::int64_t conditions = capacity.steps_ahead * capacity.samples;
+  Memory& memory = dit->memory_;
+  memory.patches = loader.allocate({rows, grid.values_per_patch()});
+  memory.stream = loader.allocate({rows, width});
+  memory.normed = loader.allocate({rows, width});
+  memory.branch = loader.allocate({rows, width});
+  memory.qkv = loader.allocate({rows, 3 * width});
+  memory.hidden = loader.allocate({rows, shape.mlp_width});
+  memory.features = loader.allocate({capacity.steps_ahead, shape.time_frequencies});
+  memory.times = loader.allocate({2 * capacity.steps_ahead, width});
+  memory.prompts = loader.allocate({3 * capacity.samples, width});
+  memory.conditions = loader.allocate({conditions, width});
+  memory.modulation =
+      loader.allocate({conditions, (parts_per_block * shape.depth + parts_at_end) * width});
+
+  const Status loaded = loader.finish();
+  if (!loaded) return loaded.error();
+  return dit;
+}
+
+void Dit::condition(std::span<const float> times, std::span<const Prompt> prompts) {
+  steps_ = static_cast<std::int64_t>(times.size());
+  samples_ = static_cast<std::int64_t>(prompts.size());
+  GPUPOOL_ENSURE(steps_ >= 1 && steps_ <= capacity_.steps_ahead, steps_, capacity_.steps_ahead);
+  GPUPOOL_ENSURE(samples_ >= 1 && samples_ <= capacity_.samples, samples_, capacity_.samples);
+
+  std::vector<float> scaled(times.begin(), times.end());
+  for (float& time : scaled) time *= shape_.time_scale;
+  const Matrix features = memory_.features.all().row_block(0, steps_);
+  const Matrix time_hidden = memory_.times.all().row_block(0, steps_);
+  const Matrix time = memory_.times.all().row_block(steps_, steps_);
+  device_.time_features(scaled, features);
+  device_.linear(*layers_.time_in, features, time_hidden, Activation::silu);
+  device_.linear(*layers_.time_out, time_hidden, time, Activation::none);
+
+  const Matrix mean = memory_.prompts.all().row_block(0, samples_);
+  const Matrix prompt_hidden = memory_.prompts.all().row_block(samples_, samples_);
+  const Matrix prompt = memory_.prompts.all().row_block(2 * samples_, samples_);
+  for (std::int64_t i = 0; i < samples_; ++i) {
+    device_.embedding_mean(layers_.embeddings.all(), prompts[static_cast<std::size_t>(i)].tokens,
+                           mean.row_block(i, 1));
+  }
+  device_.linear(*layers_.prompt_in, mean, prompt_hidden, Activation::silu);
+  device_.linear(*layers_.prompt_out, prompt_hidden, prompt, Activation::none);
+
+  const std::int64_t rows = steps_ * samples_;
+  const Matrix conditions = memory_.conditions.all().row_block(0, rows);
+  device_.join({.times = time, .prompts = prompt}, conditions);
+  const Matrix modulation = memory_.modulation.all().row_block(0, rows);
+  const std::int64_t block_columns = parts_per_block * shape_.width;
+  for (std::int64_t i = 0; i < shape_.depth; ++i) {
+    device_.linear(*layers_.blocks[static_cast<std::size_t>(i)].modulation, conditions,
+                   modulation.column_block(i * block_columns, block_columns), Activation::none);
+  }
+  device_.linear(*layers_.final_modulation, conditions,
+                 modulation.column_block(shape_.depth * block_columns, parts_at_end * shape_.width),
+                 Activation::none);
+}
+
+ConstMatrix Dit::part_of(const Matrix& modulation, std::int64_t part) const {
+  return modulation.column_block(part * shape_.width, shape_.width);
+}
+
+// Shift and scale stand side by side, in this order, wherever a modulation has them.
+Modulation Dit::modulation_at(const Matrix& modulation, std::int64_t first_part) const {
+  return {.shift = part_of(modulation, first_part),
+          .scale = part_of(modulation, first_part + 1),
+          .epsilon = shape_.norm_epsilon};
+}
+
+void Dit::velocity(ConstMatrix picture, std::int64_t step, Matrix out) {
+  GPUPOOL_ENSURE(step >= 0 && step < steps_, step, steps_);
+  const std::int64_t tokens = shape_.grid.tokens();
+  const std::int64_t rows = samples_ * tokens;
+  const Matrix modulation = memory_.modulation.all().row_block(step * samples_, samples_);
+  const Matrix patches = memory_.patches.all().row_block(0, rows);
+  const Matrix stream = memory_.stream.all().row_block(0, rows);
+  const Matrix normed = memory_.normed.all().row_block(0, rows);
+
+  for (std::int64_t i = 0; i < samples_; ++i) {
+    device_.patchify(picture, shape_.grid, patches.row_block(i * tokens, tokens));
+  }
+  device_.linear(*layers_.patch_embedding, patches, stream, Activation::none);
+  device_.add_positions(stream, layers_.positions.all());
+  device_.modulated_norm(stream, modulation_at(modulation, attention_shift), normed);
+  for (std::int64_t i = 0; i < shape_.depth; ++i) run_block(i, modulation);
+  device_.linear(*layers_.final_projection, normed, patches, Activation::none);
+  device_.unpatchify(patches, shape_.grid, out);
+}
+
+// In: the stream, and its norm under this block's attention modulation. Out: the stream after the
+// block, and its norm under the next block's modulation, or under the final layer's. Each residual
+// is thus added by the norm that reads it next.
+void Dit::run_block(std::int64_t index, const Matrix& modulation) {
+  const Block& block = layers_.blocks[static_cast<std::size_t>(index)];
+  const std::int64_t rows = samples_ * shape_.grid.tokens();
+  const Matrix stream = memory_.stream.all().row_block(0, rows);
+  const Matrix normed = memory_.normed.all().row_block(0, rows);
+  const Matrix branch = memory_.branch.all().row_block(0, rows);
+  const Matrix qkv = memory_.qkv.all().row_block(0, rows);
+  const Matrix hidden = memory_.hidden.all().row_block(0, rows);
+  const std::int64_t first = parts_per_block * index;
+
+  device_.linear(*block.qkv, normed, qkv, Activation::none);
+  device_.attention({.queries = part_of(qkv, 0),
+                     .keys = part_of(qkv, 1),
+                     .values = part_of(qkv, 2),
+                     .samples = samples_,
+                     .heads = shape_.heads},
+                    normed);
+  device_.linear(*block.projection, normed, branch, Activation::none);
+  device_.residual_norm(
+      {.stream = stream, .branch = branch, .gate = part_of(modulation, first + attention_gate)},
+      modulation_at(modulation, first + mlp_shift), normed);
+
+  device_.linear(*block.mlp_in, normed, hidden, Activation::gelu_tanh);
+  device_.linear(*block.mlp_out, hidden, branch, Activation::none);
+  device_.residual_norm(
+      {.stream = stream, .branch = branch, .gate = part_of(modulation, first + mlp_gate)},
+      modulation_at(modulation, first + parts_per_block), normed);
+}
+
+}  // namespace gpupool

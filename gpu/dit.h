@@ -1,0 +1,109 @@
+#pragma once
+// The network: a diffusion transformer (Peebles and Xie, "Scalable diffusion models with
+// transformers", ICCV 2023) over pixels, conditioned on the mean of the prompt's word embeddings.
+// It says in which direction a noisy picture moves. Written over Device; owns its layers and all
+// its working memory there, made once by load(). Tensor names are those of the original DiT. One
+// thread.
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "base/result.h"
+#include "gpu/device.h"
+#include "gpu/text.h"
+#include "gpu/weights.h"
+
+namespace gpupool {
+
+struct DitShape {
+  PatchGrid grid{};
+  std::int64_t width = 0;  // values per token
+  std::int64_t depth = 0;  // blocks
+  std::int64_t heads = 0;  // divides width
+  std::int64_t mlp_width = 0;
+  std::int64_t vocabulary = 0;        // words, the null token included
+  std::int64_t time_frequencies = 0;  // even: a cosine and a sine each
+  float time_scale = 1000;
+  float norm_epsilon = 1e-6F;
+};
+
+// How much work the network's memory is made for.
+struct DitCapacity {
+  std::int64_t samples = 2;       // in one step: with the prompt and without
+  std::int64_t steps_ahead = 16;  // whose conditions are computed together
+};
+
+class Dit {
+ public:
+  // Takes every tensor it needs out of `weights`; one that is missing, has another shape or is left
+  // over is file_malformed. A "<layer>.bias" is used where there is one. device_failed: no memory.
+  static Result<std::unique_ptr<Dit>> load(Device& device, const DitShape& shape,
+                                           const DitCapacity& capacity, Weights& weights);
+
+  const DitShape& shape() const { return shape_; }
+  const DitCapacity& capacity() const { return capacity_; }
+
+  // Prepares up to capacity().steps_ahead times, each with every prompt (one per sample). All that
+  // depends on time and prompt alone is computed here, for many steps in one product: it reads half
+  // of the network's weights, and would do so again at each step.
+  void condition(std::span<const float> times, std::span<const Prompt> prompts);
+
+  // The velocity at the prepared time number `step`: one row per prompt. `picture` has one row,
+  // which all prompts share.
+  void velocity(ConstMatrix picture, std::int64_t step, Matrix out);
+
+ private:
+  struct Block {
+    std::unique_ptr<Linear> modulation;
+    std::unique_ptr<Linear> qkv;
+    std::unique_ptr<Linear> projection;
+    std::unique_ptr<Linear> mlp_in;
+    std::unique_ptr<Linear> mlp_out;
+  };
+  struct Layers {
+    std::unique_ptr<Linear> patch_embedding;
+    std::unique_ptr<Linear> time_in;
+    std::unique_ptr<Linear> time_out;
+    std::unique_ptr<Linear> prompt_in;
+    std::unique_ptr<Linear> prompt_out;
+    std::vector<Block> blocks;
+    std::unique_ptr<Linear> final_modulation;
+    std::unique_ptr<Linear> final_projection;
+    Buffer positions;   // [tokens, width]
+    Buffer embeddings;  // [vocabulary, width]
+  };
+  // Named by what it holds; rows are samples * tokens unless said otherwise.
+  struct Memory {
+    Buffer patches;     // [.., values per patch], the input's and later the output's
+    Buffer stream;      // [.., width], what the blocks add to
+    Buffer normed;      // [.., width], also the attention's result
+    Buffer branch;      // [.., width]
+    Buffer qkv;         // [.., 3 width]
+    Buffer hidden;      // [.., mlp width]
+    Buffer features;    // [steps ahead, frequencies]
+    Buffer times;       // [2 steps ahead, width]: hidden layer, then result
+    Buffer prompts;     // [3 samples, width]: mean, hidden layer, result
+    Buffer conditions;  // [steps ahead * samples, width]
+    Buffer modulation;  // [steps ahead * samples, 6 width per block + 2 width]
+  };
+  class Loader;
+
+  Dit(Device& device, const DitShape& shape, const DitCapacity& capacity)
+      : device_(device), shape_(shape), capacity_(capacity) {}
+
+  void run_block(std::int64_t index, const Matrix& modulation);
+  Modulation modulation_at(const Matrix& modulation, std::int64_t first_part) const;
+  ConstMatrix part_of(const Matrix& modulation, std::int64_t part) const;
+
+  Device& device_;
+  DitShape shape_;
+  DitCapacity capacity_;
+  Layers layers_;
+  Memory memory_;
+  std::int64_t samples_ = 0;  // as last prepared
+  std::int64_t steps_ = 0;
+};
+
+}  // namespace gpupool

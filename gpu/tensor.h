@@ -1,0 +1,84 @@
+#pragma once
+// What the engine computes with. A Shape describes a tensor in a weights file; a Matrix is a
+// non-owning view of f32 values on a device, one row per token (or per sample, or per picture).
+// A view is an address, never a right to read: only the device it came from may follow it.
+// Plain values, usable from any thread.
+
+#include <array>
+#include <cstdint>
+#include <initializer_list>
+#include <string>
+#include <type_traits>
+
+#include "base/ensure.h"
+
+namespace gpupool {
+
+enum class Dtype : std::uint8_t { f32, bf16 };
+
+constexpr std::int64_t bytes_of(Dtype dtype) { return dtype == Dtype::f32 ? 4 : 2; }
+
+// Up to four dimensions, outermost first. Rank 0 is a single value.
+class Shape {
+ public:
+  static constexpr std::size_t rank_max = 4;
+
+  constexpr Shape() = default;
+  constexpr Shape(std::initializer_list<std::int64_t> sizes) {
+    for (const std::int64_t size : sizes) append(size);
+  }
+
+  constexpr void append(std::int64_t size) {
+    GPUPOOL_ENSURE(rank_ < rank_max, rank_);
+    sizes_[rank_++] = size;
+  }
+  constexpr std::size_t rank() const { return rank_; }
+  constexpr std::int64_t operator[](std::size_t i) const { return sizes_[i]; }
+  constexpr std::int64_t elements() const {
+    std::int64_t product = 1;
+    for (std::size_t i = 0; i < rank_; ++i) product *= sizes_[i];
+    return product;
+  }
+  friend constexpr bool operator==(const Shape&, const Shape&) = default;
+
+ private:
+  std::array<std::int64_t, rank_max> sizes_{};
+  std::size_t rank_ = 0;
+};
+
+// "[192, 3, 4, 4]", for messages.
+inline std::string to_string(const Shape& shape) {
+  std::string text = "[";
+  for (std::size_t i = 0; i < shape.rank(); ++i) {
+    text += (i == 0 ? "" : ", ") + std::to_string(shape[i]);
+  }
+  return text + "]";
+}
+
+// Row r begins at values + r * stride; the first `columns` values there belong to the view.
+template <class Value>
+struct MatrixView {
+  Value* values = nullptr;
+  std::int64_t rows = 0;
+  std::int64_t columns = 0;
+  std::int64_t stride = 0;
+
+  MatrixView row_block(std::int64_t first, std::int64_t count) const {
+    GPUPOOL_ENSURE(first >= 0 && count >= 0 && first + count <= rows, first, count, rows);
+    return {values + first * stride, count, columns, stride};
+  }
+  MatrixView column_block(std::int64_t first, std::int64_t count) const {
+    GPUPOOL_ENSURE(first >= 0 && count >= 0 && first + count <= columns, first, count, columns);
+    return {values + first, rows, count, stride};
+  }
+  Value* row(std::int64_t r) const { return values + r * stride; }
+
+  operator MatrixView<const Value>() const requires(!std::is_const_v<Value>) {
+    return {values, rows, columns, stride};
+  }
+};
+
+using Matrix = MatrixView<float>;
+using ConstMatrix = MatrixView<const float>;
+
+}  // namespace gpupool

@@ -1,0 +1,99 @@
+#pragma once
+// The C++ SDK: one conversation with a pool, over a ZeroMQ DEALER socket that lives in the caller's
+// thread (no thread of its own). It owns the connection: it pings, notices a dead pool, connects
+// again with backoff and jitter, and asks again for everything that has no answer yet. A submit is
+// repeated under its own request id, so the same job's events go on and nothing runs twice. Every
+// call works the connection while it waits; a program that calls nothing for long is welcomed anew
+// at its next call. Not thread-safe, but for interrupt().
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <variant>
+
+#include "actors/messages.h"
+#include "base/result.h"
+#include "net/request_id.h"
+
+namespace gpupool {
+
+struct ClientOptions {
+  std::string endpoint = "tcp://127.0.0.1:7400";
+  std::string token;                      // empty: recognised by network address, where allowed
+  std::string program = "gpupool-sdk";    // name and version, for the operator's eyes
+  std::uint64_t seed = 1;                 // of the jitter between attempts to connect
+  Duration connect_timeout = seconds(3);  // until the first welcome
+  Duration answer_timeout = seconds(10);  // of one question, reconnecting included
+  Duration reconnect_for = seconds(60);   // a lost pool; after it every call says not_connected
+};
+
+// The pool was lost; the client keeps trying, up to ClientOptions::reconnect_for.
+struct LinkLost {
+  std::string reason;
+};
+
+// Welcomed again; unfinished jobs are being asked for, and their present state follows.
+struct LinkRestored {
+  SessionWelcome welcome;
+};
+
+// A submit or watch that the pool could not answer (one of `request` and `job` is set). The client
+// no longer follows it. A refusal is not that: it comes as SessionRefused.
+struct FollowFailed {
+  RequestId request;
+  JobId job;
+  Error error;
+};
+
+// What happens to the jobs that this client follows. JobDone, SessionRefused and FollowFailed are
+// the last event of their job.
+using ClientEvent =
+    std::variant<JobEvent, JobDone, SessionRefused, FollowFailed, LinkLost, LinkRestored>;
+
+class Conversation;
+
+class Client {
+ public:
+  // Says hello and waits for the welcome. Errors: not_connected (nobody answers at the endpoint;
+  // its name is in `detail`), unauthenticated, version_mismatch, overloaded, interrupted.
+  static Result<std::unique_ptr<Client>> connect(ClientOptions options);
+  ~Client();  // says goodbye
+  Client(const Client&) = delete;
+  Client& operator=(const Client&) = delete;
+
+  // The latest welcome: who the caller is to the pool, the pool's name and build.
+  const SessionWelcome& welcome() const;
+
+  // Submits a job; what becomes of it comes through next_event(). The id is the caller's
+  // (make_request_id): submitting it again, by any client of the account, follows the same job.
+  Status submit(const RequestId& request, const JobRequest& body);
+  // Follows a job of one's own account from wherever it is.
+  Status watch(JobId job);
+  // The next event of the followed jobs. Errors: timed_out (nothing happened, go on),
+  // interrupted, and, for good, not_connected or unauthenticated.
+  Result<ClientEvent> next_event(Duration timeout);
+
+  // Cancels a job and waits for its receipt, which says what was charged and given back. A job that
+  // was over already gives its own receipt (its outcome is then not `cancelled`). The job's JobDone
+  // is this answer; it does not come through next_event() as well.
+  Result<JobDone> cancel(JobId job);
+  Result<QuotaAnswer> quota();
+  Result<ReceiptsAnswer> receipts(JobId before, std::uint32_t limit);  // before 0: the newest
+  Result<JobsAnswer> jobs();
+  Result<ExplainAnswer> explain(JobId job);
+  Result<ExplainAnswer> explain(const RequestId& refused);
+  // The result of a finished job, piece by piece, checked against the receipt's size and SHA-256.
+  // Errors: result_gone, file_malformed (the bytes are not those of the receipt).
+  Result<std::string> fetch(const Receipt& receipt);
+
+  // Ends the call that is running now, or else the next one that waits, with `interrupted`; the
+  // client stays usable. Async-signal-safe, and the one member that any thread may call.
+  void interrupt() noexcept;
+
+ private:
+  explicit Client(std::unique_ptr<Conversation> conversation);
+
+  std::unique_ptr<Conversation> conversation_;
+};
+
+}  // namespace gpupool

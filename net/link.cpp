@@ -1,0 +1,78 @@
+#include "net/link.h"
+
+#include <array>
+#include <cstring>
+#include <utility>
+
+#include "config/limits.h"
+
+namespace gpupool {
+namespace {
+
+constexpr int linger_ms = 200;  // for a goodbye
+constexpr int handshake_ms = 5'000;
+constexpr int ends_of_a_link =
+    ZMQ_EVENT_CLOSED | ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL |
+    ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH;
+
+bool configure(const ZmqSocket& dealer, const std::string& endpoint) {
+  const std::int64_t frame_bytes_max = limits::frame_bytes_max;
+  return set_option(dealer, ZMQ_LINGER, linger_ms) &&
+         set_option(dealer, ZMQ_IPV6, speaks_ipv6(endpoint) ? 1 : 0) &&
+         set_option(dealer, ZMQ_RECONNECT_IVL, -1) &&
+         set_option(dealer, ZMQ_HANDSHAKE_IVL, handshake_ms) &&
+         zmq_setsockopt(dealer.get(), ZMQ_MAXMSGSIZE, &frame_bytes_max, sizeof frame_bytes_max) ==
+             0;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Link>> Link::open(const ZmqContext& context, const std::string& endpoint) {
+  ZmqSocket dealer{zmq_socket(context.get(), ZMQ_DEALER)};
+  ZmqSocket monitor{zmq_socket(context.get(), ZMQ_PAIR)};
+  if (!dealer || !monitor || !configure(dealer, endpoint) || !set_option(monitor, ZMQ_LINGER, 0))
+    return last_system_error("a client socket");
+  // Two links of one context may live for a moment at a time; the address tells them apart.
+  const std::string events =
+      "inproc://link-" + std::to_string(reinterpret_cast<std::uintptr_t>(dealer.get()));
+  if (zmq_socket_monitor(dealer.get(), events.c_str(), ends_of_a_link) != 0 ||
+      zmq_connect(monitor.get(), events.c_str()) != 0)
+    return last_system_error("watching a client socket");
+  if (zmq_connect(dealer.get(), endpoint.c_str()) != 0)
+    return Error{.code = Errc::not_connected,
+                 .detail = "cannot connect to " + endpoint + ": " + zmq_strerror(zmq_errno())};
+  return std::unique_ptr<Link>{new Link{std::move(dealer), std::move(monitor)}};
+}
+
+bool Link::send(const std::string& frame) {
+  return !lost_ && zmq_send(dealer_.get(), frame.data(), frame.size(), ZMQ_DONTWAIT) >= 0;
+}
+
+std::optional<std::string> Link::receive() {
+  ZmqMessage message;
+  if (!message.receive(dealer_)) return std::nullopt;
+  std::string frame{message.bytes()};
+  // The protocol has one frame a message; what follows in a longer one is passed over.
+  for (bool more = message.more(); more; more = message.more())
+    if (!message.receive(dealer_)) break;
+  return frame;
+}
+
+bool Link::lost() {
+  ZmqMessage event;
+  while (!lost_ && event.receive(monitor_)) {
+    // Every event that is watched is an end; a second part only repeats the endpoint.
+    lost_ = true;
+  }
+  return lost_;
+}
+
+void Link::wait(WakeUp& wake_up, Duration timeout) {
+  std::array<zmq_pollitem_t, 3> items{zmq_pollitem_t{nullptr, wake_up.fd(), ZMQ_POLLIN, 0},
+                                      zmq_pollitem_t{dealer_.get(), 0, ZMQ_POLLIN, 0},
+                                      zmq_pollitem_t{monitor_.get(), 0, ZMQ_POLLIN, 0}};
+  // A lost link's monitor still has something to read and would make this spin.
+  zmq_poll(items.data(), lost_ ? 1 : 3, static_cast<long>(timeout.ms));
+}
+
+}  // namespace gpupool

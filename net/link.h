@@ -1,0 +1,41 @@
+#pragma once
+// One attempt at a connection from a client to a pool: a ZeroMQ DEALER socket that never reconnects
+// by itself, and its monitor, which tells at once that the connection was refused or closed. Used
+// by one thread. A lost link stays lost; the client opens another one.
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "base/result.h"
+#include "base/time.h"
+#include "net/sockets.h"
+
+namespace gpupool {
+
+class Link {
+ public:
+  // Starts to connect. Errors: not_connected for an endpoint that ZeroMQ cannot read,
+  // system_failed.
+  static Result<std::unique_ptr<Link>> open(const ZmqContext& context, const std::string& endpoint);
+
+  // False if the connection has no room or is gone.
+  bool send(const std::string& frame);
+  // The next frame that has arrived, if any.
+  std::optional<std::string> receive();
+  // True once the connection was refused or closed.
+  bool lost();
+  // Returns when something arrived, the link was lost, `wake_up` was woken, a signal came or the
+  // time is over.
+  void wait(WakeUp& wake_up, Duration timeout);
+
+ private:
+  Link(ZmqSocket dealer, ZmqSocket monitor)
+      : dealer_(std::move(dealer)), monitor_(std::move(monitor)) {}
+
+  ZmqSocket dealer_;
+  ZmqSocket monitor_;
+  bool lost_ = false;
+};
+
+}  // namespace gpupool

@@ -1,0 +1,419 @@
+// One contract, run over every journal; then what only a file can suffer.
+
+#include <sched.h>
+#include <sqlite3.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+
+#include "actors/ledger/journal_memory.h"
+#include "actors/ledger/journal_sqlite.h"
+#include "base/pack.h"
+#include "base/prng.h"
+#include "ledger_bench.h"
+
+using namespace gpupool;
+using namespace gpupool::bench;
+
+namespace {
+
+// A folder that is gone when the test is.
+class Folder {
+ public:
+  Folder() {
+    std::string name = (std::filesystem::temp_directory_path() / "gpupool-journal-XXXXXX").string();
+    REQUIRE(::mkdtemp(name.data()) != nullptr);
+    path_ = name;
+  }
+  ~Folder() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+  std::string file(const std::string& name = "ledger.sqlite") const { return path_ / name; }
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+// Records of every kind, `count` of them, from `first` on.
+std::vector<Record> records_from(std::uint64_t first, std::size_t count) {
+  std::vector<Record> records;
+  for (std::uint64_t sequence = first; sequence < first + count; ++sequence) {
+    const JobId job{sequence};
+    RecordBody body = EpochRaised{.epoch = {sequence}};
+    switch (sequence % 6) {
+      case 1:
+        body = HoldOpened{.hold = {.job = job,
+                                   .request = id_at(noon, sequence),
+                                   .account = {"user:number-" + std::to_string(sequence)},
+                                   .body = {.app = "emoji", .arguments = {{"prompt", "a heart"}}},
+                                   .quota_part = {60'000}}};
+        break;
+      case 2:
+        body = LeaseNoted{.job = job, .attempt = 1, .node = {7}, .node_name = "node-1"};
+        break;
+      case 3:
+        body = JobRequeued{.job = job, .attempt = 1, .cause = Errc::node_lost};
+        break;
+      case 4:
+        body = PromiseRestated{.job = job, .promise = noon, .reason = "restart"};
+        break;
+      case 5:
+        body = HoldSettled{.job = job, .outcome = Outcome::succeeded, .ran = seconds(3)};
+        break;
+      default:
+        break;
+    }
+    records.push_back({.sequence = sequence,
+                       .at = noon + milliseconds(static_cast<std::int64_t>(sequence)),
+                       .body = std::move(body)});
+  }
+  return records;
+}
+
+const ClockStamp stamp{.wall = noon, .boot = {5'000}, .boot_id = "boot-1"};
+
+std::string bytes_of(const std::vector<Record>& records) { return pack(records); }
+
+std::vector<Record> replayed(Journal& journal) {
+  std::vector<Record> records;
+  const auto done = journal.replay([&records](const Record& record) {
+    records.push_back(record);
+    return ok();
+  });
+  INFO((done ? std::string() : done.error().detail));
+  REQUIRE(done);
+  return records;
+}
+
+std::unique_ptr<JournalSqlite> opened(const std::string& path) {
+  auto journal = JournalSqlite::open(path);
+  INFO((journal ? std::string() : journal.error().detail));
+  REQUIRE(journal);
+  return std::move(*journal);
+}
+
+Errc opening_error(const std::string& path) {
+  auto journal = JournalSqlite::open(path);
+  REQUIRE_FALSE(journal);
+  CHECK_FALSE(journal.error().detail.empty());
+  return journal.error().code;
+}
+
+std::string read_file(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+void write_file(const std::string& path, const std::string& bytes) {
+  std::ofstream(path, std::ios::binary | std::ios::trunc) << bytes;
+}
+
+// Each kind of journal, and how it is found again after its process ended.
+struct MemoryPlace {
+  JournalMemory journal;
+  Journal& open() { return journal; }
+  Journal& reopen() { return journal; }
+};
+
+struct SqlitePlace {
+  Folder folder;
+  std::unique_ptr<JournalSqlite> journal;
+  Journal& open() { return *(journal = opened(folder.file())); }
+  Journal& reopen() {
+    journal.reset();
+    return open();
+  }
+};
+
+}  // namespace
+
+TEMPLATE_TEST_CASE("A journal gives back every record, in order and unchanged", "", MemoryPlace,
+                   SqlitePlace) {
+  TestType place;
+  Journal& journal = place.open();
+  CHECK(replayed(journal).empty());
+  CHECK(journal.tail()->sequence == 0);
+  REQUIRE(journal.append(records_from(1, 3), stamp));
+  REQUIRE(journal.append(records_from(4, 20), {.wall = noon, .boot = {9}, .boot_id = "boot-2"}));
+  CHECK(bytes_of(replayed(journal)) == bytes_of(records_from(1, 23)));
+
+  Journal& again = place.reopen();
+  CHECK(bytes_of(replayed(again)) == bytes_of(records_from(1, 23)));
+  const JournalTail tail = *again.tail();
+  CHECK(tail.sequence == 23);
+  CHECK(tail.at == noon + milliseconds(23));
+  CHECK(tail.stamp.boot == Instant{9});
+  CHECK(tail.stamp.boot_id == "boot-2");
+  REQUIRE(again.append(records_from(24, 1), stamp));
+  CHECK(replayed(again).size() == 24);
+}
+
+TEMPLATE_TEST_CASE("A journal refuses a gap, a repeat and time that goes back", "", MemoryPlace,
+                   SqlitePlace) {
+  TestType place;
+  Journal& journal = place.open();
+  CHECK(journal.append(records_from(2, 1), stamp).error().code == Errc::journal_refused);
+  REQUIRE(journal.append(records_from(1, 2), stamp));
+  CHECK(journal.append(records_from(2, 1), stamp).error().code == Errc::journal_refused);
+  CHECK(journal.append(records_from(4, 1), stamp).error().code == Errc::journal_refused);
+  std::vector<Record> inner_gap = records_from(3, 3);
+  inner_gap.erase(inner_gap.begin() + 1);
+  CHECK(journal.append(inner_gap, stamp).error().code == Errc::journal_refused);
+  std::vector<Record> back = records_from(3, 2);
+  back[1].at = noon;
+  CHECK(journal.append(back, stamp).error().code == Errc::journal_refused);
+  CHECK(bytes_of(replayed(place.reopen())) == bytes_of(records_from(1, 2)));
+}
+
+TEMPLATE_TEST_CASE("An empty batch changes nothing", "", MemoryPlace, SqlitePlace) {
+  TestType place;
+  Journal& journal = place.open();
+  REQUIRE(journal.append({}, stamp));
+  CHECK(journal.tail()->sequence == 0);
+}
+
+TEMPLATE_TEST_CASE("A replay ends with the visitor's error", "", MemoryPlace, SqlitePlace) {
+  TestType place;
+  Journal& journal = place.open();
+  REQUIRE(journal.append(records_from(1, 5), stamp));
+  std::size_t seen = 0;
+  const auto done = journal.replay([&seen](const Record&) -> Status {
+    if (++seen == 3) return Error{.code = Errc::unsupported};
+    return ok();
+  });
+  CHECK(done.error().code == Errc::unsupported);
+  CHECK(seen == 3);
+}
+
+TEMPLATE_TEST_CASE("Bytes that are no text survive a journal", "", MemoryPlace, SqlitePlace) {
+  TestType place;
+  Journal& journal = place.open();
+  std::string words("a\0b\xff\xc3", 5);
+  const std::vector<Record> batch{
+      {.sequence = 1, .at = noon, .body = PromiseRestated{.job = {1}, .reason = words}}};
+  REQUIRE(journal.append(batch, {.boot_id = words}));
+  Journal& again = place.reopen();
+  CHECK(bytes_of(replayed(again)) == bytes_of(batch));
+  CHECK(again.tail()->stamp.boot_id == words);
+}
+
+TEST_CASE("The memory journal fails in each way that a disk can") {
+  JournalMemory journal;
+  REQUIRE(journal.append(records_from(1, 1), stamp));
+  journal.set_fault(JournalFault::refused);
+  CHECK(journal.append(records_from(2, 2), stamp).error().code == Errc::journal_refused);
+  CHECK(replayed(journal).size() == 1);
+  journal.set_fault(JournalFault::in_doubt_lost);
+  CHECK(journal.append(records_from(2, 2), stamp).error().code == Errc::outcome_unknown);
+  CHECK(replayed(journal).size() == 1);
+  journal.set_fault(JournalFault::in_doubt_written);
+  CHECK(journal.append(records_from(2, 2), stamp).error().code == Errc::outcome_unknown);
+  CHECK(replayed(journal).size() == 3);
+  journal.set_fault(JournalFault::none);
+  REQUIRE(journal.append(records_from(4, 1), stamp));
+}
+
+TEST_CASE("The memory journal locates a damaged and a missing record") {
+  JournalMemory journal;
+  REQUIRE(journal.append(records_from(1, 9), stamp));
+  journal.rows()[6].body[3] ^= 1;
+  const auto visit = [](const Record&) { return ok(); };
+  CHECK(journal.replay(visit).error().code == Errc::journal_corrupt);
+  CHECK(journal.replay(visit).error().want == 7);
+  journal.rows().erase(journal.rows().begin() + 4);
+  CHECK(journal.replay(visit).error().want == 5);
+}
+
+TEST_CASE("A record of a kind that this build does not know is told from damage") {
+  JournalRow row = row_of(records_from(1, 1).front());
+  row.kind = "credits_granted";
+  CHECK(record_of(row).error().code == Errc::journal_corrupt);
+  row.checksum = checksum_of(row);
+  CHECK(record_of(row).error().code == Errc::unsupported);
+}
+
+TEST_CASE("A second opener of a ledger file is locked out until the first is gone") {
+  const Folder folder;
+  auto first = opened(folder.file());
+  CHECK(opening_error(folder.file()) == Errc::journal_locked);
+  std::filesystem::create_symlink(folder.file(), folder.file("alias.sqlite"));
+  CHECK(opening_error(folder.file("alias.sqlite")) == Errc::journal_locked);
+  REQUIRE(first->append(records_from(1, 1), stamp));
+  first.reset();
+  CHECK(replayed(*opened(folder.file())).size() == 1);
+}
+
+TEST_CASE("A file that is not a ledger is refused and left as it was") {
+  const Folder folder;
+  const std::string text(5'000, 'x');
+  write_file(folder.file(), text);
+  CHECK(opening_error(folder.file()) == Errc::file_malformed);
+  CHECK(read_file(folder.file()) == text);
+}
+
+TEST_CASE("A database of another program, of a newer gpupool, or with lost layout is refused") {
+  const Folder folder;
+  opened(folder.file()).reset();
+  std::string bytes = read_file(folder.file());
+  // SQLite's file header: user_version at 60, application_id at 68, big-endian.
+  REQUIRE(bytes.substr(68, 4) == "gpup");
+  std::string other = bytes;
+  other[68] = 'G';
+  write_file(folder.file(), other);
+  CHECK(opening_error(folder.file()) == Errc::file_malformed);
+  std::string newer = bytes;
+  newer[63] = 2;
+  write_file(folder.file(), newer);
+  CHECK(opening_error(folder.file()) == Errc::unsupported);
+}
+
+TEST_CASE("A database of another program is left byte for byte as it was") {
+  const Folder folder;
+  sqlite3* database = nullptr;
+  REQUIRE(sqlite3_open(folder.file().c_str(), &database) == SQLITE_OK);
+  REQUIRE(sqlite3_exec(database, "CREATE TABLE t (x)", nullptr, nullptr, nullptr) == SQLITE_OK);
+  sqlite3_close(database);
+  const std::string bytes = read_file(folder.file());
+  CHECK(opening_error(folder.file()) == Errc::file_malformed);
+  CHECK(read_file(folder.file()) == bytes);
+}
+
+TEST_CASE("A ledger in a folder that does not exist names the folder") {
+  const Folder folder;
+  const auto journal = JournalSqlite::open(folder.file("nowhere/ledger.sqlite"));
+  REQUIRE_FALSE(journal);
+  CHECK(journal.error().code == Errc::file_unwritable);
+  CHECK(journal.error().detail.find("nowhere does not exist") != std::string::npos);
+  CHECK(opening_error(folder.path().string()) == Errc::file_unwritable);  // a folder itself
+}
+
+TEST_CASE("An empty file becomes a ledger: its creation was cut short") {
+  const Folder folder;
+  write_file(folder.file(), "");
+  REQUIRE(opened(folder.file())->append(records_from(1, 1), stamp));
+  CHECK(replayed(*opened(folder.file())).size() == 1);
+}
+
+TEST_CASE("A changed byte in a record is found and the record is named") {
+  const Folder folder;
+  REQUIRE(opened(folder.file())->append(records_from(1, 30), stamp));
+  std::string bytes = read_file(folder.file());
+  const std::size_t place = bytes.find("user:number-13");
+  REQUIRE(place != std::string::npos);
+  bytes[place + 5] ^= 4;
+  write_file(folder.file(), bytes);
+  const auto journal = opened(folder.file());
+  std::size_t seen = 0;
+  const auto done = journal->replay([&seen](const Record&) {
+    ++seen;
+    return ok();
+  });
+  CHECK(done.error().code == Errc::journal_corrupt);
+  CHECK(done.error().want == 13);
+  CHECK(seen == 12);
+}
+
+TEST_CASE("Whatever byte of a ledger file changes, no wrong record is ever read") {
+  const Folder folder;
+  REQUIRE(opened(folder.file())->append(records_from(1, 60), stamp));
+  const std::string honest = read_file(folder.file());
+  Prng rng(20'261'122);
+  int found = 0;
+  for (int round = 0; round < 150; ++round) {
+    std::string bytes = honest;
+    const std::size_t place = rng.below(bytes.size());
+    bytes[place] = static_cast<char>(bytes[place] ^ static_cast<char>(1 + rng.below(255)));
+    write_file(folder.file(), bytes);
+    INFO("byte " << place);
+    auto journal = JournalSqlite::open(folder.file());
+    std::vector<Record> records;
+    const auto done =
+        !journal ? Status{journal.error()} : (*journal)->replay([&records](const Record& record) {
+          records.push_back(record);
+          return ok();
+        });
+    found += done ? 0 : 1;
+    if (done) {
+      CHECK(bytes_of(records) == bytes_of(records_from(1, 60)));
+      CHECK(pack((*journal)->tail()->stamp) == pack(stamp));
+    } else {
+      CHECK(bytes_of(records) == bytes_of(records_from(1, records.size())));
+    }
+  }
+  CHECK(found > 20);
+}
+
+TEST_CASE("Every acknowledged batch survives kill -9 at any moment") {
+  const Folder folder;
+  for (std::uint64_t round = 0; round < 5; ++round) {
+    const std::uint64_t before = opened(folder.file())->tail()->sequence;
+    std::array<int, 2> acknowledged{};
+    REQUIRE(::pipe(acknowledged.data()) == 0);
+    const pid_t child = ::fork();
+    REQUIRE(child >= 0);
+    if (child == 0) {
+      auto journal = JournalSqlite::open(folder.file());
+      for (std::uint64_t first = before + 1; journal; first += 3)
+        if (!(*journal)->append(records_from(first, 3), stamp) ||
+            ::write(acknowledged[1], &first, sizeof first) != sizeof first)
+          break;
+      ::_exit(1);
+    }
+    ::close(acknowledged[1]);
+    std::uint64_t last = 0;
+    for (std::uint64_t count = 0; count < 4 + round; ++count)
+      REQUIRE(::read(acknowledged[0], &last, sizeof last) == sizeof last);
+    ::kill(child, SIGKILL);
+    while (::read(acknowledged[0], &last, sizeof last) == sizeof last) {
+    }
+    ::close(acknowledged[0]);
+    int status = 0;
+    REQUIRE(::waitpid(child, &status, 0) == child);
+    REQUIRE(WIFSIGNALED(status));
+    const auto records = replayed(*opened(folder.file()));
+    CHECK(records.size() >= last + 2);
+    CHECK(records.size() % 3 == 0);  // whole batches only
+    CHECK(bytes_of(records) == bytes_of(records_from(1, records.size())));
+  }
+}
+
+TEST_CASE(
+    "A full disk refuses cleanly, loses nothing, and the journal goes on when there is room") {
+  const Folder folder;
+  // In a mount namespace of this process alone, gone with it.
+  if (::unshare(CLONE_NEWNS) != 0 ||
+      ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+      ::mount("none", folder.path().c_str(), "tmpfs", 0, "size=512k") != 0) {
+    WARN("SKIPPED: a small file system cannot be mounted here (needs root)");
+    return;
+  }
+  {
+    auto journal = opened(folder.file());
+    write_file(folder.file("filler"), std::string(200'000, 'x'));
+    std::uint64_t written = 0;
+    Status last = ok();
+    while (last && written < 100'000) {
+      last = journal->append(records_from(written + 1, 50), stamp);
+      if (last) written += 50;
+    }
+    REQUIRE_FALSE(last);
+    INFO(last.error().detail);
+    CHECK(last.error().code == Errc::journal_refused);
+    CHECK(written > 0);
+    CHECK(journal->append(records_from(written + 1, 50), stamp).error().code ==
+          Errc::journal_refused);
+    CHECK(bytes_of(replayed(*journal)) == bytes_of(records_from(1, written)));
+    std::filesystem::remove(folder.file("filler"));
+    REQUIRE(journal->append(records_from(written + 1, 50), stamp));
+    journal.reset();
+    CHECK(bytes_of(replayed(*opened(folder.file()))) == bytes_of(records_from(1, written + 50)));
+  }
+  ::umount2(folder.path().c_str(), MNT_DETACH);
+}

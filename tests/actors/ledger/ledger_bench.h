@@ -1,0 +1,133 @@
+#pragma once
+// LedgerBench: a ledger on a table. Virtual time, one caller at a time, and every record that the
+// ledger made, so that a test can replay them. Each step checks the invariants.
+
+#include <catch2/catch.hpp>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "actors/ledger/ledger.h"
+
+namespace gpupool::bench {
+
+inline constexpr Instant noon{1'770'000'000'000};  // 2026-02-02T02:40:00Z
+
+inline Config config_with_allowance(Duration allowance) {
+  Config config = default_config();
+  config.tiers = {{.name = "anonymous", .allowance = {120'000}, .longest = {120'000}, .rank = 0},
+                  {.name = "free", .allowance = {allowance.ms}, .longest = {180'000}, .rank = 1},
+                  {.name = "pro", .allowance = {1'500'000}, .longest = {300'000}, .rank = 2}};
+  return config;
+}
+
+inline Caller caller(const std::string& account, const std::string& tier = "free") {
+  return {.account = {account}, .tier = tier, .recognised_by = "token for " + account};
+}
+
+// A request id made at `at`; `number` tells ids of one moment apart.
+inline RequestId id_at(Instant at, std::uint64_t number) {
+  return {.high = (static_cast<std::uint64_t>(at.ms) << 16U) | 0x7000U,
+          .low = 0x8000'0000'0000'0000U | number};
+}
+
+// A stranger to all other jobs: its own id, 60 s at size large, found legal by the broker.
+inline Reserve wish(const Caller& who, Instant at, std::uint64_t number,
+                    Duration declared = seconds(60)) {
+  return {.ticket = number,
+          .epoch = {1},
+          .caller = who,
+          .request = id_at(at, number),
+          .body = {.app = "emoji", .declared = declared},
+          .body_hash = 7,
+          .partition = "default",
+          .size = "large",
+          .declared = declared,
+          .occupancy = declared + seconds(37),
+          .app_longest = seconds(300),
+          .promise = at + seconds(100)};
+}
+
+template <class Message>
+const Message* find_reply(const Effects& effects) {
+  for (const Send& send : effects.send) {
+    const Message* found = nullptr;
+    const auto look = [&found](const auto& message) {
+      if constexpr (std::is_same_v<std::decay_t<decltype(message)>, Message>) found = &message;
+    };
+    std::visit([&look](const auto& to) { std::visit(look, to); }, send.message);
+    if (found != nullptr) return found;
+  }
+  return nullptr;
+}
+
+// The one reply, which has to be a Message.
+template <class Message>
+Message reply(const Effects& effects) {
+  REQUIRE(effects.send.size() == 1);
+  const Message* found = find_reply<Message>(effects);
+  REQUIRE(found != nullptr);
+  return *found;
+}
+
+class LedgerBench {
+ public:
+  explicit LedgerBench(Config chosen = default_config(), LedgerBounds bounds = {})
+      : config(std::move(chosen)), bounds_(bounds), ledger(config, bounds) {
+    step(Lead{.ticket = 1});
+  }
+
+  Effects step(const ToLedger& message) {
+    Effects effects = ledger.step(now, message);
+    for (const Record& record : effects.journal) records.push_back(record);
+    const auto broken = ledger.check_invariants();
+    INFO((broken.empty() ? std::string() : broken.front()));
+    REQUIRE(broken.empty());
+    return effects;
+  }
+
+  Effects ask(const Caller& who, Duration declared = seconds(60)) {
+    return step(wish(who, now, ++number_, declared));
+  }
+  Hold hold(const Caller& who, Duration declared = seconds(60)) {
+    return reply<Held>(ask(who, declared)).hold;
+  }
+  Refusal refused(const Caller& who, Duration declared = seconds(60)) {
+    return reply<NotHeld>(ask(who, declared)).refusal;
+  }
+  JobDone settle(JobId job, Duration ran, Outcome outcome = Outcome::succeeded) {
+    return reply<Settled>(step(Settle{.epoch = {1}, .job = job, .outcome = outcome, .ran = ran}))
+        .done;
+  }
+  Balance quota(const Caller& who) {
+    return reply<QuotaFound>(step(QuotaQuery{.session = {1}, .query = 1, .caller = who}))
+        .answer.balance;
+  }
+  std::vector<Happening> explain(const AccountId& account, JobId job, RequestId request = {}) {
+    return reply<Explained>(
+               step(ExplainQuery{
+                   .session = {1}, .account = account, .job = job, .request = request}))
+        .answer.story;
+  }
+
+  // A fresh ledger with these records, under this configuration.
+  Ledger replayed(const Config& other) const {
+    Ledger again(other, bounds_);
+    for (const Record& record : records) again.apply(record);
+    return again;
+  }
+
+  Config config;
+  Instant now = noon;
+  std::vector<Record> records;
+
+ private:
+  LedgerBounds bounds_;
+  std::uint64_t number_ = 0;
+
+ public:
+  Ledger ledger;  // after the configuration that it refers to
+};
+
+}  // namespace gpupool::bench

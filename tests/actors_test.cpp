@@ -1,0 +1,277 @@
+// The shells: what CAF adds to the cores. Everything runs on CAF's test scheduler, in virtual time.
+#include <algorithm>
+#include <atomic>
+#include <caf/all.hpp>
+#include <caf/scheduler/test_coordinator.hpp>
+#include <catch2/catch.hpp>
+#include <chrono>
+#include <memory>
+
+#include "actors/broker/broker_actor.h"
+#include "actors/ledger/journal_memory.h"
+#include "actors/ledger/ledger_actor.h"
+#include "actors/session/session_actor.h"
+#include "base/pack.h"
+
+namespace gpupool {
+namespace {
+
+const std::string build = "test build";
+const NodeId node_id{7};
+const Incarnation incarnation{1};
+
+struct VirtualSystem : caf::actor_system_config {
+  VirtualSystem() {
+    announce_messages(*this);
+    set("scheduler.policy", caf::atom("testing"));
+  }
+};
+
+template <class Message>
+std::string caf_round_trip(caf::actor_system& system, Message message) {
+  std::vector<char> buffer;
+  caf::binary_serializer write{system, buffer};
+  REQUIRE_FALSE(write(message));
+  Message back;
+  caf::binary_deserializer read{system, buffer};
+  REQUIRE_FALSE(read(back));
+  return pack(back);
+}
+
+template <class Message>
+void check_round_trip(caf::actor_system& system) {
+  CHECK(caf_round_trip(system, Message{}) == pack(Message{}));
+}
+
+template <class... Messages>
+void check_round_trips(caf::actor_system& system, std::variant<Messages...>*) {
+  (check_round_trip<Messages>(system), ...);
+}
+
+// Plays a worker's shell: remembers what the broker says, and says what the test tells it to.
+class ScriptedWorker : public WorkerHandle::base {
+ public:
+  ScriptedWorker(caf::actor_config& config, std::vector<ToWorker>& heard, BrokerHandle broker)
+      : WorkerHandle::base(config), heard_(heard), broker_(std::move(broker)) {}
+
+ private:
+  behavior_type make_behavior() override {
+    send(broker_, Join{.node = node_id,
+                       .name = "node-7",
+                       .incarnation = incarnation,
+                       .build = build,
+                       .heartbeat = 1,
+                       .slots = {{.slot = {0}, .state = SlotState::free}}});
+    return accept(static_cast<ToWorker*>(nullptr));
+  }
+
+  template <class... Messages>
+  behavior_type accept(std::variant<Messages...>*) {
+    return behavior_type{[this](const Messages& message) { heard_.push_back(message); }...};
+  }
+
+  std::vector<ToWorker>& heard_;
+  BrokerHandle broker_;
+};
+
+template <class Message, class Variant>
+std::size_t count(const std::vector<Variant>& heard) {
+  return static_cast<std::size_t>(std::count_if(heard.begin(), heard.end(), [](const auto& one) {
+    return std::holds_alternative<Message>(one);
+  }));
+}
+
+// Broker, ledger and one client's session as in gpupoold, without its sockets.
+class ShellPool {
+ public:
+  ShellPool() {
+    config_.broker.rejoin_grace = {};
+    config_.apps = {{.name = "nothing", .executor = ExecutorKind::noop}};
+    const Surroundings around{config_, [this] { return now(); }, directory_};
+    auto commits = std::make_unique<GroupCommit>(config_, journal_);
+    REQUIRE(commits->recover());
+    directory_->set_ledger(spawn_ledger(
+        system_, around,
+        {.stamp = [this] { return ClockStamp{.wall = now(), .boot = now(), .boot_id = "boot"}; },
+         .refused = [this](const Error&) { ++refused_batches; },
+         .in_doubt = [this](const Error&) { ++doubtful_batches; }},
+        std::move(commits), LedgerThread::shared));
+    directory_->set_client([this](SessionId, ToClient message) { told.push_back(message); });
+    directory_->set_broker(
+        spawn_broker(system_, around, {.ready = [this] { ++ready; }, .deposed = nullptr}, build));
+    directory_->set_session(session, spawn_session(system_, around, session, in_flight));
+    run();
+  }
+
+  ~ShellPool() {
+    caf::anon_send_exit(directory_->broker(), caf::exit_reason::kill);
+    caf::anon_send_exit(directory_->ledger(), caf::exit_reason::kill);
+    if (const auto open = directory_->session(session))
+      caf::anon_send_exit(open, caf::exit_reason::kill);
+    if (worker_) caf::anon_send_exit(worker_, caf::exit_reason::kill);
+    directory_->clear();
+    worker_ = WorkerHandle{};
+    scheduler_.clock().cancel_all();
+    run();
+  }
+
+  void add_worker() {
+    worker_ = system_.spawn<ScriptedWorker>(std::ref(heard), directory_->broker());
+    run();
+  }
+
+  template <class Message>
+  void client_says(const Message& message) {
+    in_flight->fetch_add(1);
+    caf::anon_send(directory_->session(session), message);
+    run();
+  }
+
+  // Timer by timer: a jump at once would fire a periodic timer only once.
+  void pass(Duration duration) {
+    const Instant end = now() + duration;
+    while (!scheduler_.clock().schedule().empty()) {
+      const auto next = scheduler_.clock().schedule().begin()->first;
+      if (instant_of(next) > end) break;
+      scheduler_.advance_time(next - scheduler_.clock().now());
+      run();
+    }
+  }
+
+  bool knows_session() const { return bool{directory_->session(session)}; }
+  caf::actor_system& system() { return system_; }
+
+  static constexpr SessionId session{1};
+  std::shared_ptr<std::atomic<std::int64_t>> in_flight =
+      std::make_shared<std::atomic<std::int64_t>>(0);
+  std::vector<ToClient> told;
+  std::vector<ToWorker> heard;
+  int ready = 0;
+  int refused_batches = 0;
+  int doubtful_batches = 0;
+
+  JournalMemory& journal() { return journal_; }
+  Instant now() const { return instant_of(scheduler_.clock().now()); }
+
+ private:
+  static Instant instant_of(caf::actor_clock::time_point at) {
+    const auto since = std::chrono::duration_cast<std::chrono::milliseconds>(at.time_since_epoch());
+    return Instant{1'800'000'000'000 + since.count()};
+  }
+  void run() { scheduler_.run(); }
+
+  Config config_ = default_config();
+  JournalMemory journal_;
+  VirtualSystem system_config_;
+  caf::actor_system system_{system_config_};
+  caf::scheduler::test_coordinator& scheduler_ =
+      dynamic_cast<caf::scheduler::test_coordinator&>(system_.scheduler());
+  std::shared_ptr<Directory> directory_ = std::make_shared<Directory>();
+  WorkerHandle worker_;
+};
+
+RequestId request_at(Instant now) {
+  return {.high = (static_cast<std::uint64_t>(now.ms) << 16U) | 0x7001U, .low = 1ULL << 63U};
+}
+
+void greet(ShellPool& pool) {
+  pool.client_says(SessionOpened{
+      .session = ShellPool::session,
+      .caller = {
+          .account = {"user:ada"}, .tier = "free", .recognised_by = "token for ada, key k1"}});
+}
+
+}  // namespace
+
+TEST_CASE("Every message between nodes survives CAF's own bytes") {
+  VirtualSystem config;
+  caf::actor_system system{config};
+  check_round_trips(system, static_cast<ToBroker*>(nullptr));
+  check_round_trips(system, static_cast<ToWorker*>(nullptr));
+  check_round_trips(system, static_cast<ToSession*>(nullptr));
+  const Lease lease{.job = {9},
+                    .attempt = 2,
+                    .slot = {3},
+                    .app = "emoji",
+                    .body = {.app = "emoji", .arguments = {{"prompt", "ein rotes Herz \u2764"}}},
+                    .declared = seconds(8)};
+  CHECK(caf_round_trip(system, lease) == pack(lease));
+}
+
+TEST_CASE("A request goes through session, broker and ledger to a lease and back as events") {
+  ShellPool pool;
+  CHECK(pool.ready == 0);
+  pool.add_worker();
+  CHECK(pool.ready == 1);
+  greet(pool);
+  pool.client_says(ClientSubmit{.query = 5,
+                                .request = request_at(pool.now()),
+                                .body = {.app = "nothing", .declared = seconds(9)}});
+  CHECK(count<Lease>(pool.heard) == 1);
+  REQUIRE(count<JobEvent>(pool.told) >= 2);
+  CHECK(std::get<JobEvent>(pool.told.front()).state == JobState::queued);
+  CHECK(std::get<JobEvent>(pool.told.back()).state == JobState::starting);
+  CHECK(pool.in_flight->load() == 0);
+}
+
+TEST_CASE(
+    "Timers go on by themselves: a worker that falls silent is lost and its job waits again") {
+  ShellPool pool;
+  pool.add_worker();
+  greet(pool);
+  pool.client_says(ClientSubmit{.query = 5,
+                                .request = request_at(pool.now()),
+                                .body = {.app = "nothing", .declared = seconds(9)}});
+  pool.told.clear();
+  pool.pass(seconds(6));
+  REQUIRE(count<JobEvent>(pool.told) >= 1);
+  const auto& event = std::get<JobEvent>(pool.told.back());
+  CHECK(event.state == JobState::queued);
+  CHECK(event.notice.find("node-7 was lost") != std::string::npos);
+}
+
+TEST_CASE("A batch that the disk refuses becomes refusals, and the shell says so") {
+  ShellPool pool;
+  pool.add_worker();
+  greet(pool);
+  pool.journal().set_fault(JournalFault::refused);
+  pool.client_says(ClientSubmit{.query = 5,
+                                .request = request_at(pool.now()),
+                                .body = {.app = "nothing", .declared = seconds(9)}});
+  CHECK(pool.refused_batches == 1);
+  REQUIRE(count<SessionRefused>(pool.told) == 1);
+  CHECK(std::get<SessionRefused>(pool.told.back()).refusal.code == Errc::ledger_unavailable);
+}
+
+TEST_CASE("Nothing leaves a batch in doubt: the process is told to end") {
+  ShellPool pool;
+  pool.add_worker();
+  greet(pool);
+  pool.journal().set_fault(JournalFault::in_doubt_written);
+  pool.client_says(ClientSubmit{.query = 5,
+                                .request = request_at(pool.now()),
+                                .body = {.app = "nothing", .declared = seconds(9)}});
+  CHECK(pool.doubtful_batches == 1);
+  CHECK(count<Lease>(pool.heard) == 0);
+  CHECK(pool.told.empty());
+}
+
+TEST_CASE("A session ends with its client and leaves the directory") {
+  ShellPool pool;
+  greet(pool);
+  CHECK(pool.knows_session());
+  pool.client_says(SessionClosed{.session = ShellPool::session});
+  CHECK_FALSE(pool.knows_session());
+}
+
+TEST_CASE("An alarm is armed only for what comes earlier than the one under way") {
+  Alarm alarm;
+  CHECK(alarm.arm({1000}, {1500}) == milliseconds(500));
+  CHECK(alarm.arm({1000}, {1600}) < Duration{});
+  CHECK(alarm.arm({1000}, {1200}) == milliseconds(200));
+  alarm.rang({1200});
+  CHECK(alarm.arm({1200}, {1100}) == Duration{});
+  CHECK(alarm.arm({1200}, Instant::never()) < Duration{});
+}
+
+}  // namespace gpupool

@@ -1,0 +1,81 @@
+// A picture's file appears whole or not at all, and a bad place is noticed before anybody pays.
+#include "cli/output_file.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <catch2/catch.hpp>
+#include <fstream>
+#include <iterator>
+
+#include "cli/token_command.h"
+
+using namespace gpupool;
+
+namespace {
+
+// A folder of its own, removed with everything in it.
+class Folder {
+ public:
+  Folder() {
+    std::string name = (std::filesystem::temp_directory_path() / "gpupool-cli.XXXXXX").string();
+    REQUIRE(mkdtemp(name.data()));
+    path = name;
+  }
+  ~Folder() { std::filesystem::remove_all(path); }
+  Folder(const Folder&) = delete;
+  Folder& operator=(const Folder&) = delete;
+
+  std::size_t files() const {
+    return static_cast<std::size_t>(std::distance(std::filesystem::directory_iterator(path), {}));
+  }
+  std::filesystem::path path;
+};
+
+std::string content_of(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+}  // namespace
+
+TEST_CASE("Trying a place leaves nothing there") {
+  const Folder folder;
+  CHECK(check_writable(folder.path / "heart.png"));
+  CHECK(folder.files() == 0);
+}
+
+TEST_CASE("A place that cannot take a file is an error with the system's words") {
+  const Folder folder;
+  const auto missing = check_writable(folder.path / "missing" / "heart.png");
+  REQUIRE_FALSE(missing);
+  CHECK(missing.error().code == Errc::file_unwritable);
+  CHECK(missing.error().detail ==
+        (folder.path / "missing" / "heart.png").string() + ": No such file or directory");
+  const auto directory = check_writable(folder.path);
+  REQUIRE_FALSE(directory);
+  CHECK(directory.error().detail == folder.path.string() + ": Is a directory");
+  CHECK_FALSE(check_writable(folder.path / ""));
+}
+
+TEST_CASE("A written file is whole, alone, and readable as the umask says") {
+  const Folder folder;
+  const std::string bytes(100'000, '\xff');
+  REQUIRE(write_whole(folder.path / "heart.png", "an older picture"));
+  REQUIRE(write_whole(folder.path / "heart.png", bytes));
+  CHECK(content_of(folder.path / "heart.png") == bytes);
+  CHECK(folder.files() == 1);
+  struct stat status {};
+  REQUIRE(stat((folder.path / "heart.png").c_str(), &status) == 0);
+  const mode_t mask = umask(0);
+  umask(mask);
+  CHECK((status.st_mode & 0777U) == (0666U & ~mask));
+}
+
+TEST_CASE("Base64url is decoded strictly") {
+  CHECK(decode_base64url("eyJhIjoxfQ") == "{\"a\":1}");
+  CHECK(decode_base64url("_-8") == "\xff\xef");
+  CHECK(decode_base64url("").empty());
+  CHECK(decode_base64url("a+b/").empty());
+  CHECK(decode_base64url("YQ==").empty());
+}

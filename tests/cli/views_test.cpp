@@ -1,0 +1,173 @@
+// What people see, word for word, on 80 columns without colours.
+#include "cli/views.h"
+
+#include <catch2/catch.hpp>
+#include <sstream>
+
+#include "actors/describe.h"
+#include "tests/cli/samples.h"
+
+using namespace gpupool;
+
+namespace {
+
+std::size_t widest_line(const std::string& text) {
+  std::istringstream stream(text);
+  std::size_t widest = 0;
+  for (std::string line; std::getline(stream, line);) widest = std::max(widest, width_of(line));
+  return widest;
+}
+
+}  // namespace
+
+TEST_CASE("The quota shows used, held and left in seconds, the reset, and what fits now") {
+  CHECK(quota_view({}, {.caller = samples::ada(), .balance = samples::balance()}) ==
+        R"(user:ada (tier free), recognised by token for ada, key k1
+
+  #=================..........................................
+  # 3.3 s used   = 60.0 s held   . 146.7 s left   of 210.0 s
+
+  the window resets in 23:59:49 (h:mm:ss), at 2026-11-23T12:00:00Z
+  1 of at most 4 jobs admitted; held until 2026-11-22T12:01:37Z at the latest
+  (in 0:01:26)
+  one request may cost up to 180.0 s
+
+  what fits now
+    large   factor 1  up to 146.7 s
+    xlarge  factor 2  not offered by this pool
+)");
+}
+
+TEST_CASE("The quota of an account that has used nothing says when its window opens") {
+  Balance balance = samples::balance();
+  balance.used = balance.held = {};
+  balance.left = balance.allowance;
+  balance.window_opened = balance.resets_at = balance.held_until = {};
+  const std::string view = quota_view({}, {.caller = samples::ada(), .balance = balance});
+  CHECK(view.find("  no window is open; it opens with your next job\n") != std::string::npos);
+  CHECK(view.find("resets") == std::string::npos);
+  CHECK(view.find("held until") == std::string::npos);
+}
+
+TEST_CASE("A size that fits nothing now says so") {
+  Balance balance = samples::balance();
+  balance.fits[0].longest = Duration{99};
+  const std::string view = quota_view({}, {.caller = samples::ada(), .balance = balance});
+  CHECK(view.find("large   factor 1  nothing now\n") != std::string::npos);
+}
+
+TEST_CASE("A receipt shows its arithmetic, who was charged and what is left") {
+  CHECK(receipt_view({}, samples::done(), samples::ada()) ==
+        R"(job 17 succeeded
+  declared 60.0 s, ran 3.3 s x 1, held 60.0 s, charged 3.3 s, 56.7 s given back
+  charged to user:ada (tier free), recognised by token for ada, key k1
+  206.7 s left of 210.0 s, the window resets in 23:59:49 (h:mm:ss), at
+  2026-11-23T12:00:00Z
+)");
+}
+
+TEST_CASE("A receipt of a failed job says why, and that lost attempts cost nothing") {
+  JobDone done = samples::done();
+  done.receipt.outcome = Outcome::failed;
+  done.receipt.cause = Errc::executor_crashed;
+  done.receipt.detail = "signal 9";
+  done.receipt.attempts = 3;
+  CHECK(receipt_view({}, done, samples::ada())
+            .rfind("job 17 failed\n  the executor crashed: signal 9; 3 attempts, the lost ones at "
+                   "the pool's cost\n",
+                   0) == 0);
+}
+
+TEST_CASE("Receipts are a table with the arithmetic and an exact sum") {
+  ReceiptsAnswer answer{.receipts = {samples::done().receipt, samples::done().receipt}};
+  answer.receipts[1].job = {16};
+  answer.receipts[1].charged = {3'200};
+  answer.receipts[1].ran = {3'200};
+  answer.receipts[1].given_back = {56'800};
+  answer.more = true;
+  CHECK(receipts_view({}, answer) ==
+        R"(   JOB  ENDED                 APP           SIZE      OUTCOME        CHARGED
+    17  2026-11-22T12:00:04Z  emoji         large     succeeded      3.217 s
+        declared 60.0 s, ran 3.3 s x 1, held 60.0 s, charged 3.3 s, 56.7 s given
+        back
+    16  2026-11-22T12:00:04Z  emoji         large     succeeded        3.2 s
+        declared 60.0 s, ran 3.2 s x 1, held 60.0 s, charged 3.2 s, 56.8 s given
+        back
+charged by these 2 receipts: 6.417 s
+older ones: gpupool receipts --before 16
+)");
+  CHECK(receipts_view({}, {}) == "no receipts yet\n");
+}
+
+TEST_CASE("Jobs show where each one is") {
+  CHECK(jobs_view({}, {.jobs = {samples::running(), samples::queued()}}) ==
+        R"(   JOB  STATE     APP           SIZE        DECLARED
+    18  running   emoji         large         60.0 s
+        step 12 of 30 on node-1
+    18  queued    emoji         large         60.0 s
+        position 2, likely start in 0:00:41, promised by 2026-11-22T12:03:14Z
+)");
+  CHECK(jobs_view({}, {}) == "no job is queued or running\n");
+}
+
+TEST_CASE("Progress is one line that fits its terminal") {
+  CHECK(progress_text({}, samples::queued()) ==
+        "job 18 queued: position 2, likely start in 0:00:41, promised by 2026-11-22T12:03:14Z");
+  CHECK(progress_text({}, samples::running()) == "job 18 running: step 12 of 30 on node-1");
+  CHECK(progress_text({.is_terminal = true}, samples::running()) ==
+        "job 18 ################........................ step 12 of 30 on node-1");
+  for (std::int32_t columns = 45; columns <= 120; ++columns)
+    CHECK(width_of(progress_text({.columns = columns, .is_terminal = true}, samples::running())) <=
+          static_cast<std::size_t>(columns));
+}
+
+TEST_CASE("A start that is due is likely now, and a run without a step yet says so") {
+  JobEvent event = samples::queued();
+  event.likely_start = event.at;
+  CHECK(progress_text({}, event).find("position 2, likely to start now, promised by") !=
+        std::string::npos);
+  event = samples::running();
+  event.of_steps = 0;
+  CHECK(progress_text({}, event) == "job 18 running: the first step on node-1");
+}
+
+TEST_CASE("A job that waits again says why") {
+  JobEvent event = samples::queued();
+  event.notice = "node-1 was lost; nothing is charged for that attempt";
+  CHECK(progress_text({}, event).find("; node-1 was lost; nothing is charged") !=
+        std::string::npos);
+}
+
+TEST_CASE("A refusal shows its code, sentence, hint and who asked") {
+  Refusal refusal{.code = Errc::quota_exceeded};
+  refusal.size = "large";
+  refusal.declared = seconds(180);
+  refusal.cost = {180'000};
+  refusal.recognised_by = "token for ada, key k1";
+  refusal.balance = samples::balance();
+  refusal.sentence = sentence_of(refusal);
+  refusal.hint = hint_of(refusal);
+  CHECK(refusal_view({}, refusal) ==
+        R"(refused: quota_exceeded
+  180.0 s requested (large, factor 1), 146.7 s left, 60.0 s held and 3.3 s used
+  of 210.0 s; the hold frees by 12:01:37 UTC at the latest; the window resets at
+  2026-11-23T12:00:00Z (in 23:59:49)
+  hint: a request of up to 146.7 s would be admitted now: try --duration 146
+  asked as user:ada (tier free), recognised by token for ada, key k1
+)");
+}
+
+TEST_CASE("A story is told line by line with its times") {
+  CHECK(explain_view({}, {.story = {{samples::noon, "admitted: 60.0 s held"},
+                                    {samples::noon + seconds(4), "succeeded"}}}) ==
+        "2026-11-22T12:00:00Z  admitted: 60.0 s held\n2026-11-22T12:00:04Z  succeeded\n");
+  CHECK(explain_view({}, {}) == "nothing is known\n");
+}
+
+TEST_CASE("No view is wider than 80 columns") {
+  CHECK(widest_line(quota_view({}, {.caller = samples::ada(), .balance = samples::balance()})) <=
+        80);
+  CHECK(widest_line(receipt_view({}, samples::done(), samples::ada())) <= 80);
+  CHECK(widest_line(receipts_view({}, {.receipts = {samples::done().receipt}})) <= 80);
+  CHECK(widest_line(jobs_view({}, {.jobs = {samples::queued()}})) <= 80);
+}

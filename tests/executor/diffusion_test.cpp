@@ -1,0 +1,114 @@
+// The built-in executor itself, under its supervisor, with the model of the repository.
+#include "config/limits.h"
+#include "tests/executor/harness.h"
+
+namespace gpupool {
+namespace {
+
+class DiffusionHost {
+ public:
+  explicit DiffusionHost(const std::filesystem::path& folder) {
+    const char* source = std::getenv("GPUPOOL_SOURCE_DIR");
+    config.worker.folder = folder.string();
+    config.worker.devices = {DeviceConfig{}};
+    config.apps.front().model =
+        (std::filesystem::path(source ? source : ".") / "models/emoji").string();
+    auto opened = ResultStore::open(folder / "results", {.bytes_max = 1 << 24}, wall_time());
+    REQUIRE(opened);
+    results = *std::move(opened);
+    auto host_opened = ExecutorHost::open(
+        config, NodeId{7},
+        {.supervisor = built("gpupool-supervisor"), .diffusion = built("gpupool-diffusion")},
+        *results, [this](ToWorker message) { reports.add(std::move(message)); });
+    if (!host_opened) FAIL(host_opened.error().detail);
+    host = *std::move(host_opened);
+    host->perform(StartExecutor{.slot = {}, .app = "emoji"});
+    REQUIRE(reports.next<ExecutorReady>());
+  }
+
+  ExecutorDone draw(std::vector<Argument> arguments, JobId job = JobId{1}) {
+    hand_over(std::move(arguments), job);
+    const auto done = reports.next<ExecutorDone>();
+    REQUIRE(done);
+    CHECK(done->job == job);
+    return *done;
+  }
+  void hand_over(std::vector<Argument> arguments, JobId job) {
+    host->perform(StartRun{.slot = {},
+                           .job = job,
+                           .attempt = 1,
+                           .app = "emoji",
+                           .body = {.app = "emoji", .arguments = std::move(arguments)}});
+  }
+
+  Config config = default_config();
+  std::unique_ptr<ResultStore> results;
+  Reports reports;
+  std::unique_ptr<ExecutorHost> host;
+};
+
+}  // namespace
+
+TEST_CASE("The diffusion executor draws a picture, and the same one again from the same seed") {
+  TemporaryFolder folder;
+  DiffusionHost test{folder.path()};
+  const std::vector<Argument> wish{
+      {"prompt", "a red heart"}, {"steps", "2"}, {"seed", "7"}, {"pixels", "64"}};
+  const ExecutorDone first = test.draw(wish);
+  CHECK(first.cause == Errc{});
+  CHECK(first.result.media_type == "image/png");
+  const auto piece = test.results->read(first.result.hash, 0);
+  REQUIRE(piece);
+  CHECK(piece->bytes.substr(1, 3) == "PNG");
+  CHECK(piece->total == first.result.bytes);
+  CHECK(test.draw(wish, JobId{2}).result.hash == first.result.hash);
+}
+
+TEST_CASE("The diffusion executor tells its steps, one after the other") {
+  TemporaryFolder folder;
+  DiffusionHost test{folder.path()};
+  test.hand_over({{"prompt", "a red heart"}, {"steps", "3"}, {"pixels", "32"}}, JobId{1});
+  REQUIRE(test.reports.next<ExecutorBegan>());
+  for (std::uint32_t step = 1; step <= 3; ++step) {
+    const auto told = test.reports.next<ExecutorStep>();
+    REQUIRE(told);
+    CHECK(told->step == step);
+    CHECK(told->of_steps == 3);
+  }
+}
+
+TEST_CASE("SIGTERM stops the diffusion executor at its next step, and it draws the next picture") {
+  TemporaryFolder folder;
+  DiffusionHost test{folder.path()};
+  test.hand_over({{"prompt", "a red heart"}, {"steps", "1000"}}, JobId{1});
+  REQUIRE(test.reports.next<ExecutorStep>());
+  const Instant now = boot_time();
+  test.host->perform(EndBy{.slot = {}, .at = now, .kill_at = now + seconds(60)});
+  const auto stopped = test.reports.next<ExecutorDone>();
+  REQUIRE(stopped);
+  CHECK(stopped->stopped);
+  test.host->perform(Disarm{});
+  CHECK(test.draw({{"prompt", "a cat"}, {"steps", "1"}}, JobId{2}).cause == Errc{});
+}
+
+TEST_CASE("The diffusion executor refuses arguments that it can't read, and goes on") {
+  TemporaryFolder folder;
+  DiffusionHost test{folder.path()};
+  const ExecutorDone refused = test.draw({{"steps", "3"}});
+  CHECK(refused.cause == Errc::program_failed);
+  CHECK(refused.detail == "prompt is missing: 1 to 1000 bytes of text");
+  CHECK(test.draw({{"prompt", "a cat"}, {"steps", "1"}}, JobId{2}).cause == Errc{});
+}
+
+TEST_CASE("An idle diffusion executor ends by itself on SIGTERM") {
+  TemporaryFolder folder;
+  DiffusionHost test{folder.path()};
+  const Instant now = boot_time();
+  test.host->perform(EndBy{.slot = {}, .at = now, .kill_at = now + seconds(60)});
+  const auto exited = test.reports.next<ExecutorExited>();
+  REQUIRE(exited);
+  CHECK(exited->signal == 0);
+  CHECK(exited->exit_code == 0);
+}
+
+}  // namespace gpupool

@@ -1,0 +1,185 @@
+#include "tests/net/samples.h"
+
+namespace gpupool {
+namespace {
+
+const RequestId request{.high = 0x0190a6c12f3a7b10U, .low = 0x8c4d5e6f70819293U};
+const JobId job{1234};
+const Instant noon{1'700'000'000'000};
+
+Caller caller() {
+  return {.account = {"user:ada"},
+          .tier = "free",
+          .recognised_by = "token for ada, key k1",
+          .is_operator = true,
+          .expires = noon + hours(1)};
+}
+
+JobRequest body() {
+  return {.app = "emoji",
+          .size = "large",
+          .declared = seconds(15),
+          .max_wait = seconds(120),
+          .detached = true,
+          .arguments = {{.key = "prompt", .value = "a red heart \xe2\x9d\xa4"},
+                        {.key = "seed", .value = "7"}}};
+}
+
+Balance balance() {
+  return {.account = {"user:ada"},
+          .tier = "free",
+          .allowance = {210'000},
+          .used = {23'400},
+          .held = {60'000},
+          .left = {126'600},
+          .longest = {180'000},
+          .window_opened = noon - hours(2),
+          .resets_at = noon + hours(22),
+          .held_until = noon + seconds(97),
+          .open_jobs = 1,
+          .jobs_max = 4,
+          .fits = {{.size = "large", .factor = 1, .longest = {126'600}, .offered = true},
+                   {.size = "xlarge", .factor = 2, .longest = {63'300}, .offered = false}},
+          .at = noon};
+}
+
+Hold hold() {
+  return {.job = job,
+          .request = request,
+          .body_hash = 0xfedcba9876543210U,
+          .account = {"user:ada"},
+          .tier = "free",
+          .body = body(),
+          .partition = "default",
+          .slots = 2,
+          .factor = 2,
+          .declared = seconds(15),
+          .occupancy = seconds(52),
+          .tier_rank = 10,
+          .quota_band = 5,
+          .promise = noon + seconds(300),
+          .quota_part = {20'000},
+          .credits_part = {10'000},
+          .window_opened = noon - hours(2),
+          .admitted_at = noon,
+          .recognised_by = "token for ada, key k1"};
+}
+
+JobEvent event() {
+  return {.job = job,
+          .request = request,
+          .state = JobState::running,
+          .attempt = 2,
+          .position = 3,
+          .likely_start = noon + seconds(20),
+          .promise = noon + seconds(300),
+          .step = 12,
+          .of_steps = 30,
+          .node = "node-1",
+          .notice = "queued again: node-2 was lost",
+          .hold = hold(),
+          .at = noon + seconds(21)};
+}
+
+Receipt receipt() {
+  return {.job = job,
+          .request = request,
+          .account = {"user:ada"},
+          .tier = "free",
+          .app = "emoji",
+          .size = "xlarge",
+          .factor = 2,
+          .declared = seconds(15),
+          .admitted_at = noon,
+          .promise = noon + seconds(300),
+          .leased_at = noon + seconds(20),
+          .ended_at = noon + seconds(27),
+          .ran = {6'200},
+          .held = {30'000},
+          .charged = {12'400},
+          .given_back = {17'600},
+          .left = {174'200},
+          .outcome = Outcome::expired,
+          .cause = Errc::executor_stalled,
+          .detail = "stopped at its declared end",
+          .attempts = 2,
+          .node = "node-1",
+          .result = {.hash = std::string(64, 'a'),
+                     .bytes = 48'213,
+                     .media_type = "image/png",
+                     .node = {0x123456789abcdef0U}}};
+}
+
+Refusal refusal() {
+  return {.code = Errc::quota_exceeded,
+          .want = 60'000,
+          .have = 10'000,
+          .request = request,
+          .app = "emoji",
+          .size = "xlarge",
+          .factor = 2,
+          .declared = seconds(30),
+          .cost = {60'000},
+          .recognised_by = "network address 192.0.2.7",
+          .balance = balance(),
+          .detail = "one job holds 60.0 s",
+          .sentence = "60.0 s requested, 10.0 s left",
+          .hint = "a 5 s request would be admitted now"};
+}
+
+void add_questions(std::vector<Sample>& samples) {
+  const auto add = [&](const char* name, FromClient message) {
+    samples.push_back({name, std::move(message)});
+  };
+  add("hello", Hello{.token = "header.claims.signature", .program = "gpupool 0.1.0"});
+  add("bye", Bye{});
+  add("client_ping", ClientPing{.query = 7});
+  add("client_submit", ClientSubmit{.query = 8, .request = request, .body = body()});
+  add("client_cancel", ClientCancel{.query = 9, .job = job});
+  add("client_watch", ClientWatch{.query = 10, .job = job});
+  add("client_quota", ClientQuota{.query = 11});
+  add("client_receipts", ClientReceipts{.query = 12, .before = job, .limit = 5});
+  add("client_jobs", ClientJobs{.query = 13});
+  add("client_explain", ClientExplain{.query = 14, .job = job, .request = request});
+  add("client_fetch", ClientFetch{.query = 15, .job = job, .offset = 49'152});
+}
+
+void add_answers(std::vector<Sample>& samples) {
+  const auto add = [&](const char* name, ToClient message) {
+    samples.push_back({name, std::move(message)});
+  };
+  add("session_welcome",
+      SessionWelcome{
+          .caller = caller(), .pool = "gpupool", .build = "0.1.0", .heartbeat = seconds(2)});
+  add("session_error", SessionError{.query = 15,
+                                    .code = Errc::timed_out,
+                                    .want = 30'000,
+                                    .have = -1,
+                                    .detail = "no answer came"});
+  add("session_pong", SessionPong{.query = 7});
+  add("session_refused", SessionRefused{.query = 8, .refusal = refusal()});
+  add("job_event", event());
+  add("job_done", JobDone{.receipt = receipt(), .balance = balance()});
+  add("quota_answer", QuotaAnswer{.query = 11, .caller = caller(), .balance = balance()});
+  add("receipts_answer", ReceiptsAnswer{.query = 12, .receipts = {receipt()}, .more = true});
+  add("jobs_answer", JobsAnswer{.query = 13, .jobs = {event()}});
+  add("explain_answer", ExplainAnswer{.query = 14, .story = {{noon, "held 30.0 s"}}});
+  add("result_chunk", ResultChunk{.query = 15,
+                                  .session = {99},
+                                  .job = job,
+                                  .offset = 49'152,
+                                  .total = 49'158,
+                                  .bytes = std::string{"\x89PNG\0\xff", 6},
+                                  .error = Errc::result_gone});
+}
+
+}  // namespace
+
+std::vector<Sample> every_message() {
+  std::vector<Sample> samples;
+  add_questions(samples);
+  add_answers(samples);
+  return samples;
+}
+
+}  // namespace gpupool

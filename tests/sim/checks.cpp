@@ -1,0 +1,216 @@
+#include "tests/sim/checks.h"
+
+#include <algorithm>
+
+#include "config/limits.h"
+
+namespace gpupool::sim {
+namespace {
+
+bool is_pool_fault(Errc cause) {
+  switch (cause) {
+    case Errc::executor_crashed:
+    case Errc::executor_stalled:
+    case Errc::start_limit_missed:
+    case Errc::node_lost:
+    case Errc::device_failed:
+    case Errc::result_not_stored:
+      return true;
+    default:
+      return false;
+  }
+}
+
+}  // namespace
+
+void Checks::durable(const Record& record) {
+  shadow_.apply(record);
+  if (const auto* raised = std::get_if<EpochRaised>(&record.body)) enact(*raised);
+  if (const auto* opened = std::get_if<HoldOpened>(&record.body))
+    enact(*opened, record.at, record.sequence);
+  if (const auto* noted = std::get_if<LeaseNoted>(&record.body)) enact(*noted);
+  if (const auto* requeued = std::get_if<JobRequeued>(&record.body)) enact(*requeued);
+  if (const auto* restated = std::get_if<PromiseRestated>(&record.body)) enact(*restated);
+  if (const auto* settled = std::get_if<HoldSettled>(&record.body)) enact(*settled);
+}
+
+Checks::Job& Checks::open_job(JobId job) {
+  const auto it = jobs_.find(job);
+  require(it != jobs_.end(), "a record names a job that was admitted", job);
+  require(!it->second.end, "a job's hold closes once, and nothing happens to it later", job);
+  return it->second;
+}
+
+Checks::Sums Checks::sums_of(const AccountId& account, Instant window) const {
+  Sums sums;
+  for (const auto& [id, job] : jobs_) {
+    if (job.hold.account != account || job.hold.window_opened != window) continue;
+    if (job.end)
+      sums.used += job.end->charged_quota;
+    else
+      sums.held += job.hold.quota_part;
+  }
+  return sums;
+}
+
+void Checks::enact(const EpochRaised& raised) {
+  require(raised.epoch > epoch_, "epochs grow", raised.epoch, epoch_);
+  epoch_ = raised.epoch;
+}
+
+void Checks::enact(const HoldOpened& opened, Instant at, std::uint64_t sequence) {
+  const Hold& hold = opened.hold;
+  require(hold.job.value == sequence, "a job is named by its record", hold.job, sequence);
+  const auto [entry, is_new] = requests_.insert({{hold.account, hold.request}, hold.job});
+  require(is_new, "a request id is admitted once", entry->second, hold.job);
+  require(hold.window_opened <= at && at < hold.window_opened + config_.window.length,
+          "a hold belongs to a window that is open", hold.window_opened, at);
+  jobs_[hold.job] = {.hold = hold, .promise = hold.promise};
+  ++open_count_;
+  const TierConfig* tier = config_.tier(hold.tier);
+  require(tier != nullptr, "a hold has a tier");
+  const Sums sums = sums_of(hold.account, hold.window_opened);
+  require(sums.used + sums.held <= tier->allowance, "used + held <= allowance at every hold",
+          hold.job, sums.used, sums.held, tier->allowance);
+  const auto open = std::count_if(jobs_.begin(), jobs_.end(), [&](const auto& entry) {
+    return entry.second.hold.account == hold.account && !entry.second.end;
+  });
+  require(open <= std::int64_t{tier->jobs_max}, "jobs_max is kept", hold.job, open);
+}
+
+void Checks::enact(const LeaseNoted& noted) { open_job(noted.job); }
+
+void Checks::enact(const JobRequeued& requeued) {
+  Job& job = open_job(requeued.job);
+  job.requeues += 1;
+  require(job.requeues < limits::attempts_max, "a job runs again a bounded number of times",
+          requeued.job);
+  job.promise = requeued.promise;
+}
+
+void Checks::enact(const PromiseRestated& restated) {
+  Job& job = open_job(restated.job);
+  require(!restated.reason.empty(), "a promise is restated with a reason", restated.job);
+  job.promise = restated.promise;
+  ++restated_;
+}
+
+void Checks::enact(const HoldSettled& settled) {
+  Job& job = open_job(settled.job);
+  const Hold& hold = job.hold;
+  const GpuTime charged = settled.charged_quota + settled.charged_credits;
+  require(settled.charged_quota >= GpuTime{} && settled.charged_quota <= hold.quota_part &&
+              settled.charged_credits <= hold.credits_part,
+          "nothing is charged beyond its hold", settled.job, charged);
+  require(
+      charged == std::min(hold.quota_part + hold.credits_part, cost_of(settled.ran, hold.factor)),
+      "charged = min(held, actual x factor)", settled.job, charged, settled.ran);
+  require(!is_pool_fault(settled.cause) || charged == GpuTime{}, "the pool's fault is free",
+          settled.job, gpupool::name_of(settled.cause), charged);
+  require(settled.outcome != Outcome::failed || !is_pool_fault(settled.cause) ||
+              job.requeues == limits::attempts_max - 1,
+          "a job fails by the pool's fault after its last attempt only", settled.job, job.requeues);
+  require(began_.contains(settled.job) || charged == GpuTime{}, "what never ran is free",
+          settled.job, charged);
+  if (settled.outcome == Outcome::succeeded) {
+    const auto result = results_.find(settled.result.hash);
+    require(result != results_.end(), "a job succeeds with a result that some run gave",
+            settled.job, settled.result.hash);
+    require(result->second.job == settled.job && result->second.attempt == settled.attempt,
+            "a receipt names the run that was delivered", settled.job, settled.attempt);
+    require(result->second.ran == settled.ran, "the delivered run is the one charged", settled.job,
+            settled.ran, result->second.ran);
+  }
+  job.end = settled;
+  --open_count_;
+}
+
+void Checks::replayed(const Ledger& ledger) const {
+  require(ledger.state_digest() == shadow_.state_digest(),
+          "a restart's state is the fold of the journal", ledger.last_sequence(),
+          shadow_.last_sequence());
+}
+
+void Checks::compare(Instant now, const Ledger& ledger) const {
+  for (const std::string& finding : ledger.check_invariants())
+    require(false, "ledger invariant", finding);
+  require(ledger.state_digest() == shadow_.state_digest(), "journal replay equals live state",
+          ledger.last_sequence(), shadow_.last_sequence());
+  std::set<AccountId> seen;
+  for (const auto& [id, job] : jobs_) {
+    if (!seen.insert(job.hold.account).second) continue;
+    const Balance balance = ledger.balance(now, job.hold.account, job.hold.tier);
+    if (!balance.window_opened) continue;
+    const Sums sums = sums_of(job.hold.account, balance.window_opened);
+    require(balance.used == sums.used && balance.held == sums.held,
+            "a balance is the sum of the journal", job.hold.account, balance.used, sums.used,
+            balance.held, sums.held);
+    require(balance.left == std::max(GpuTime{}, balance.allowance - sums.used - sums.held),
+            "left = max(0, allowance - used - held)", job.hold.account, balance.left);
+  }
+}
+
+void Checks::broker_sent(Instant, const ToLedger& message) {
+  if (const auto* restate = std::get_if<Restate>(&message))
+    promised_anew_[restate->job] = std::max(promised_anew_[restate->job], restate->promise);
+}
+
+void Checks::worker_sent(const ToBroker& message) {
+  const auto* ended = std::get_if<RunEnded>(&message);
+  if (ended != nullptr && ended->outcome == Outcome::succeeded)
+    succeeded_.insert({ended->node, ended->job, ended->attempt});
+}
+
+void Checks::broker_sent(Instant now, NodeId to, const ToWorker& message) {
+  if (const auto* lease = std::get_if<Lease>(&message)) {
+    const auto it = jobs_.find(lease->job);
+    require(it != jobs_.end(), "a lease stands on a durable hold", lease->job);
+    if (it->second.end) return;  // it ended in doubt, and this broker does not know yet
+    require(lease->epoch <= epoch_, "an epoch is durable before its first lease", lease->epoch);
+    // Not the copies of a lease, nor of one that a later broker found and took up.
+    if (!leases_.insert({lease->job, lease->attempt}).second) return;
+    const Instant promise = std::max(it->second.promise, promised_anew_[lease->job]);
+    require(now <= promise, "no lease is later than promised", lease->job, lease->attempt, now,
+            promise, "late by ms", (now - promise).ms);
+  }
+  if (const auto* seen = std::get_if<EndSeen>(&message)) {
+    require(!is_open(seen->job) || !succeeded_.contains({to, seen->job, seen->attempt}),
+            "a worker keeps a result until its job's end is durable", seen->job, seen->attempt);
+  }
+}
+
+void Checks::executor_said(Instant now, NodeId node, const ToWorker& message) {
+  if (const auto* began = std::get_if<ExecutorBegan>(&message)) {
+    began_.insert(began->job);
+    began_at_[{node, began->job, began->attempt}] = now;
+  }
+  if (const auto* done = std::get_if<ExecutorDone>(&message); done && !done->result.hash.empty()) {
+    const auto began = began_at_.find({node, done->job, done->attempt});
+    require(began != began_at_.end() && jobs_.contains(done->job), "what ended had begun", node,
+            done->job);
+    const Duration ran = std::min(now - began->second, jobs_.at(done->job).hold.declared);
+    results_[done->result.hash] = {done->job, done->attempt, ran};
+  }
+}
+
+void Checks::client_told(const JobEvent& event) {
+  const auto it = jobs_.find(event.job);
+  require(it != jobs_.end(), "a client hears of durable holds only", event.job);
+  require(it->second.hold.request == event.request, "an event names its request", event.job);
+  told_.insert(event.job);
+}
+
+void Checks::client_told(const JobDone& done) const {
+  const Receipt& receipt = done.receipt;
+  const auto it = jobs_.find(receipt.job);
+  require(it != jobs_.end() && it->second.end, "a client gets receipts of durable ends only",
+          receipt.job);
+  const HoldSettled& end = *it->second.end;
+  require(
+      receipt.charged == end.charged_quota + end.charged_credits && receipt.outcome == end.outcome,
+      "a receipt says what the journal says", receipt.job, receipt.charged);
+  require(receipt.charged + receipt.given_back == receipt.held, "charged + given back = held",
+          receipt.job);
+}
+
+}  // namespace gpupool::sim

@@ -1,0 +1,105 @@
+#pragma once
+// What must hold in every simulation, each from its own definition and not from the code under
+// test: an obvious fold of the durable records, the executors' own account of what ran, and what
+// clients were told. A broken check throws Broken, which the world turns into a failure with its
+// seed.
+
+#include <map>
+#include <optional>
+#include <set>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "actors/ledger/journal.h"
+#include "actors/ledger/ledger.h"
+
+namespace gpupool::sim {
+
+struct Broken {
+  std::string what;
+};
+
+template <class... Values>
+void require(bool holds, const char* fact, const Values&... values) {
+  if (holds) return;
+  std::ostringstream text;
+  text << "broken: " << fact;
+  ((text << " [" << values << "]"), ...);
+  throw Broken{text.str()};
+}
+
+class Checks {
+ public:
+  explicit Checks(const Config& config) : config_(config), shadow_(config) {}
+
+  // A record is in the journal now, whether or not its writer knows.
+  void durable(const Record& record);
+  // The process that restarted read this back.
+  void replayed(const Ledger& ledger) const;
+  // Nothing is being written: the ledger equals the fold of its journal, and balances add up.
+  void compare(Instant now, const Ledger& ledger) const;
+
+  void broker_sent(Instant now, const ToLedger& message);
+  void broker_sent(Instant now, NodeId to, const ToWorker& message);
+  void worker_sent(const ToBroker& message);
+
+  // The executors' own account.
+  void executor_said(Instant now, NodeId node, const ToWorker& message);
+  // What it had not reported yet is lost with it.
+  void worker_died(NodeId node) {
+    std::erase_if(succeeded_, [&](const auto& run) { return std::get<NodeId>(run) == node; });
+  }
+
+  void client_told(const JobEvent& event);
+  void client_told(const JobDone& done) const;
+
+  bool is_open(JobId job) const { return jobs_.contains(job) && !jobs_.at(job).end; }
+  std::size_t open_count() const { return open_count_; }
+  std::size_t job_count() const { return jobs_.size(); }
+  std::size_t restated_count() const { return restated_; }
+  std::vector<JobId> told_of() const { return {told_.begin(), told_.end()}; }
+
+ private:
+  struct Job {
+    Hold hold;
+    Instant promise{};
+    std::int64_t requeues = 0;
+    std::optional<HoldSettled> end;
+  };
+  struct Result {
+    JobId job;
+    std::uint32_t attempt = 0;
+    Duration ran{};
+  };
+  struct Sums {
+    GpuTime used;
+    GpuTime held;
+  };
+
+  void enact(const EpochRaised& raised);
+  void enact(const HoldOpened& opened, Instant at, std::uint64_t sequence);
+  void enact(const LeaseNoted& noted);
+  void enact(const JobRequeued& requeued);
+  void enact(const PromiseRestated& restated);
+  void enact(const HoldSettled& settled);
+  Job& open_job(JobId job);
+  Sums sums_of(const AccountId& account, Instant window) const;
+
+  const Config& config_;
+  Ledger shadow_;
+  Epoch epoch_;
+  std::map<JobId, Job> jobs_;
+  std::size_t open_count_ = 0;
+  std::size_t restated_ = 0;
+  std::map<std::pair<AccountId, RequestId>, JobId> requests_;
+  std::map<JobId, Instant> promised_anew_;  // restated by the broker, maybe not durable yet
+  std::set<std::pair<JobId, std::uint32_t>> leases_;
+  std::set<std::tuple<NodeId, JobId, std::uint32_t>> succeeded_;  // as their workers said
+  std::set<JobId> began_;
+  std::map<std::tuple<NodeId, JobId, std::uint32_t>, Instant> began_at_;
+  std::map<std::string, Result> results_;
+  std::set<JobId> told_;  // whose holds some client knows
+};
+
+}  // namespace gpupool::sim

@@ -1,0 +1,151 @@
+#include "tests/sim/executors.h"
+
+#include <algorithm>
+
+namespace gpupool::sim {
+
+Executors::Executors(Schedule& schedule, Checks& checks, ExecutorPlan plan, Prng rng, NodeId node,
+                     Instant boot, Report report)
+    : schedule_(schedule),
+      checks_(checks),
+      plan_(plan),
+      rng_(rng),
+      node_(node),
+      boot_(boot),
+      report_(std::move(report)) {}
+
+void Executors::perform(const ToExecutors& command) {
+  std::visit([this](const auto& one) { on(one); }, command);
+}
+
+void Executors::die() {
+  slots_.clear();
+  ++generation_;
+}
+
+// Reports leave through one pipe, in order, and die with the worker that would read them.
+void Executors::say(ToWorker report) {
+  pipe_.deliver(schedule_, draw(0, 2),
+                [this, generation = generation_, report = std::move(report)] {
+                  if (generation == generation_) report_(report);
+                });
+}
+
+void Executors::later(SlotIndex slot, Duration delay, std::function<void()> what) {
+  schedule_.after(delay, [this, slot, serial = slots_[slot].serial, generation = generation_,
+                          what = std::move(what)] {
+    if (generation == generation_ && slots_[slot].serial == serial) what();
+  });
+}
+
+void Executors::on(const StartExecutor& start) {
+  Executor& executor = slots_[start.slot];
+  require(executor.life == Life::absent, "an executor starts on an empty slot only", node_,
+          start.slot);
+  executor = {.life = Life::starting, .app = start.app, .process = ++serial_};
+  executor.serial = executor.process;
+  if (chance(plan_.fails_to_start)) {
+    if (rng_.one_in(2)) later(start.slot, draw(1, 1000), [=, this] { exit(start.slot, 0, 3); });
+    return;  // or it hangs until somebody kills it
+  }
+  const Duration delay = chance(plan_.starts_late) ? draw(1000, 8000) : draw(5, 400);
+  later(start.slot, delay, [=, this] {
+    slots_[start.slot].life = Life::ready;
+    say(ExecutorReady{.slot = start.slot, .app = start.app});
+  });
+}
+
+void Executors::on(const StartRun& start) {
+  Executor& executor = slots_[start.slot];
+  if (executor.life == Life::absent) return;  // it just exited; its worker will hear of that
+  require(executor.life == Life::ready, "a slot carries one run at a time", node_, start.slot,
+          start.job);
+  require(executor.app == start.app, "a run goes to its own app's executor", start.app);
+  executor.life = Life::running;
+  executor.run = start;
+  executor.ignores_sigterm = chance(plan_.ignores_sigterm);
+  if (chance(plan_.hangs)) return;
+  later(start.slot, draw(1, 50), [this, slot = start.slot] { begin(slot); });
+}
+
+void Executors::begin(SlotIndex slot) {
+  Executor& executor = slots_[slot];
+  executor.began = schedule_.now();
+  say(ExecutorBegan{.slot = slot, .job = executor.run.job, .attempt = executor.run.attempt});
+  const auto of_steps = static_cast<std::uint32_t>(rng_.between(1, 20));
+  const bool too_long = chance(plan_.runs_too_long);
+  later(slot, draw(1, 300),
+        [=, this] { step(slot, 1, of_steps, too_long ? draw(500, 900) : draw(1, 200)); });
+}
+
+void Executors::step(SlotIndex slot, std::uint32_t number, std::uint32_t of_steps, Duration each) {
+  const StartRun& run = slots_[slot].run;
+  if (chance(plan_.crashes) && rng_.one_in(4)) return exit(slot, 11, 0);
+  if (chance(plan_.hangs) && rng_.one_in(4)) return;
+  say(ExecutorStep{
+      .slot = slot, .job = run.job, .attempt = run.attempt, .step = number, .of_steps = of_steps});
+  later(slot, each, [=, this] {
+    number < of_steps ? step(slot, number + 1, of_steps, each) : give_result(slot);
+  });
+}
+
+void Executors::give_result(SlotIndex slot) {
+  if (chance(plan_.program_fails))
+    return done(slot, {.cause = Errc::program_failed, .detail = "it said no"});
+  if (chance(plan_.device_fails))
+    return done(slot, {.cause = rng_.one_in(2) ? Errc::device_failed : Errc::result_not_stored});
+  const StartRun& run = slots_[slot].run;
+  const std::string bytes = "result of job " + std::to_string(run.job.value);
+  const std::string hash = "hash-" + std::to_string(node_.value) + "-" + std::to_string(++serial_);
+  if (!chance(plan_.result_vanishes)) results_[hash] = bytes;
+  done(slot, {.result = {.hash = hash,
+                         .bytes = static_cast<std::int64_t>(bytes.size()),
+                         .media_type = "image/png",
+                         .node = node_}});
+}
+
+void Executors::done(SlotIndex slot, ExecutorDone how) {
+  Executor& executor = slots_[slot];
+  how.slot = slot;
+  how.job = executor.run.job;
+  how.attempt = executor.run.attempt;
+  executor.life = Life::ready;
+  executor.serial = ++serial_;  // whatever this run had planned is void
+  executor.timer = 0;
+  say(how);
+}
+
+void Executors::exit(SlotIndex slot, std::int32_t signal, std::int32_t code) {
+  slots_[slot] = {};
+  say(ExecutorExited{.slot = slot, .signal = signal, .exit_code = code});
+}
+
+void Executors::on(const EndBy& end) {
+  Executor& executor = slots_[end.slot];
+  if (executor.life == Life::absent) return;
+  const std::uint64_t timer = executor.timer = ++serial_;
+  const auto still_counts = [this, slot = end.slot, timer] { return slots_[slot].timer == timer; };
+  const auto after = [this](Instant at) { return std::max(Duration{}, at - now()); };
+  schedule_.after(after(end.at), [=, this, generation = generation_] {
+    if (generation != generation_ || !still_counts()) return;
+    const Executor& ended = slots_[end.slot];
+    if (ended.life != Life::running || ended.ignores_sigterm || end.at == end.kill_at) return;
+    done(end.slot, {.stopped = true});
+  });
+  schedule_.after(after(end.kill_at), [=, this, generation = generation_] {
+    if (generation == generation_ && still_counts()) exit(end.slot, 9, 0);
+  });
+}
+
+void Executors::on(const Disarm& disarm) { slots_[disarm.slot].timer = 0; }
+
+void Executors::on(const KillExecutor& kill) {
+  const std::uint64_t process = slots_[kill.slot].process;
+  schedule_.after(draw(1, 20), [this, slot = kill.slot, process, generation = generation_] {
+    const Executor& killed = slots_[slot];
+    if (generation == generation_ && killed.life != Life::absent && killed.process == process)
+      exit(slot, 9, 0);
+  });
+}
+
+}  // namespace gpupool::sim

@@ -1,0 +1,136 @@
+#include "tests/sim/faults.h"
+
+#include <algorithm>
+
+namespace gpupool::sim {
+namespace {
+
+template <class T>
+const T& one_of(Prng& rng, const std::vector<T>& choices) {
+  return choices[rng.below(choices.size())];
+}
+
+// Half of the seeds have none of it at all, so that plain behaviour is seen too.
+std::uint64_t sometimes(Prng& rng, std::uint64_t most) {
+  return rng.one_in(2) ? 0 : rng.below(most + 1);
+}
+
+Config draw_config(Prng rng, bool combined) {
+  Config config = default_config();
+  config.broker.worker_address = combined ? "" : "127.0.0.1:1";
+  config.broker.queue_max = one_of<std::uint32_t>(rng, {1, 2, 4, 100});
+  config.broker.client_grace = seconds(rng.between(5, 30));
+  const auto allowance = [&] { return GpuTime{rng.between(5, 200) * 1000}; };
+  const auto longest = [&] { return GpuTime{rng.between(5, 40) * 1000}; };
+  const auto jobs_max = [&] { return one_of<std::uint32_t>(rng, {1, 1, 2, 4}); };
+  config.tiers = {
+      {.name = "anonymous", .allowance = allowance(), .longest = longest(), .jobs_max = jobs_max()},
+      {.name = "free", .allowance = allowance(), .longest = longest(), .jobs_max = jobs_max()},
+      {.name = "pro", .allowance = {1'500'000}, .longest = {300'000}, .rank = 2, .jobs_max = 4},
+  };
+  const auto app = [&](const char* name, ExecutorKind kind) {
+    return AppConfig{.name = name,
+                     .executor = kind,
+                     .default_duration = seconds(rng.between(2, 8)),
+                     .longest = seconds(rng.between(10, 30)),
+                     .start_limit = seconds(rng.between(2, 5)),
+                     .stall = seconds(rng.between(1, 3))};
+  };
+  config.apps = {app("draw", ExecutorKind::diffusion), app("paint", ExecutorKind::diffusion),
+                 app("nothing", ExecutorKind::noop), app("secret", ExecutorKind::noop)};
+  config.apps.back().tiers = {"pro"};
+  config.worker.kill_grace = milliseconds(rng.between(200, 2000));
+  config.worker.slot_check = milliseconds(rng.between(500, 5000));
+  config.worker.devices.assign(one_of<std::size_t>(rng, {1, 1, 2, 3}), DeviceConfig{});
+  config.window.length = one_of(rng, std::vector<Duration>{seconds(60), seconds(300), hours(24)});
+  return config;
+}
+
+std::vector<Fault> draw_faults(Prng rng, const Plan& plan) {
+  std::vector<Fault> faults;
+  const auto draw = [&](FaultKind kind, std::uint64_t most, std::int64_t lasts_s_most) {
+    for (std::uint64_t i = sometimes(rng, most); i > 0; --i)
+      faults.push_back(
+          {.kind = kind,
+           .at = plan.start + milliseconds(rng.between(0, plan.faults_last.ms)),
+           .lasts = milliseconds(rng.between(1, rng.one_in(3) ? 500 : lasts_s_most * 1000)),
+           .node = static_cast<std::uint32_t>(rng.below(plan.nodes))});
+  };
+  draw(FaultKind::broker_dies, 4, 15);
+  draw(FaultKind::commit_lost, 3, 5);
+  draw(FaultKind::commit_in_doubt, 3, 5);
+  draw(FaultKind::journal_refuses, 2, 60);
+  draw(FaultKind::journal_slow, 2, 60);
+  draw(FaultKind::worker_dies, 4, 20);
+  draw(FaultKind::partition, 4, 30);
+  draw(FaultKind::old_worker_speaks, 1, 1);
+  draw(FaultKind::rival_leads, 2, 1);
+  return faults;
+}
+
+}  // namespace
+
+Plan draw_plan(std::uint64_t seed) {
+  Plan plan{.seed = seed};
+  const Prng seeded(seed);
+  Prng rng = seeded.fork("plan");
+  plan.combined = rng.one_in(5);
+  plan.config = draw_config(seeded.fork("config"), plan.combined);
+  plan.nodes = plan.combined ? 1 : static_cast<std::uint32_t>(rng.between(1, 3));
+  plan.start = Instant{1'767'225'600'000} + milliseconds(rng.between(0, 86'400'000));
+  plan.faults_last = seconds(rng.between(60, 400));
+  plan.links = {.lost = sometimes(rng, 150),
+                .doubled = sometimes(rng, 150),
+                .late = sometimes(rng, 150),
+                .late_most = milliseconds(rng.between(10, 6000))};
+  const auto one_in = [&] { return one_of<std::uint64_t>(rng, {0, 0, 0, 30, 10, 3}); };
+  plan.executors = {.fails_to_start = one_in(),
+                    .starts_late = one_in(),
+                    .crashes = one_in(),
+                    .hangs = one_in(),
+                    .ignores_sigterm = one_in(),
+                    .program_fails = one_in(),
+                    .device_fails = one_in(),
+                    .runs_too_long = one_in(),
+                    .result_vanishes = one_in()};
+  plan.faults = draw_faults(seeded.fork("faults"), plan);
+  const std::vector<std::string> tiers{"anonymous", "free", "pro", "pro"};
+  const auto accounts = rng.between(1, 4);
+  for (std::int64_t i = rng.between(1, 6); i > 0; --i) {
+    const std::int64_t account = rng.between(1, accounts);
+    const std::string tier = tiers[static_cast<std::size_t>(account) % tiers.size()];
+    const std::string name = (tier == "anonymous" ? "address:192.0.2." : "user:u") +
+                             std::to_string(account) + (tier == "anonymous" ? "/32" : "");
+    plan.clients.push_back({.account = name,
+                            .tier = tier,
+                            .requests = static_cast<std::uint32_t>(rng.between(1, 60)),
+                            .pause = milliseconds(rng.between(50, 3000))});
+  }
+  return plan;
+}
+
+const char* name_of(FaultKind kind) {
+  switch (kind) {
+    case FaultKind::broker_dies:
+      return "broker dies";
+    case FaultKind::commit_lost:
+      return "commit lost";
+    case FaultKind::commit_in_doubt:
+      return "commit in doubt";
+    case FaultKind::journal_refuses:
+      return "journal refuses";
+    case FaultKind::journal_slow:
+      return "journal slow";
+    case FaultKind::worker_dies:
+      return "worker dies";
+    case FaultKind::partition:
+      return "partition";
+    case FaultKind::old_worker_speaks:
+      return "old worker speaks";
+    case FaultKind::rival_leads:
+      return "rival leads";
+  }
+  return "";
+}
+
+}  // namespace gpupool::sim

@@ -1,0 +1,70 @@
+#pragma once
+// What a seed decides before a simulation starts: the pool's sizes and limits, often tiny; how bad
+// its links are; and what breaks when. Pure values.
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "config/config.h"
+#include "tests/sim/network.h"
+
+namespace gpupool::sim {
+
+enum class FaultKind : std::uint8_t {
+  broker_dies,        // its process: broker, ledger and sessions
+  commit_lost,        // the process dies in its next commit; nothing of it was written
+  commit_in_doubt,    // the process dies in its next commit; all of it was written
+  journal_refuses,    // the disk is full for a while
+  journal_slow,       // every commit takes long for a while
+  worker_dies,        // and its executors with it; back after a while, maybe as another build
+  partition,          // no message to or from a node for a while
+  old_worker_speaks,  // a Join of an earlier incarnation arrives
+  rival_leads         // another broker takes the lead: this one has to end
+};
+
+struct Fault {
+  FaultKind kind{};
+  Instant at{};
+  Duration lasts{};
+  std::uint32_t node = 0;
+};
+
+struct ClientPlan {
+  std::string account;
+  std::string tier;
+  std::uint32_t requests = 0;  // that it will make in all
+  Duration pause{};            // between two of its actions, on average
+};
+
+// How the executors of a simulation behave; one in so many, 0: never.
+struct ExecutorPlan {
+  std::uint64_t fails_to_start = 0;
+  std::uint64_t starts_late = 0;
+  std::uint64_t crashes = 0;
+  std::uint64_t hangs = 0;
+  std::uint64_t ignores_sigterm = 0;
+  std::uint64_t program_fails = 0;
+  std::uint64_t device_fails = 0;
+  std::uint64_t runs_too_long = 0;
+  std::uint64_t result_vanishes = 0;
+};
+
+struct Plan {
+  std::uint64_t seed = 0;
+  Config config;  // of the broker's process; the nodes differ in their names
+  std::uint32_t nodes = 1;
+  bool combined = false;  // one process with both roles
+  Instant start{};
+  Duration faults_last{};  // then everything heals and no new requests are made
+  LinkFaults links;
+  ExecutorPlan executors;
+  std::vector<Fault> faults;
+  std::vector<ClientPlan> clients;
+};
+
+Plan draw_plan(std::uint64_t seed);
+
+const char* name_of(FaultKind kind);
+
+}  // namespace gpupool::sim

@@ -1,0 +1,106 @@
+// The simulation as a test. GPUPOOL_SIM_SEEDS says how many seeds (200); GPUPOOL_SIM_SEED=N runs
+// one and, with GPUPOOL_SIM_TRACE=1, prints every message of it.
+#include <catch2/catch.hpp>
+#include <cstdlib>
+#include <iostream>
+#include <optional>
+#include <sstream>
+
+#include "tests/sim/world.h"
+
+namespace gpupool::sim {
+namespace {
+
+std::optional<std::uint64_t> number_from_environment(const char* name) {
+  const char* text = std::getenv(name);
+  if (text == nullptr || *text == '\0') return std::nullopt;
+  return std::strtoull(text, nullptr, 10);
+}
+
+std::string repeat_command(std::uint64_t seed) {
+  return "seed " + std::to_string(seed) +
+         " failed; repeat it with: GPUPOOL_SIM_SEED=" + std::to_string(seed) +
+         " GPUPOOL_SIM_TRACE=1 sim_test \"[sim]\"";
+}
+
+// What is wrong with this seed; empty: nothing.
+std::string failure_of(std::uint64_t seed, Coverage& coverage) {
+  World world(seed, std::getenv("GPUPOOL_SIM_TRACE") != nullptr ? &std::cout : nullptr);
+  try {
+    world.run();
+  } catch (const Broken& broken) {
+    return broken.what + " at " + std::to_string(world.now().ms);
+  }
+  coverage.add(world.coverage());
+  coverage.events["jobs"] += world.checks().job_count();
+  coverage.events["restated promises"] += world.checks().restated_count();
+  return {};
+}
+
+// Codes that no core of this version returns in a pool like the simulated ones, and why.
+std::string why_not_here(Errc code) {
+  const auto number = static_cast<int>(code);
+  if (code == Errc::job_finished) return "nothing asks for it yet: a finished job has its receipt";
+  if (code == Errc::timed_out || code == Errc::version_mismatch) return "";
+  if (number >= 300 && number < 400) return "frames and connections: net/ and cli/";
+  if (code == Errc::journal_refused) return "";
+  if (number >= 500) return "files, clocks, configuration and tokens: before a core runs";
+  return "";
+}
+
+// Sent by the gateway itself, before its session hears of the client.
+bool is_the_gateways(const std::string& message) { return message == "SessionWelcome"; }
+
+void check_coverage(const Coverage& coverage) {
+  const auto check_messages = [&](const auto* variant) {
+    for (const std::string& name : names_of(variant)) {
+      INFO("message " << name);
+      CHECK((coverage.messages.contains(name) || is_the_gateways(name)));
+    }
+  };
+  check_messages(static_cast<ToBroker*>(nullptr));
+  check_messages(static_cast<ToLedger*>(nullptr));
+  check_messages(static_cast<ToWorker*>(nullptr));
+  check_messages(static_cast<ToSession*>(nullptr));
+  check_messages(static_cast<ToClient*>(nullptr));
+  check_messages(static_cast<ToExecutors*>(nullptr));
+  const std::vector<Errc> codes{
+#define GPUPOOL_ERROR(number, name, unit) Errc::name,
+#include "base/errors.def"
+#undef GPUPOOL_ERROR
+  };
+  for (const Errc code : codes) {
+    INFO("error code " << gpupool::name_of(code) << " " << why_not_here(code));
+    CHECK((coverage.codes.contains(code) || !why_not_here(code).empty()));
+  }
+}
+
+}  // namespace
+
+TEST_CASE("The whole pool keeps its promises and its books under every fault", "[sim]") {
+  const auto single = number_from_environment("GPUPOOL_SIM_SEED");
+  const auto count = number_from_environment("GPUPOOL_SIM_SEEDS").value_or(200);
+  const std::uint64_t first = single.value_or(1);
+  const std::uint64_t last = single ? first : count;
+  Coverage coverage;
+  for (std::uint64_t seed = first; seed <= last; ++seed) {
+    INFO(repeat_command(seed));  // also printed if a core aborts
+    CHECK(failure_of(seed, coverage) == "");
+  }
+  if (single || count < 200) return;
+  check_coverage(coverage);
+  std::cout << count << " seeds:";
+  for (const auto& [name, times] : coverage.events) std::cout << ' ' << name << ' ' << times << ';';
+  std::cout << '\n';
+}
+
+TEST_CASE("A seed decides everything: twice the same seed is twice the same simulation", "[sim]") {
+  std::ostringstream first;
+  std::ostringstream second;
+  World(7, &first).run();
+  World(7, &second).run();
+  CHECK(first.str().size() > 1000);
+  CHECK((first.str() == second.str()));
+}
+
+}  // namespace gpupool::sim

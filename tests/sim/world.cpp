@@ -1,0 +1,208 @@
+// Processes and faults: what lives when, and what has to be true then.
+#include "tests/sim/world.h"
+
+#include <algorithm>
+#include <limits>
+
+namespace gpupool::sim {
+namespace {
+
+constexpr const char* build = "build 1";
+constexpr std::size_t events_most = 400'000;
+
+}  // namespace
+
+Status World::WatchedJournal::append(std::span<const Record> batch, const ClockStamp& stamp) {
+  const auto before = memory_.tail();
+  const Status written = memory_.append(batch, stamp);
+  const auto after = memory_.tail();
+  require(before && after, "the journal can be read");
+  require(bool{written} == (after->sequence == before->sequence + batch.size()) ||
+              written.error().code == Errc::outcome_unknown,
+          "an append that succeeded is durable");
+  if (after->sequence > before->sequence)
+    for (const Record& record : batch) checks_.durable(record);
+  return written;
+}
+
+World::World(std::uint64_t seed, std::ostream* trace)
+    : plan_(draw_plan(seed)),
+      trace_(trace),
+      rng_(Prng(seed).fork("world")),
+      schedule_(plan_.start, Prng(seed).fork("schedule")),
+      checks_(plan_.config),
+      journal_(checks_),
+      link_(plan_.links, Prng(seed).fork("links")) {
+  nodes_.resize(plan_.nodes);
+  for (std::uint32_t i = 0; i < plan_.nodes; ++i) {
+    NodeProcess& node = nodes_[i];
+    node.id = NodeId{i + 1};
+    node.config = plan_.config;
+    node.config.worker.name = "node-" + std::to_string(i + 1);
+    node.boot = plan_.start - milliseconds(rng_.between(1000, 5'000'000'000));
+    node.executors = std::make_unique<Executors>(schedule_, checks_, plan_.executors,
+                                                 Prng(seed).fork(node.config.worker.name), node.id,
+                                                 node.boot, [this, &node](const ToWorker& report) {
+                                                   checks_.executor_said(now(), node.id, report);
+                                                   deliver(node, report);
+                                                 });
+  }
+  for (std::size_t i = 0; i < plan_.clients.size(); ++i) {
+    const Client::Gateway gateway{
+        .open = [this, i](const Caller& caller) { return open_session(*clients_[i], caller); },
+        .say =
+            [this](SessionId id, const ToSession& message) {
+              if (!pool_ || !pool_->sessions.contains(id)) return;
+              in_pool(pool_->sessions.at(id).from_client,
+                      [this, id, message] { deliver(id, message); });
+            }};
+    clients_.push_back(std::make_unique<Client>(schedule_, checks_, plan_.clients[i],
+                                                Prng(seed).fork("client " + std::to_string(i)),
+                                                gateway));
+    clients_.back()->start();
+  }
+  for (const Fault& fault : plan_.faults) schedule_.at(fault.at, [this, fault] { strike(fault); });
+}
+
+void World::start_pool() {
+  if (pool_) return;
+  happened("the broker's process starts");
+  pool_ = std::make_unique<Pool>();
+  pool_->generation = ++generation_;
+  pool_->ledger = std::make_unique<GroupCommit>(plan_.config, journal_);
+  const Status recovered = pool_->ledger->recover();
+  require(bool{recovered}, "the journal replays");
+  checks_.replayed(pool_->ledger->ledger());
+  pool_->broker = std::make_unique<Broker>(plan_.config, build);
+  const Effects effects = pool_->broker->start(now());
+  perform("broker", nullptr, effects);
+  arm_broker(effects.wake_at);
+  if (plan_.combined) start_worker(nodes_.front());
+}
+
+void World::pool_dies(Duration down) {
+  if (!pool_) return;
+  happened("the broker's process dies");
+  pool_.reset();
+  for (const auto& client : clients_) client->connection_lost();
+  schedule_.after(down, [this] { start_pool(); });
+  if (!plan_.combined) return;
+  nodes_.front().core.reset();
+  nodes_.front().executors->die();
+  checks_.worker_died(nodes_.front().id);
+}
+
+void World::start_worker(NodeProcess& node) {
+  if (node.core) return;
+  happened(node.config.worker.name + " starts");
+  const bool other_build = !calm_ && node.incarnation > 0 && !plan_.combined && rng_.one_in(6);
+  if (other_build) schedule_.after(seconds(10), [this, &node] { worker_dies(node, seconds(1)); });
+  node.incarnation += 1;
+  node.core = std::make_unique<Worker>(node.config, node.id, Incarnation{node.incarnation},
+                                       other_build ? "build 2" : build);
+  const Effects effects = node.core->start(node.local(now()));
+  perform(node.config.worker.name, &node, effects);
+  arm_worker(node, effects.wake_at);
+}
+
+void World::worker_dies(NodeProcess& node, Duration down) {
+  if (!node.core) return;
+  happened(node.config.worker.name + " dies");
+  node.core.reset();
+  node.executors->die();
+  checks_.worker_died(node.id);
+  schedule_.after(down, [this, &node] { start_worker(node); });
+}
+
+void World::strike(const Fault& fault) {
+  happened(name_of(fault.kind));
+  NodeProcess& node = nodes_[fault.node];
+  switch (fault.kind) {
+    case FaultKind::broker_dies:
+      return pool_dies(fault.lasts);
+    case FaultKind::commit_lost:
+      return journal_.set_fault(JournalFault::in_doubt_lost);
+    case FaultKind::commit_in_doubt:
+      return journal_.set_fault(JournalFault::in_doubt_written);
+    case FaultKind::journal_refuses:
+      journal_.set_fault(JournalFault::refused);
+      return schedule_.after(fault.lasts, [this] { journal_.set_fault(JournalFault::none); });
+    case FaultKind::journal_slow:
+      slow_journal_ = true;
+      return schedule_.after(fault.lasts, [this] { slow_journal_ = false; });
+    case FaultKind::worker_dies:
+      if (!plan_.combined) worker_dies(node, fault.lasts);
+      return;
+    case FaultKind::partition:
+      if (!plan_.combined) node.cut_off_until = now() + fault.lasts;
+      return;
+    case FaultKind::old_worker_speaks:
+      if (node.old_join && pool_) deliver(ToBroker{*node.old_join});
+      return;
+    case FaultKind::rival_leads:
+      if (!pool_) return;
+      rival_ = true;
+      return deliver(ToLedger{Lead{.ticket = std::numeric_limits<std::uint64_t>::max()}});
+  }
+}
+
+void World::heal() {
+  happened("everything heals");
+  calm_ = true;
+  link_.heal();
+  journal_.set_fault(JournalFault::none);
+  slow_journal_ = false;
+  for (NodeProcess& node : nodes_) {
+    node.cut_off_until = {};
+    node.executors->heal();
+  }
+  for (const auto& client : clients_) client->settle_down();
+}
+
+bool World::everything_ended() const {
+  return checks_.open_count() == 0 &&
+         std::all_of(clients_.begin(), clients_.end(),
+                     [](const auto& client) { return client->knows_everything(); });
+}
+
+void World::check_everything() {
+  if (!pool_) return;
+  pool_->broker->check_invariants();
+  if (!pool_->broker->deposed()) return;
+  require(rival_, "only a rival deposes a broker");
+  rival_ = false;
+  pool_dies(milliseconds(rng_.between(1, 1000)));
+}
+
+void World::run_until(Instant end, const std::function<bool()>& early) {
+  for (std::size_t events = 0; !schedule_.empty() && schedule_.next_at() <= end; ++events) {
+    require(events < events_most, "time goes on");
+    schedule_.pop()();
+    check_everything();
+    if (early()) return;
+  }
+}
+
+void World::run() {
+  start_pool();
+  if (!plan_.combined)
+    for (NodeProcess& node : nodes_) start_worker(node);
+  const auto never = [] { return false; };
+  run_until(plan_.start + plan_.faults_last, never);
+  heal();
+  // Every open job may need three whole attempts on one slot, the processes have to come back, and
+  // whoever is still to be told asks again within a few of its pauses.
+  const Duration longest = longest_occupancy(plan_.config, "default");
+  const auto open = static_cast<std::int64_t>(checks_.open_count()) + 1;
+  run_until(now() + longest * (3 * open) + seconds(180), [this] { return everything_ended(); });
+  std::string unresolved;
+  for (const auto& client : clients_) unresolved += client->unresolved();
+  require(everything_ended(), "every job ends once the faults stop", checks_.open_count(),
+          unresolved);
+  run_until(now() + seconds(60), never);  // what is still under way comes to rest
+  require(now() - quiet_since_ > seconds(10), "an end that was acknowledged is not sent again");
+  require(pool_ && pool_->broker->jobs().empty(), "the broker forgets what ended");
+  checks_.compare(now(), pool_->ledger->ledger());
+}
+
+}  // namespace gpupool::sim

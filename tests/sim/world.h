@@ -1,0 +1,148 @@
+#pragma once
+// A whole pool in one thread and in virtual time: the real cores of broker, ledger, workers and
+// sessions, with simulated clients, executors, links and faults, all drawn from one seed. It stands
+// in for the shells: it delivers messages, keeps alarms, batches the ledger's commits, and lets
+// processes die. After every event the invariants are checked.
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <ostream>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "actors/broker/broker.h"
+#include "actors/ledger/group_commit.h"
+#include "actors/ledger/journal_memory.h"
+#include "actors/session/session.h"
+#include "actors/worker/worker.h"
+#include "tests/sim/checks.h"
+#include "tests/sim/clients.h"
+#include "tests/sim/executors.h"
+#include "tests/sim/faults.h"
+#include "tests/sim/network.h"
+#include "tests/sim/trace.h"
+
+namespace gpupool::sim {
+
+class World {
+ public:
+  // Every message is printed to `trace`, if it is not null.
+  World(std::uint64_t seed, std::ostream* trace);
+
+  // To the end of everything. Throws Broken.
+  void run();
+
+  const Coverage& coverage() const { return coverage_; }
+  const Checks& checks() const { return checks_; }
+  Instant now() const { return schedule_.now(); }
+
+ private:
+  // An actor's next wake; a newer one replaces it. It rings only while its number still counts.
+  struct Alarm {
+    std::uint64_t number = 0;
+    Instant at = Instant::never();
+  };
+  struct SessionActor {
+    std::unique_ptr<Session> core;
+    Client* client = nullptr;
+    Mailbox from_client;
+    Mailbox to_client;
+    Alarm alarm;
+  };
+  // The broker's process; all of it dies at once.
+  struct Pool {
+    std::uint64_t generation = 0;
+    std::unique_ptr<GroupCommit> ledger;
+    std::unique_ptr<Broker> broker;
+    std::map<SessionId, SessionActor> sessions;
+    Mailbox to_broker;
+    Mailbox to_ledger;
+    Mailbox to_sessions;
+    Alarm alarm;
+  };
+  struct NodeProcess {
+    NodeId id;
+    Config config;
+    Instant boot{};  // when its own clock was 0
+    std::uint64_t incarnation = 0;
+    std::unique_ptr<Worker> core;
+    std::unique_ptr<Executors> executors;
+    Alarm alarm;
+    Instant cut_off_until{};
+    std::optional<Join> old_join;  // of an earlier incarnation
+
+    Instant local(Instant now) const { return {(now - boot).ms}; }
+  };
+  // Every record that becomes durable is checked, whether or not its writer learns of it.
+  class WatchedJournal : public Journal {
+   public:
+    explicit WatchedJournal(Checks& checks) : checks_(checks) {}
+    Status append(std::span<const Record> batch, const ClockStamp& stamp) override;
+    Status replay(const std::function<Status(const Record&)>& visit) override {
+      return memory_.replay(visit);
+    }
+    Result<JournalTail> tail() override { return memory_.tail(); }
+    void set_fault(JournalFault fault) { memory_.set_fault(fault); }
+
+   private:
+    Checks& checks_;
+    JournalMemory memory_;
+  };
+
+  // world.cpp: processes and faults
+  void start_pool();
+  void pool_dies(Duration down);
+  void start_worker(NodeProcess& node);
+  void worker_dies(NodeProcess& node, Duration down);
+  void strike(const Fault& fault);
+  void heal();
+  void run_until(Instant end, const std::function<bool()>& early);
+  bool everything_ended() const;
+  void check_everything();
+
+  // world_delivery.cpp: messages and alarms
+  void perform(const std::string& from, NodeProcess* node, const Effects& effects);
+  void route(const std::string& from, NodeProcess* node, const Send& send);
+  void deliver(const ToBroker& message);
+  void deliver(const ToLedger& message);
+  void deliver(SessionId session, const ToSession& message);
+  void deliver(NodeProcess& node, const ToWorker& message);
+  void broker_to_worker(NodeId node, const ToWorker& message);
+  void worker_to_broker(NodeProcess& node, const ToBroker& message);
+  void fetch(NodeProcess& node, const FetchResult& fetch);
+  void in_pool(Mailbox& mailbox, std::function<void()> what);
+  void commit();
+  void arm_broker(Instant at);
+  void arm_worker(NodeProcess& node, Instant at);
+  void arm_session(SessionId id, Instant at);
+  bool rearm(Alarm& alarm, Instant at);
+  SessionId open_session(Client& client, const Caller& caller);
+  bool cut_off(const NodeProcess& node) const { return now() < node.cut_off_until; }
+  void happened(const std::string& what);
+  template <class Variant>
+  void note(const std::string& from, const std::string& to, const Variant& message);
+  Duration jitter() { return milliseconds(rng_.between(0, 2)); }
+
+  const Plan plan_;
+  std::ostream* const trace_;
+  Prng rng_;
+  Schedule schedule_;
+  Checks checks_;
+  Coverage coverage_;
+  WatchedJournal journal_;
+  Link link_;
+  std::unique_ptr<Pool> pool_;
+  std::uint64_t generation_ = 0;
+  std::uint64_t sessions_ = 0;
+  std::uint64_t alarms_ = 0;
+  bool slow_journal_ = false;
+  bool rival_ = false;     // another broker took the lead, and ours may not know yet
+  bool calm_ = false;      // faults are over
+  Instant quiet_since_{};  // the last message about a run's end
+  std::vector<NodeProcess> nodes_;
+  std::vector<std::unique_ptr<Client>> clients_;
+};
+
+}  // namespace gpupool::sim

@@ -1,0 +1,85 @@
+#pragma once
+// A real pool for tests: gpupoold processes over a folder of their own, on free loopback ports,
+// with tokens, clients and the gpupool program. Everything that it started is killed and its folder
+// removed when it goes. Waits are bounded and poll.
+
+#include <sys/types.h>
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "net/client.h"
+
+namespace gpupool::test {
+
+// Polls until `done` is true; false after `limit`.
+bool wait_until(Duration limit, const std::function<bool()>& done);
+
+struct PoolOptions {
+  bool two_processes = false;  // broker and worker apart, joined by CAF's network
+  std::string settings;        // more TOML: tiers, apps; replaces the defaults of those tables
+  std::string worker_settings;
+  std::string broker_settings;
+  std::string window_settings;
+};
+
+struct Output {
+  int exit_code = -1;
+  std::string out;
+  std::string error;
+};
+
+class PoolProcess {
+ public:
+  explicit PoolProcess(PoolOptions options = {});
+  ~PoolProcess();
+  PoolProcess(const PoolProcess&) = delete;
+  PoolProcess& operator=(const PoolProcess&) = delete;
+
+  // Starts what is not running and waits until the pool says that it is ready.
+  void start();
+  void start_broker();
+  void start_worker();
+  bool wait_ready();
+  // kill -9, and reaps.
+  void kill_broker();
+  void kill_worker();
+  // SIGKILL to one executor process of this pool, if there is one.
+  bool kill_an_executor(std::uint64_t choice);
+  // SIGTERM, and waits until both are gone.
+  void stop();
+
+  std::string endpoint() const;
+  std::filesystem::path folder() const { return folder_; }
+  std::filesystem::path ledger() const { return folder_ / "ledger.sqlite"; }
+  std::string log() const;
+
+  std::string token(const std::string& user, Duration valid = hours(1)) const;
+  std::unique_ptr<Client> client(const std::string& user, std::uint64_t seed = 1) const;
+  // Runs gpupool as `user` against this pool; empty: without a token.
+  Output gpupool(const std::string& user, const std::vector<std::string>& arguments) const;
+  // The same, going on beside the test: returns its pid; its output goes to `log`.
+  pid_t gpupool_in_background(const std::string& user, const std::vector<std::string>& arguments,
+                              const std::filesystem::path& log) const;
+  Output gpupool_with_token(const std::string& token,
+                            const std::vector<std::string>& arguments) const;
+
+ private:
+  std::string ready_value(const std::string& key) const;
+  void write_config(const std::string& name, const std::string& roles) const;
+
+  const PoolOptions options_;
+  std::filesystem::path folder_;
+  std::string client_endpoint_ = "tcp://127.0.0.1:*";
+  std::string worker_address_ = "127.0.0.1:0";
+  pid_t broker_ = 0;
+  pid_t worker_ = 0;
+};
+
+// The programs of this build.
+std::filesystem::path program(const std::string& name);
+
+}  // namespace gpupool::test
