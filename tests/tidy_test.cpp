@@ -252,6 +252,13 @@ Complaints only_programs_draw_seeds(const Source& source) {
   return lines_with(source, source.code, random, "draws randomness of its own");
 }
 
+// Under C++20 CAF 0.17 takes an aggregate State for constructible from a pointer to its actor, and
+// so starts it with wrong values, silently. Shells are classes with constructors instead.
+Complaints shells_are_classes(const Source& source) {
+  static const std::regex stateful{"\\bstateful_(actor|pointer)\\b"};
+  return lines_with(source, source.code, stateful, "uses CAF's stateful_actor");
+}
+
 // ---- Shape of files
 // ------------------------------------------------------------------------------
 
@@ -450,6 +457,7 @@ constexpr std::array rules{
     Rule{"cores_stay_pure", cores_stay_pure},
     Rule{"only_shells_read_clocks", only_shells_read_clocks},
     Rule{"only_programs_draw_seeds", only_programs_draw_seeds},
+    Rule{"shells_are_classes", shells_are_classes},
     Rule{"files_stay_short", files_stay_short},
     Rule{"lines_stay_narrow", lines_stay_narrow},
     Rule{"functions_stay_short", functions_stay_short},
@@ -517,6 +525,7 @@ TEST_CASE("Each rule finds what it is for") {
       {only_shells_read_clocks, "actors/a/a.cpp", include + "\"base/clock.h\"\n", 1},
       {only_shells_read_clocks, "actors/a/a.cpp", "// steady_clock would lie here\n", 0},
       {only_programs_draw_seeds, "net/client.cpp", "std::random_device device;\n", 1},
+      {shells_are_classes, "actors/a/a_actor.cpp", "caf::stateful_actor<State>* self;\n", 1},
       {files_stay_short, "base/a.h", std::string(500, '\n'), 1},
       {files_stay_short, "tests/a.cpp", std::string(500, '\n'), 0},
       {files_stay_short, "tests/a.cpp", std::string(800, '\n'), 1},
