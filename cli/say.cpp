@@ -8,10 +8,16 @@
 namespace gpupool {
 namespace {
 
+std::string next_step(Errc code) {
+  if (code != Errc::not_connected) return "";
+  return "  hint: start one with gpupoold --config FILE, or name the right one with --endpoint or\n"
+         "  GPUPOOL_ENDPOINT\n";
+}
+
 std::string error_line(const Error& error) {
   const Style style = style_of(2);
   return coloured(style, Colour::red, "error: " + std::string(name_of(error.code))) + "\n  " +
-         wrapped(style, printable(describe(error)), 2) + "\n";
+         wrapped(style, printable(describe(error)), 2) + "\n" + next_step(error.code);
 }
 
 // The codes of admission (the first hundred of errors.def) are refusals wherever they come from,
