@@ -12,44 +12,53 @@
 namespace gpupool {
 
 template <class Core, class ToCore>
-class CoreActor : public detail::HandleOf<ToCore>::type::base {
+class CoreActor : public HandleOf<ToCore>::base {
  public:
-  using Base = typename detail::HandleOf<ToCore>::type::base;
+  using Base = typename HandleOf<ToCore>::base;
   using behavior_type = typename Base::behavior_type;
 
   CoreActor(caf::actor_config& config, Surroundings around, std::unique_ptr<Core> core)
       : Base(config), around_(std::move(around)), core_(std::move(core)) {}
 
  protected:
-  behavior_type make_behavior() override { return accept(static_cast<ToCore*>(nullptr)); }
+  behavior_type make_behavior() override {
+    return {[this](const Envelope<ToCore>& envelope) {
+      if (std::holds_alternative<Tick>(envelope.message)) alarm_.rang(around_.now());
+      take(envelope.message);
+    }};
+  }
 
-  // One message, already wrapped into the role's variant.
-  virtual void take(const ToCore& message) { carry_out(core_->step(around_.now(), message)); }
+  virtual void take(const ToCore& message) {
+    use_present_config();
+    carry_out(core_->step(around_.now(), message));
+  }
 
-  void carry_out(const Effects& effects) {
-    perform(*this, *around_.directory, effects.send);
+  void carry_out(Effects effects) {
+    perform(*this, *around_.directory, std::move(effects.send));
     wake_at(effects.wake_at);
   }
 
   void wake_at(Instant wanted) {
     const Duration delay = alarm_.arm(around_.now(), wanted);
-    if (delay >= Duration{}) this->delayed_send(this, std::chrono::milliseconds(delay.ms), Tick{});
+    if (delay >= Duration{})
+      this->delayed_send(this, std::chrono::milliseconds(delay.ms), Envelope<ToCore>{Tick{}});
+  }
+
+  // A reload of the configuration reaches a core that can use it before its next message.
+  void use_present_config() {
+    if constexpr (requires(Core & core, const Config& config) { core.use(config); })
+      if (const auto version = around_.config.version();
+          std::exchange(config_version_, version) != version)
+        core_->use(around_.config.current());
   }
 
   Core& core() { return *core_; }
   const Surroundings& around() const { return around_; }
 
  private:
-  template <class... Messages>
-  behavior_type accept(std::variant<Messages...>*) {
-    return behavior_type{[this](const Messages& message) {
-      if constexpr (std::is_same_v<Messages, Tick>) alarm_.rang(around_.now());
-      take(ToCore{message});
-    }...};
-  }
-
   const Surroundings around_;
   std::unique_ptr<Core> core_;
+  std::uint64_t config_version_ = around_.config.version();
   Alarm alarm_;
 };
 

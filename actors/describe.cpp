@@ -199,6 +199,24 @@ std::string_view word_of(JobState state) {
   return "unknown";
 }
 
+std::string_view word_of(ChangeKind kind) {
+  switch (kind) {
+    case ChangeKind::tier:
+      return "tier";
+    case ChangeKind::app:
+      return "app";
+    case ChangeKind::account:
+      return "account";
+    case ChangeKind::node:
+      return "node";
+    case ChangeKind::token:
+      return "token";
+    case ChangeKind::announcement:
+      return "announcement";
+  }
+  return "unknown";
+}
+
 std::string duration_argument(Duration longest) {
   if (longest >= seconds(1)) return std::to_string(longest.ms / 1000);
   const std::string text = seconds_text(longest, Rounding::down);

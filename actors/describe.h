@@ -29,9 +29,11 @@ std::string utc_text(Instant moment, Rounding rounding = Rounding::down);
 // "2026-11-23T18:02:10.123Z", for programs.
 std::string utc_text_exact(Instant moment);
 
-// "succeeded", "failed", "expired", "cancelled"; "queued", "starting", "running", "ended".
+// "succeeded", "failed", "expired", "cancelled"; "queued", "starting", "running", "ended"; "tier",
+// "app", "account", "node", "token", "announcement".
 std::string_view word_of(Outcome outcome);
 std::string_view word_of(JobState state);
+std::string_view word_of(ChangeKind kind);
 
 // A value for --duration that is not above `longest`: "10", or "0.7" below one second.
 std::string duration_argument(Duration longest);

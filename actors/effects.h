@@ -14,7 +14,16 @@
 
 namespace gpupool {
 
-enum class Role : std::uint8_t { broker = 1, ledger, worker, session, client, executors };
+enum class Role : std::uint8_t {
+  broker = 1,
+  ledger,
+  worker,
+  session,
+  client,
+  executors,
+  console,
+  gateway
+};
 
 struct Address {
   Role role{};
@@ -25,12 +34,15 @@ struct Address {
 inline Address to_broker() { return {Role::broker}; }
 inline Address to_ledger() { return {Role::ledger}; }
 inline Address to_executors() { return {Role::executors}; }
+inline Address to_console() { return {Role::console}; }
+inline Address to_gateway() { return {Role::gateway}; }
 inline Address to_worker(NodeId node) { return {Role::worker, node.value}; }
 inline Address to_session(SessionId session) { return {Role::session, session.value}; }
 inline Address to_client(SessionId session) { return {Role::client, session.value}; }
 
 // The message of a Send: one of the variants of messages.h, matching the role of its address.
-using Message = std::variant<ToBroker, ToLedger, ToWorker, ToSession, ToClient, ToExecutors>;
+using Message = std::variant<ToBroker, ToLedger, ToWorker, ToSession, ToClient, ToExecutors,
+                             ToConsole, ToGateway>;
 
 struct Send {
   Address to;

@@ -6,15 +6,11 @@ namespace gpupool {
 namespace {
 
 // Sends with `self` as the sender, which is how peers on other nodes learn its handle.
-template <class Handle, class Variant>
-void send_to(caf::local_actor& self, const Handle& handle, const Variant& message) {
+template <class Variant>
+void send_to(caf::local_actor& self, const HandleOf<Variant>& handle, Variant message) {
   if (!handle) return;
-  std::visit(
-      [&](const auto& one) {
-        handle->eq_impl(caf::make_message_id(), caf::actor_cast<caf::strong_actor_ptr>(&self),
-                        self.context(), one);
-      },
-      message);
+  handle->eq_impl(caf::make_message_id(), caf::actor_cast<caf::strong_actor_ptr>(&self),
+                  self.context(), Envelope<Variant>{std::move(message)});
 }
 
 struct Delivery {
@@ -22,18 +18,28 @@ struct Delivery {
   const Directory& directory;
   Address to;
 
-  void operator()(const ToBroker& message) const { send_to(self, directory.broker(), message); }
-  void operator()(const ToLedger& message) const { send_to(self, directory.ledger(), message); }
-  void operator()(const ToWorker& message) const {
-    send_to(self, directory.worker(NodeId{to.id}), message);
+  void operator()(ToBroker&& message) const {
+    send_to<ToBroker>(self, directory.broker(), std::move(message));
   }
-  void operator()(const ToSession& message) const {
-    send_to(self, directory.session(SessionId{to.id}), message);
+  void operator()(ToLedger&& message) const {
+    send_to<ToLedger>(self, directory.ledger(), std::move(message));
   }
-  void operator()(const ToClient& message) const {
-    if (const auto client = directory.client()) client(SessionId{to.id}, message);
+  void operator()(ToWorker&& message) const {
+    send_to<ToWorker>(self, directory.worker(NodeId{to.id}), std::move(message));
   }
-  void operator()(const ToExecutors& message) const {
+  void operator()(ToSession&& message) const {
+    send_to<ToSession>(self, directory.session(SessionId{to.id}), std::move(message));
+  }
+  void operator()(ToConsole&& message) const {
+    send_to<ToConsole>(self, directory.console(), std::move(message));
+  }
+  void operator()(ToGateway&& message) const {
+    if (const auto gateway = directory.gateway()) gateway(message);
+  }
+  void operator()(ToClient&& message) const {
+    if (const auto client = directory.client()) client(SessionId{to.id}, std::move(message));
+  }
+  void operator()(ToExecutors&& message) const {
     if (const auto executors = directory.executors()) executors(message);
   }
 };
@@ -55,6 +61,11 @@ void Directory::set_worker(NodeId node, WorkerHandle worker) {
   workers_[node] = std::move(worker);
 }
 
+void Directory::set_console(ConsoleHandle console) {
+  const std::lock_guard lock(mutex_);
+  console_ = std::move(console);
+}
+
 void Directory::set_session(SessionId id, SessionHandle session) {
   const std::lock_guard lock(mutex_);
   sessions_[id] = std::move(session);
@@ -70,9 +81,24 @@ void Directory::set_client(std::function<void(SessionId, ToClient)> client) {
   client_ = std::move(client);
 }
 
+void Directory::set_gateway(std::function<void(const ToGateway&)> gateway) {
+  const std::lock_guard lock(mutex_);
+  gateway_ = std::move(gateway);
+}
+
 void Directory::set_executors(std::function<void(const ToExecutors&)> executors) {
   const std::lock_guard lock(mutex_);
   executors_ = std::move(executors);
+}
+
+std::size_t Directory::session_count() const {
+  const std::lock_guard lock(mutex_);
+  return sessions_.size();
+}
+
+void Directory::log(const Message& message) const {
+  if (log_.least == LogLevel::off) return;
+  if (const auto line = log_line(message, log_.least)) log_.write(*line);
 }
 
 void Directory::clear() {
@@ -81,7 +107,9 @@ void Directory::clear() {
   ledger_ = LedgerHandle{};
   workers_.clear();
   sessions_.clear();
+  console_ = ConsoleHandle{};
   client_ = {};
+  gateway_ = {};
   executors_ = {};
 }
 
@@ -101,6 +129,11 @@ WorkerHandle Directory::worker(NodeId node) const {
   return it == workers_.end() ? WorkerHandle{} : it->second;
 }
 
+ConsoleHandle Directory::console() const {
+  const std::lock_guard lock(mutex_);
+  return console_;
+}
+
 SessionHandle Directory::session(SessionId id) const {
   const std::lock_guard lock(mutex_);
   const auto it = sessions_.find(id);
@@ -112,13 +145,21 @@ std::function<void(SessionId, ToClient)> Directory::client() const {
   return client_;
 }
 
+std::function<void(const ToGateway&)> Directory::gateway() const {
+  const std::lock_guard lock(mutex_);
+  return gateway_;
+}
+
 std::function<void(const ToExecutors&)> Directory::executors() const {
   const std::lock_guard lock(mutex_);
   return executors_;
 }
 
-void perform(caf::local_actor& self, const Directory& directory, const std::vector<Send>& sends) {
-  for (const auto& send : sends) std::visit(Delivery{self, directory, send.to}, send.message);
+void perform(caf::local_actor& self, const Directory& directory, std::vector<Send> sends) {
+  for (auto& send : sends) {
+    directory.log(send.message);
+    std::visit(Delivery{self, directory, send.to}, std::move(send.message));
+  }
 }
 
 Duration Alarm::arm(Instant now, Instant wake_at) {

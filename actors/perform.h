@@ -1,58 +1,82 @@
 #pragma once
 // How the effects of a core are carried out: the directory knows the handle behind every address of
 // this process, perform() sends. Written by the shells as peers appear, read by all of them;
-// guarded by one mutex, which is held for look-ups only. An address without a handle drops the
-// message: every command that matters is sent again by its core.
+// guarded by one mutex, which is held for look-ups only. Everything sent passes the log. An address
+// without a handle drops the message: every command that matters is sent again by its core.
 
 #include <functional>
 #include <memory>
 #include <mutex>
 #include <unordered_map>
+#include <vector>
 
 #include "actors/effects.h"
+#include "actors/log_line.h"
 #include "actors/vocabulary.h"
+#include "config/live.h"
 
 namespace gpupool {
 
+// Where the happenings of this process are told. Thread-safe, and quick: actors call it.
+struct LogTo {
+  LogLevel least = LogLevel::off;
+  std::function<void(const LogLine&)> write;
+};
+
 class Directory {
  public:
+  // Before any actor runs.
+  void set_log(LogTo log) { log_ = std::move(log); }
+  // Tells what this message makes known, if that is a happening.
+  void log(const Message& message) const;
+
   void set_broker(BrokerHandle broker);
   void set_ledger(LedgerHandle ledger);
   void set_worker(NodeId node, WorkerHandle worker);
+  void set_console(ConsoleHandle console);
   void set_session(SessionId id, SessionHandle session);
   void forget_session(SessionId id);
-  // What hands a message to a client's socket and what drives this node's executors. Thread-safe.
+  // What hands a message to a client's socket, to the gateway itself, and to this node's executors.
+  // Thread-safe.
   void set_client(std::function<void(SessionId, ToClient)> client);
+  void set_gateway(std::function<void(const ToGateway&)> gateway);
   void set_executors(std::function<void(const ToExecutors&)> executors);
+  // Clients that are connected now.
+  std::size_t session_count() const;
   // Drops every handle, so that no cycle of handles keeps actors alive at the end.
   void clear();
 
   BrokerHandle broker() const;
   LedgerHandle ledger() const;
   WorkerHandle worker(NodeId node) const;
+  ConsoleHandle console() const;
   SessionHandle session(SessionId id) const;
   std::function<void(SessionId, ToClient)> client() const;
+  std::function<void(const ToGateway&)> gateway() const;
   std::function<void(const ToExecutors&)> executors() const;
 
  private:
+  LogTo log_;
   mutable std::mutex mutex_;
   BrokerHandle broker_;
   LedgerHandle ledger_;
+  ConsoleHandle console_;
   std::unordered_map<NodeId, WorkerHandle, IdHash> workers_;
   std::unordered_map<SessionId, SessionHandle, IdHash> sessions_;
   std::function<void(SessionId, ToClient)> client_;
+  std::function<void(const ToGateway&)> gateway_;
   std::function<void(const ToExecutors&)> executors_;
 };
 
 // What every shell on a node shares.
 struct Surroundings {
-  const Config& config;
+  const LiveConfig& config;
   std::function<Instant()> now;  // ledger time; on a worker, CLOCK_BOOTTIME
   std::shared_ptr<Directory> directory;
 };
 
 // Sends on behalf of `self`; the journal part of the effects is the ledger shell's business.
-void perform(caf::local_actor& self, const Directory& directory, const std::vector<Send>& sends);
+void perform(caf::local_actor& self, const Directory& directory, std::vector<Send> sends);
 
 // A timer of one actor: at most one useful delayed Tick is under way. CAF can't cancel a delayed
 // message, so a Tick that comes early only steps the core once more.

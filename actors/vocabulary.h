@@ -1,49 +1,59 @@
 #pragma once
-// CAF's view of messages.h: one inspect() for every struct that lists its fields(), and the typed
-// handles, derived from the variants that say who accepts what. Included by the shells only; the
-// words of CAF 0.17 that a port to 1.x will change (inspect, reacts_to, message types) stand here.
+// CAF's view of messages.h: what is sent to a role is one Envelope that carries the role's variant,
+// so CAF knows one message type a role, and the typed handles follow from the variants. Between
+// nodes it travels as its packed bytes (base/pack.h); inside a process it is moved. Included
+// by the shells only; the words of CAF 0.17 that a port to 1.x will change (inspect, reacts_to,
+// message types) stand here.
 
 #include <caf/all.hpp>
-#include <tuple>
-#include <typeinfo>
-#include <variant>
+#include <string>
 
 #include "actors/messages.h"
 #include "base/pack.h"
 
 namespace gpupool {
 
-template <class Inspector, detail::HasFields Struct>
-typename Inspector::result_type inspect(Inspector& inspector, Struct& value) {
-  return std::apply([&](auto&... field) { return inspector(field...); }, value.fields());
-}
-
-namespace detail {
-
 template <class Variant>
-struct HandleOf;
-
-template <class... Messages>
-struct HandleOf<std::variant<Messages...>> {
-  using type = caf::typed_actor<caf::reacts_to<Messages>...>;
-
-  // One pool runs one build, so the compiler's own names of the types identify them on the wire.
-  static void announce(caf::actor_system_config& config) {
-    (config.add_message_type<Messages>(typeid(Messages).name()), ...);
-  }
+struct Envelope {
+  Variant message;
 };
 
-}  // namespace detail
+// What cannot be unpacked is refused by CAF, which then drops the connection that it came by.
+template <class Inspector, class Variant>
+typename Inspector::result_type inspect(Inspector& inspector, Envelope<Variant>& envelope) {
+  std::string bytes;
+  if constexpr (Inspector::reads_state) bytes = pack(envelope.message);
+  const auto load = [&]() -> caf::error {
+    auto message = unpack<Variant>(bytes);
+    if (!message) return caf::sec::invalid_argument;
+    envelope.message = std::move(*message);
+    return caf::none;
+  };
+  return inspector(bytes, caf::meta::load_callback(load));
+}
 
-using BrokerHandle = detail::HandleOf<ToBroker>::type;
-using LedgerHandle = detail::HandleOf<ToLedger>::type;
-using WorkerHandle = detail::HandleOf<ToWorker>::type;
-using SessionHandle = detail::HandleOf<ToSession>::type;
+template <class Variant>
+using HandleOf = caf::typed_actor<caf::reacts_to<Envelope<Variant>>>;
 
+using BrokerHandle = HandleOf<ToBroker>;
+using LedgerHandle = HandleOf<ToLedger>;
+using WorkerHandle = HandleOf<ToWorker>;
+using SessionHandle = HandleOf<ToSession>;
+using ConsoleHandle = HandleOf<ToConsole>;
+
+// The names identify the types on the wire between nodes; one pool runs one build.
 inline void announce_messages(caf::actor_system_config& config) {
-  detail::HandleOf<ToBroker>::announce(config);
-  detail::HandleOf<ToWorker>::announce(config);
-  detail::HandleOf<ToSession>::announce(config);
+  config.add_message_type<Envelope<ToBroker>>("gpupool.to_broker")
+      .add_message_type<Envelope<ToLedger>>("gpupool.to_ledger")
+      .add_message_type<Envelope<ToWorker>>("gpupool.to_worker")
+      .add_message_type<Envelope<ToSession>>("gpupool.to_session")
+      .add_message_type<Envelope<ToConsole>>("gpupool.to_console");
+}
+
+// Outside of any actor: a message to a role of this process.
+template <class Variant, class Message>
+void post(const HandleOf<Variant>& handle, Message message) {
+  caf::anon_send(handle, Envelope<Variant>{Variant{std::move(message)}});
 }
 
 }  // namespace gpupool

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <chrono>
 
 #include "config/limits.h"
 #include "net/request_id.h"
@@ -57,6 +58,31 @@ Result<Duration> parse_lifetime(std::string_view text) {
                                             : 0;
   if (unit_s == 0 || count < 1 || count > lifetime_s_max / unit_s) return wrong;
   return seconds(count * unit_s);
+}
+
+Result<Instant> parse_since(std::string_view text, Instant now) {
+  if (const auto ago = parse_lifetime(text)) return now - *ago;
+  const Error wrong =
+      usage("a moment is 7d, 24h or the like, 2026-11-01, or 2026-11-01T18:30:00Z", text);
+  constexpr std::string_view form = "0000-00-00T00:00:00Z";
+  constexpr std::size_t date_only = 10;
+  if (text.size() != date_only && text.size() != form.size()) return wrong;
+  for (std::size_t i = 0; i < text.size(); ++i)
+    if (form[i] == '0' ? !is_digit(text[i]) : text[i] != form[i]) return wrong;
+  const auto number = [&](std::size_t place, std::size_t digits) {
+    int value = 0;
+    if (place < text.size()) std::from_chars(&text[place], &text[place] + digits, value);
+    return value;
+  };
+  using namespace std::chrono;
+  const year_month_day date{year{number(0, 4)}, month{static_cast<unsigned>(number(5, 2))},
+                            day{static_cast<unsigned>(number(8, 2))}};
+  if (!date.ok() || number(0, 4) < 1970 || number(11, 2) > 23 || number(14, 2) > 59 ||
+      number(17, 2) > 59)
+    return wrong;
+  const auto moment = sys_days{date} + std::chrono::hours{number(11, 2)} + minutes{number(14, 2)} +
+                      std::chrono::seconds{number(17, 2)};
+  return Instant{duration_cast<std::chrono::milliseconds>(moment.time_since_epoch()).count()};
 }
 
 Result<JobId> parse_job(std::string_view text) {

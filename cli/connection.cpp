@@ -10,11 +10,16 @@
 #include <iterator>
 #include <random>
 
+#include "cli/build.h"
+#include "cli/say.h"
 #include "config/limits.h"
+#include "net/curve.h"
 
 namespace gpupool {
 namespace {
 
+// Whoever follows a job waits so long for a pool that restarts; Ctrl-C ends it earlier.
+constexpr Duration restart_patience = seconds(300);
 constexpr int patience = 3;  // so many signals end the process whatever it does
 
 // A signal handler can reach nothing but these; InterruptGuard owns them while it lives.
@@ -24,6 +29,12 @@ std::atomic<int> interrupts = 0;
 void on_interrupt(int) {
   if (++interrupts >= patience) _exit(130);
   if (Client* client = interrupted_client.load()) client->interrupt();
+}
+
+// On a terminal a line of progress may stand where this is to be written.
+void print_announcement(const std::string& text) {
+  const std::string line = "pool: " + printable(text) + "\n";
+  print_error(style_of(2).is_terminal ? "\r\x1b[K" + line : line);
 }
 
 std::string trimmed(const std::string& text) {
@@ -52,13 +63,33 @@ Result<std::string> read_token(const std::string& token_file) {
   return token;
 }
 
+Result<std::string> read_server_key(const std::string& key_or_file) {
+  std::string key = key_or_file;
+  if (key.starts_with('@')) {
+    const std::string name = key.substr(1);
+    std::ifstream file(name);
+    if (!std::getline(file, key))
+      return Error{.code = Errc::file_unreadable, .detail = "the server key's file " + name};
+  }
+  key = trimmed(key);
+  if (!key.empty() && !is_curve_key(key))
+    return Error{.code = Errc::bad_request,
+                 .detail = "--server-key is 40 characters of Z85, or @FILE that holds them"};
+  return key;
+}
+
 Result<std::unique_ptr<Client>> connect(const Connection& connection) {
   Result<std::string> token = read_token(connection.token_file);
   if (!token) return token.error();
+  Result<std::string> server_key = read_server_key(connection.server_key);
+  if (!server_key) return server_key.error();
   return Client::connect({.endpoint = connection.endpoint,
                           .token = *token,
-                          .program = "gpupool/" GPUPOOL_VERSION,
-                          .seed = draw_random()});
+                          .server_key = *server_key,
+                          .program = "gpupool/" + build_string(),
+                          .seed = draw_random(),
+                          .reconnect_for = restart_patience,
+                          .announced = print_announcement});
 }
 
 InterruptGuard::InterruptGuard(Client& client) {

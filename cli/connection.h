@@ -13,11 +13,15 @@ namespace gpupool {
 struct Connection {
   std::string endpoint;
   std::string token_file;  // empty: the environment's GPUPOOL_TOKEN, else no token
+  std::string server_key;  // Z85, or @FILE that holds it; empty: not encrypted
   bool json = false;
 };
 
 // The token of `--token-file` or GPUPOOL_TOKEN, without the white space around it. Empty: none.
 Result<std::string> read_token(const std::string& token_file);
+
+// The key itself, out of the file if it names one.
+Result<std::string> read_server_key(const std::string& key_or_file);
 
 Result<std::unique_ptr<Client>> connect(const Connection& connection);
 

@@ -1,8 +1,10 @@
 // gpupool-diffusion: the built-in executor. It keeps one model resident and draws one picture after
 // the other for the worker at the other end of descriptor 3 (actors/worker/executor_protocol.h).
-// SIGTERM during a run stops that run at its next step; between runs it ends the program.
+// SIGTERM during a run stops that run at its next step; between runs it ends the program. What a
+// run writes to stderr is its log.
 //
 //     gpupool-diffusion --model FOLDER --threads N
+//     gpupool-diffusion --check FOLDER               (only says whether the model can be loaded)
 
 #include <poll.h>
 #include <signal.h>
@@ -12,6 +14,7 @@
 
 #include <cerrno>
 #include <charconv>
+#include <cstdio>
 #include <iostream>
 #include <memory>
 #include <optional>
@@ -22,6 +25,7 @@
 #include "actors/worker/diffusion_arguments.h"
 #include "actors/worker/executor_protocol.h"
 #include "actors/worker/process.h"
+#include "base/clock.h"
 #include "gpu/model.h"
 
 namespace gpupool {
@@ -55,6 +59,14 @@ std::optional<Options> options_of(int count, char** arguments) {
   return options;
 }
 
+Result<std::unique_ptr<Model>> load(const Options& options) {
+  auto model = Model::load(options.model, options.threads);
+  if (!model)
+    std::cerr << "gpupool-diffusion: " << name_of(model.error().code) << ": "
+              << model.error().detail << "\n";
+  return model;
+}
+
 GenerateRequest request_of(const DiffusionArguments& arguments) {
   return {.prompt = arguments.prompt,
           .steps = static_cast<std::int32_t>(arguments.steps),
@@ -63,10 +75,41 @@ GenerateRequest request_of(const DiffusionArguments& arguments) {
           .pixels = static_cast<std::int32_t>(arguments.pixels)};
 }
 
+double seconds_since(Instant start) { return static_cast<double>((boot_time() - start).ms) / 1000; }
+
+template <class... Values>
+void log_line(const char* format, Values... values) {
+  std::fprintf(stderr, format, values...);
+}
+
+std::string joined(const std::vector<std::string>& words) {
+  std::string text;
+  for (const std::string& word : words) text += (text.empty() ? "" : ", ") + word;
+  return text;
+}
+
+// What will be drawn, and which words of the prompt count for nothing.
+void log_request(Model& model, const GenerateRequest& request) {
+  const Prompt prompt = model.tokenizer().tokens_of(request.prompt);
+  const bool nothing_known = prompt.tokens == model.tokenizer().empty().tokens;
+  log_line("prompt: %zu known words", nothing_known ? std::size_t{0} : prompt.tokens.size());
+  if (!prompt.unknown_words.empty())
+    log_line("; unknown words, dropped: %s", joined(prompt.unknown_words).c_str());
+  log_line("\n%d steps, guidance %.1f, seed %llu, %d x %d pixels\n", request.steps,
+           static_cast<double>(request.guidance), static_cast<unsigned long long>(request.seed),
+           request.pixels, request.pixels);
+}
+
+struct Loaded {
+  std::unique_ptr<Model> model;
+  double seconds = 0;
+  std::int32_t threads = 0;
+};
+
 class Server {
  public:
-  Server(std::unique_ptr<Model> model, FileDescriptor signals)
-      : model_(std::move(model)), signals_(std::move(signals)) {}
+  Server(Loaded loaded, FileDescriptor signals)
+      : loaded_(std::move(loaded)), signals_(std::move(signals)) {}
 
   int serve();
 
@@ -78,7 +121,7 @@ class Server {
   bool run(const ChildRun& run);
   FromChild draw(const ChildRun& run, const GenerateRequest& request);
 
-  std::unique_ptr<Model> model_;
+  Loaded loaded_;
   FileDescriptor signals_;
   FrameReader<ToChild> inbox_;
 };
@@ -126,18 +169,31 @@ bool Server::run(const ChildRun& run) {
   const auto arguments = parse_diffusion_arguments(run.arguments);
   if (!arguments) return refuse(arguments.error());
   const GenerateRequest request = request_of(*arguments);
-  if (const Status fits = model_->check(request); !fits) return refuse(fits.error());
+  if (const Status fits = loaded_.model->check(request); !fits) return refuse(fits.error());
+  log_line("model %s with %lld weights is resident, loaded in %.2f s, on %d threads\n",
+           loaded_.model->name().c_str(), static_cast<long long>(loaded_.model->parameters()),
+           loaded_.seconds, loaded_.threads);
+  log_request(*loaded_.model, request);
   return say(ChildBegan{.job = run.job, .attempt = run.attempt}) && say(draw(run, request));
 }
 
 FromChild Server::draw(const ChildRun& run, const GenerateRequest& request) {
-  const auto drawn = model_->generate(request, [&](StepProgress progress) {
+  const Instant start = boot_time();
+  std::int32_t steps = 0;
+  const auto drawn = loaded_.model->generate(request, [&](StepProgress progress) {
+    steps = static_cast<std::int32_t>(progress.finished);
     const bool told = say(ChildStep{.job = run.job,
                                     .attempt = run.attempt,
                                     .step = static_cast<std::uint32_t>(progress.finished),
                                     .of_steps = static_cast<std::uint32_t>(progress.of)});
     return told && !was_terminated() ? StepVerdict::go_on : StepVerdict::stop;
   });
+  const double taken = seconds_since(start);
+  log_line("%s after %d of %d steps in %.2f s, %.1f ms a step\n",
+           !drawn   ? "failed"
+           : *drawn ? "drawn"
+                    : "stopped",
+           steps, request.steps, taken, steps > 0 ? taken * 1000 / steps : 0.0);
   const auto failed = [&](const Error& error) {
     return ChildFailed{
         .job = run.job, .attempt = run.attempt, .cause = error.code, .detail = error.detail};
@@ -151,6 +207,8 @@ FromChild Server::draw(const ChildRun& run, const GenerateRequest& request) {
 }
 
 int run_program(int count, char** arguments) {
+  if (count == 3 && std::string_view(arguments[1]) == "--check")
+    return load({.model = arguments[2], .threads = 1}) ? 0 : model_exit;
   const auto options = options_of(count, arguments);
   if (!options) {
     std::cerr << "usage: gpupool-diffusion --model FOLDER --threads N, with a worker's socket as "
@@ -163,13 +221,12 @@ int run_program(int count, char** arguments) {
   ::sigaddset(&terminate, SIGTERM);
   ::sigprocmask(SIG_BLOCK, &terminate, nullptr);
   FileDescriptor signals{::signalfd(-1, &terminate, SFD_CLOEXEC | SFD_NONBLOCK)};
-  auto model = Model::load(options->model, options->threads);
-  if (!model) {
-    std::cerr << "gpupool-diffusion: " << name_of(model.error().code) << ": "
-              << model.error().detail << "\n";
-    return model_exit;
-  }
-  return Server{*std::move(model), std::move(signals)}.serve();
+  const Instant start = boot_time();
+  auto model = load(*options);
+  if (!model) return model_exit;
+  Loaded loaded{
+      .model = *std::move(model), .seconds = seconds_since(start), .threads = options->threads};
+  return Server{std::move(loaded), std::move(signals)}.serve();
 }
 
 }  // namespace

@@ -2,9 +2,14 @@
 #include <CLI/CLI.hpp>
 #include <functional>
 
+#include "cli/audit.h"
+#include "cli/build.h"
 #include "cli/connection.h"
 #include "cli/exit_code.h"
 #include "cli/generate.h"
+#include "cli/jobs_command.h"
+#include "cli/keys_command.h"
+#include "cli/operator.h"
 #include "cli/questions.h"
 #include "cli/token_command.h"
 #include "config/limits.h"
@@ -13,9 +18,9 @@ namespace gpupool {
 namespace {
 
 constexpr const char* exit_codes =
-    "Common options: --endpoint, --token-file, --json (see gpupool --help).\n"
+    "Common options: --endpoint, --token-file, --server-key, --json (see gpupool --help).\n"
     "Exit codes: 0 done, 2 usage, 3 refused, 4 the job failed, 5 no pool reachable,\n"
-    "130 interrupted.\n"
+    "6 an audit found a difference, 130 interrupted.\n"
     "With --json one object is printed on standard output: the answer, or {\"refused\": ...}\n"
     "or {\"error\": ...}. Amounts are whole milliseconds (\"charged_ms\"), times RFC 3339 in UTC.\n"
     "A token is read from --token-file or the variable GPUPOOL_TOKEN, never from the command\n"
@@ -28,7 +33,18 @@ struct CommandLine {
   ReceiptsOptions receipts;
   MintOptions mint;
   InspectOptions inspect;
+  AuditOptions audit;
+  OperatorOptions operation;
+  ChangesOptions changes;
+  RevokeOptions revoke;
+  KeygenOptions keygen;
+  SubmitOptions submission;
+  LogsOptions log;
+  ResultOptions result;
+  std::vector<std::string> jobs;
+  std::string curve_out;
   std::string job;
+  bool as_operator = false;
   std::function<ExitCode()> command;
 };
 
@@ -38,6 +54,10 @@ void add_connection(CLI::App& app, CommandLine& line) {
       ->default_val("tcp://127.0.0.1:7400");
   app.add_option("--token-file", line.connection.token_file, "a file that holds the token")
       ->type_name("FILE");
+  app.add_option("--server-key", line.connection.server_key,
+                 "the public key of a pool that encrypts: 40 characters, or @FILE")
+      ->envname("GPUPOOL_SERVER_KEY")
+      ->type_name("KEY");
   app.add_flag("--json", line.connection.json, "print one JSON object");
 }
 
@@ -105,13 +125,198 @@ void add_questions(CLI::App& app, CommandLine& line) {
   });
 
   CLI::App& end = add_command(app, "cancel", "end a job; shows what is charged and given back",
-                              "  gpupool cancel 17\n");
+                              "  gpupool cancel 17\n"
+                              "  gpupool cancel 17 --operator --token-file root.token\n");
   end.add_option("job", line.job, "the job's number")->required();
-  end.callback([&line] { line.command = [&line] { return cancel(line.connection, line.job); }; });
+  end.add_flag("--operator", line.as_operator, "anybody's job, with an operator's token");
+  end.callback([&line] {
+    line.command = [&line] {
+      return line.as_operator ? operate(line.connection, "cancel", {.names = {line.job}})
+                              : cancel(line.connection, line.job);
+    };
+  });
+}
+
+void add_changes(CLI::App& app, CommandLine& line) {
+  CLI::App& command =
+      add_command(app, "changes", "what was changed: tiers, apps, your account; when, by whom",
+                  "  gpupool changes\n  gpupool changes --since 7d\n"
+                  "  gpupool changes --since 2026-11-01 --limit 200 --json\n");
+  command
+      .add_option("--since", line.changes.since,
+                  "7d, 24h or the like, 2026-11-01, or 2026-11-01T18:30:00Z [all]")
+      ->type_name("WHEN");
+  command.add_option("--limit", line.changes.limit, "how many, the newest first")
+      ->capture_default_str()
+      ->check(CLI::Range(std::int64_t{1}, limits::changes_page_max));
+  command.callback(
+      [&line] { line.command = [&line] { return changes(line.connection, line.changes); }; });
+}
+
+// A command that only the console understands: it judges the words, this gives them to it.
+CLI::App& add_console_command(CLI::App& app, CommandLine& line, const std::string& name,
+                              const std::string& about, const std::string& examples) {
+  CLI::App& command = add_command(app, name, about + " (operators)", examples);
+  command.callback([&line, name] {
+    line.command = [&line, name] { return operate(line.connection, name, line.operation); };
+  });
+  return command;
+}
+
+void add_pages(CLI::App& command, OperatorOptions& options, const std::string& after) {
+  command.add_option("--after", options.after, "go on behind this one")->type_name(after);
+  command.add_option("--limit", options.limit, "how many [50]")->type_name("N");
+}
+
+// What operators look at.
+void add_operator_views(CLI::App& app, CommandLine& line) {
+  OperatorOptions& options = line.operation;
+  CLI::App& accounts =
+      add_console_command(app, line, "accounts", "who has used the pool, and what they have left",
+                          "  gpupool accounts\n  gpupool accounts ada\n  gpupool accounts --after "
+                          "user:ada --limit 20\n");
+  accounts.add_option("name", options.names, "a user, or address:192.0.2.7/32")->expected(0, 1);
+  add_pages(accounts, options, "ACCOUNT");
+
+  CLI::App& queue = add_console_command(app, line, "queue", "every job that is not over",
+                                        "  gpupool queue\n  gpupool queue --after 17\n");
+  add_pages(queue, options, "JOB");
+
+  CLI::App& nodes = add_console_command(app, line, "nodes", "nodes, slots, and what runs there",
+                                        "  gpupool nodes\n  gpupool nodes --json\n");
+  nodes.add_option("--after", options.after, "go on behind this one")->type_name("NODE[/SLOT]");
+
+  add_console_command(app, line, "apps", "what the pool can run", "  gpupool apps\n");
+}
+
+// What operators set. All of it is remembered with who and when: `gpupool changes`.
+void add_operator_orders(CLI::App& app, CommandLine& line) {
+  OperatorOptions& options = line.operation;
+  CLI::App& tier = add_console_command(
+      app, line, "tier", "the tiers, or the tier of one user from now on",
+      "  gpupool tier\n  gpupool tier ada pro\n  gpupool tier ada --from-token\n");
+  tier.add_option("user-and-tier", options.names, "USER TIER")->expected(0, 2);
+  tier.add_flag("--from-token", options.from_token, "again the tier that the user's token says");
+
+  CLI::App& drain = add_console_command(
+      app, line, "drain", "give a node no new leases; what runs there goes on to its end",
+      "  gpupool drain node-2\n");
+  drain.add_option("node", options.names, "the node's name")->expected(1)->required();
+  CLI::App& resume = add_console_command(app, line, "resume", "give a node leases again",
+                                         "  gpupool resume node-2\n");
+  resume.add_option("node", options.names, "the node's name")->expected(1)->required();
+
+  CLI::App& announce = add_console_command(
+      app, line, "announce", "tell every client something, until it is cleared",
+      "  gpupool announce \"node-2 is down until 18:00 UTC\"\n  gpupool announce --clear\n");
+  announce.add_option("text", options.names, "what to tell");
+  announce.add_flag("--clear", options.clear, "announce nothing any more");
+}
+
+void add_key_commands(CLI::App& app, CLI::App& token, CommandLine& line) {
+  CLI::App& keygen =
+      add_command(token, "keygen", "make a key that signs tokens, as files of its own",
+                  "  gpupool token keygen --out k2                      # k2.secret and k2.public\n"
+                  "  gpupool token keygen --algorithm HS256 --out k2    # k2.secret\n"
+                  "Prints what to add to the configuration. Files are never written over.\n");
+  keygen.add_option("--algorithm", line.keygen.algorithm, "EdDSA: a pair; HS256: one secret")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"EdDSA", "HS256"}));
+  keygen.add_option("--out", line.keygen.out, "the files' name without .secret")
+      ->required()
+      ->type_name("NAME");
+  keygen.callback(
+      [&line] { line.command = [&line] { return make_token_key(line.connection, line.keygen); }; });
+
+  CLI::App& keys = *app.add_subcommand("keys", "make keys that encrypt connections");
+  keys.fallthrough();
+  keys.require_subcommand(1);
+  CLI::App& curve = add_command(keys, "curve", "make a pool's CURVE key, as two files",
+                                "  gpupool keys curve --out pool    # pool.secret, pool.public\n"
+                                "Prints where each of them goes. Files are never written over.\n");
+  curve.add_option("--out", line.curve_out, "the files' name without .secret")
+      ->required()
+      ->type_name("NAME");
+  curve.callback([&line] {
+    line.command = [&line] { return make_curve_key(line.connection, line.curve_out); };
+  });
+}
+
+void add_revoke(CLI::App& token, CommandLine& line) {
+  CLI::App& revoke = add_command(
+      token, "revoke", "let the pool take a token, or all of a user's, no more (operators)",
+      "  gpupool token revoke --token-id 5f0c2a9d1e7b4c368a90d1f2e3b4a5c6\n"
+      "  gpupool token revoke --file ada.token\n"
+      "  gpupool token revoke --user ada --token-file root.token\n"
+      "--token-file is the operator's own token, as everywhere; --file the one to revoke.\n");
+  auto* id = revoke.add_option("--token-id", line.revoke.token_id, "its id, as inspect shows it");
+  auto* file = revoke.add_option("--file", line.revoke.file, "a file that holds the token");
+  auto* user =
+      revoke.add_option("--user", line.revoke.user, "every token of this user issued until now");
+  id->excludes(file)->excludes(user);
+  file->excludes(user);
+  revoke.callback(
+      [&line] { line.command = [&line] { return revoke_token(line.connection, line.revoke); }; });
+}
+
+void add_submit(CLI::App& app, CommandLine& line) {
+  CLI::App& command = add_command(
+      app, "submit", "run an app, or leave a job in the queue",
+      "  gpupool submit emoji prompt=\"a red heart\" steps=30 -o heart.png\n"
+      "  JOB=$(gpupool submit emoji prompt=\"a star\" --detach)\n"
+      "  gpupool submit emoji prompt=\"a star\" --request 0190a6c1-2f3a-7b10-8c4d-5e6f70819293\n"
+      "The same --request with the same arguments never runs twice: after a crash it goes on with\n"
+      "the same job. Ctrl-C cancels the job and shows what was charged and given back; twice\n"
+      "leaves it.\n");
+  SubmitOptions& options = line.submission;
+  command.add_option("app", options.app, "the app's name")->required();
+  command.add_option("arguments", options.arguments, "what the app is given")
+      ->type_name("KEY=VALUE");
+  command.add_flag("--detach", options.detach, "print the job's number and leave it in the queue");
+  command.add_option("-o,--output", options.output, "where the result goes [it stays in the pool]")
+      ->type_name("FILE");
+  command.add_option("--duration", options.duration_s, "how long it may run [the app's default]")
+      ->type_name("SECONDS");
+  command.add_option("--size", options.size, "large or xlarge [the app's]")->type_name("SIZE");
+  command.add_option("--max-wait", options.max_wait_s, "refuse if a later start must be promised")
+      ->type_name("SECONDS");
+  command.add_option("--request", options.request, "an earlier request's id, to ask again [new]")
+      ->type_name("ID");
+  command.callback(
+      [&line] { line.command = [&line] { return submit(line.connection, line.submission); }; });
+}
+
+void add_jobs(CLI::App& app, CommandLine& line) {
+  CLI::App& waiting = add_command(
+      app, "wait", "follow jobs to their ends; 4 if any did not succeed",
+      "  gpupool wait 17\n  gpupool wait 17 18 19 --json    # {\"jobs\": [...], \"errors\": []}\n"
+      "Goes on after a restart of the pool. Ctrl-C ends the waiting and leaves the jobs alone.\n");
+  waiting.add_option("job", line.jobs, "the jobs' numbers")->required();
+  waiting.callback(
+      [&line] { line.command = [&line] { return wait(line.connection, line.jobs); }; });
+
+  CLI::App& log = add_command(app, "logs", "what a run wrote to its output",
+                              "  gpupool logs 17\n  gpupool logs 17 --follow\n");
+  log.add_option("job", line.log.job, "the job's number")->required();
+  log.add_flag("-f,--follow", line.log.follow, "go on until the run is over");
+  log.callback([&line] { line.command = [&line] { return logs(line.connection, line.log); }; });
+
+  CLI::App& made = add_command(
+      app, "result", "fetch what a job made",
+      "  gpupool result 17 -o heart.png    # a file of that name is written over, once all is "
+      "there\n"
+      "  gpupool result 17                 # job-17.png, or job-17-2.png if there is one\n"
+      "  gpupool result 17 -o - | less     # to standard output\n");
+  made.add_option("job", line.result.job, "the job's number")->required();
+  made.add_option("-o,--output", line.result.output, "a file, or - [job-JOB, a new name]")
+      ->type_name("FILE");
+  made.callback(
+      [&line] { line.command = [&line] { return result(line.connection, line.result); }; });
 }
 
 void add_token(CLI::App& app, CommandLine& line) {
-  CLI::App& token = *app.add_subcommand("token", "mint tokens, and look into one");
+  CLI::App& token =
+      *app.add_subcommand("token", "mint tokens, look into one, revoke them, make keys");
   token.fallthrough();
   token.require_subcommand(1);
 
@@ -137,6 +342,27 @@ void add_token(CLI::App& app, CommandLine& line) {
   inspect.add_option("--config", line.inspect.config, "check it as this pool would");
   inspect.callback(
       [&line] { line.command = [&line] { return inspect_token(line.connection, line.inspect); }; });
+  add_revoke(token, line);
+  add_key_commands(app, token, line);
+}
+
+// Of a running pool, for its operators; with --ledger from the file, by anybody who can read it.
+void add_audit(CLI::App& app, CommandLine& line) {
+  CLI::App& command =
+      add_command(app, "audit", "do the books add up: every hold, charge and balance",
+                  "  gpupool audit && echo all is well                # asks the pool (operators)\n"
+                  "  gpupool audit --ledger gpupool.sqlite            # reads the file itself\n"
+                  "  gpupool audit --ledger gpupool.sqlite --config config/gpupool.toml --json\n");
+  command.add_option("--ledger", line.audit.ledger, "read this ledger's file; no pool is needed")
+      ->type_name("FILE");
+  command.add_option("--config", line.audit.config, "the pool's, for the length of its windows")
+      ->type_name("FILE");
+  command.callback([&line] {
+    line.command = [&line] {
+      return line.audit.ledger.empty() ? audit_pool(line.connection)
+                                       : audit_ledger(line.connection, line.audit);
+    };
+  });
 }
 
 int run(int argc, char** argv) {
@@ -144,14 +370,20 @@ int run(int argc, char** argv) {
       "gpupool: pictures and programs on shared GPUs, by the second, with a reason for every "
       "number",
       "gpupool"};
-  app.set_version_flag("--version", "gpupool " GPUPOOL_VERSION);
+  app.set_version_flag("--version", "gpupool " + build_string());
   app.require_subcommand(1);
   app.footer(exit_codes);
   CommandLine line;
   add_connection(app, line);
   add_generate(app, line);
   add_questions(app, line);
+  add_submit(app, line);
+  add_jobs(app, line);
+  add_changes(app, line);
+  add_operator_views(app, line);
+  add_operator_orders(app, line);
   add_token(app, line);
+  add_audit(app, line);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -1,5 +1,7 @@
 #include "cli/json_output.h"
 
+#include <charconv>
+
 #include "actors/describe.h"
 #include "net/request_id.h"
 
@@ -30,6 +32,29 @@ Json json_of(const Happening& happening) {
   return {{"at", time_or_null(happening.at)}, {"text", happening.text}};
 }
 
+Json json_of(const Change& change) {
+  return {{"at", time_or_null(change.at)},       {"who", change.who},
+          {"kind", word_of(change.kind)},        {"subject", change.subject},
+          {"field", text_or_null(change.field)}, {"before", text_or_null(change.before)},
+          {"after", text_or_null(change.after)}};
+}
+
+std::string key_of(const Column& column) {
+  const bool timed = column.kind == CellKind::duration || column.kind == CellKind::amount;
+  return timed ? column.name + "_ms" : column.name;
+}
+
+// A number that is none is given as it came, so that nothing is lost.
+Json value_of(CellKind kind, const std::string& cell) {
+  if (kind == CellKind::text) return cell;
+  if (cell.empty()) return nullptr;
+  if (kind == CellKind::flag) return cell == "1";
+  std::int64_t number = 0;
+  const auto [end, error] = std::from_chars(cell.data(), cell.data() + cell.size(), number);
+  if (error != std::errc{} || end != cell.data() + cell.size()) return cell;
+  return kind == CellKind::instant ? time_or_null(Instant{number}) : Json(number);
+}
+
 Json json_of(const ResultRef& result) {
   if (result.hash.empty()) return nullptr;
   return {{"sha256", result.hash}, {"bytes", result.bytes}, {"media_type", result.media_type}};
@@ -49,7 +74,8 @@ Json json_of(const Caller& caller) {
           {"tier", caller.tier},
           {"recognised_by", caller.recognised_by},
           {"operator", caller.is_operator},
-          {"token_expires_at", time_or_null(caller.expires)}};
+          {"token_expires_at", time_or_null(caller.expires)},
+          {"token_id", text_or_null(caller.token_id)}};
 }
 
 Json json_of(const Balance& balance) {
@@ -119,6 +145,7 @@ Json json_of(const Receipt& receipt) {
   json["attempts"] = receipt.attempts;
   json["node"] = text_or_null(receipt.node);
   json["result"] = json_of(receipt.result);
+  json["log"] = json_of(receipt.log);
   return json;
 }
 
@@ -170,6 +197,29 @@ Json json_of(const ExplainAnswer& answer) { return {{"story", list_of(answer.sto
 
 Json json_of(const JobDone& done) {
   return {{"receipt", json_of(done.receipt)}, {"balance", json_of(done.balance)}};
+}
+
+Json json_of(const ChangesAnswer& answer) {
+  return {{"changes", list_of(answer.changes)},
+          {"more", answer.more},
+          {"known_since", time_or_null(answer.known_since)}};
+}
+
+Json json_of(const Table& table) {
+  Json columns = Json::array();
+  for (const Column& column : table.columns) columns.push_back(key_of(column));
+  Json rows = Json::array();
+  for (const auto& cells : table.rows) {
+    Json row = Json::object();
+    for (std::size_t i = 0; i < table.columns.size() && i < cells.size(); ++i)
+      row[key_of(table.columns[i])] = value_of(table.columns[i].kind, cells[i]);
+    rows.push_back(std::move(row));
+  }
+  return {{"title", table.title},
+          {"columns", std::move(columns)},
+          {"rows", std::move(rows)},
+          {"note", text_or_null(table.note)},
+          {"more", text_or_null(table.more)}};
 }
 
 std::string text_of(const Json& json) {

@@ -25,6 +25,10 @@ Json json_of(const ReceiptsAnswer& answer);
 Json json_of(const JobsAnswer& answer);
 Json json_of(const ExplainAnswer& answer);
 Json json_of(const JobDone& done);
+Json json_of(const ChangesAnswer& answer);
+// {"title", "columns", "rows": [{column: value}], "note", "more"}; times in milliseconds are keyed
+// "left_ms", as everywhere.
+Json json_of(const Table& table);
 
 // One object, indented, with a final newline. Text that is not UTF-8 is repaired, never thrown at.
 std::string text_of(const Json& json);

@@ -21,49 +21,15 @@ Error unwritable(const std::filesystem::path& path, int error_number) {
   return unwritable(path, std::string(std::strerror(error_number)));
 }
 
-// A new file of the folder in which `path` stands, removed again unless it was moved away.
-class FileBeside {
- public:
-  explicit FileBeside(const std::filesystem::path& path)
-      : name_((path.parent_path() / ("." + path.filename().string() + ".XXXXXX")).string()) {
-    descriptor_ = mkostemp(name_.data(), O_CLOEXEC);
-    error_number_ = descriptor_ < 0 ? errno : 0;
+bool write_all(int descriptor, std::string_view bytes) {
+  while (!bytes.empty()) {
+    const ssize_t count = write(descriptor, bytes.data(), bytes.size());
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) return false;
+    bytes.remove_prefix(static_cast<std::size_t>(count));
   }
-  ~FileBeside() {
-    if (descriptor_ < 0) return;
-    close(descriptor_);
-    if (!moved_) unlink(name_.c_str());
-  }
-  FileBeside(const FileBeside&) = delete;
-  FileBeside& operator=(const FileBeside&) = delete;
-
-  int error_number() const { return error_number_; }
-
-  // mkostemp's file is the owner's alone; the finished one gets what the user's umask says.
-  bool write_all(const std::string& bytes) {
-    std::size_t written = 0;
-    while (written < bytes.size()) {
-      const ssize_t count = write(descriptor_, bytes.data() + written, bytes.size() - written);
-      if (count < 0 && errno == EINTR) continue;
-      if (count < 0) return false;
-      written += static_cast<std::size_t>(count);
-    }
-    const mode_t mask = umask(0);
-    umask(mask);
-    return fchmod(descriptor_, 0666 & ~mask) == 0 && fsync(descriptor_) == 0;
-  }
-
-  bool move_to(const std::filesystem::path& path) {
-    moved_ = rename(name_.c_str(), path.c_str()) == 0;
-    return moved_;
-  }
-
- private:
-  std::string name_;
-  int descriptor_ = -1;
-  int error_number_ = 0;
-  bool moved_ = false;
-};
+  return true;
+}
 
 }  // namespace
 
@@ -71,23 +37,65 @@ Status check_writable(const std::filesystem::path& path) {
   if (path.filename().empty()) return unwritable(path, "this names no file");
   std::error_code ignored;
   if (std::filesystem::is_directory(path, ignored)) return unwritable(path, EISDIR);
-  const FileBeside probe(path);
-  if (probe.error_number() != 0) return unwritable(path, probe.error_number());
+  const auto probe = OutputFile::open(path);
+  if (!probe) return probe.error();
+  return ok();
+}
+
+OutputFile::OutputFile(std::filesystem::path path)
+    : path_(std::move(path)),
+      name_((path_.parent_path() / ("." + path_.filename().string() + ".XXXXXX")).string()) {}
+
+Result<std::unique_ptr<OutputFile>> OutputFile::open(const std::filesystem::path& path) {
+  std::unique_ptr<OutputFile> file{new OutputFile{path}};
+  file->descriptor_ = mkostemp(file->name_.data(), O_CLOEXEC);
+  if (file->descriptor_ < 0) return unwritable(path, errno);
+  return file;
+}
+
+OutputFile::~OutputFile() {
+  if (descriptor_ < 0) return;
+  close(descriptor_);
+  if (!moved_) unlink(name_.c_str());
+}
+
+Status OutputFile::write(std::string_view bytes) {
+  if (!write_all(descriptor_, bytes)) return unwritable(path_, errno);
+  return ok();
+}
+
+// mkostemp's file is the owner's alone; the finished one gets what the user's umask says.
+Status OutputFile::finish() {
+  const mode_t mask = umask(0);
+  umask(mask);
+  moved_ = fchmod(descriptor_, 0666 & ~mask) == 0 && fsync(descriptor_) == 0 &&
+           rename(name_.c_str(), path_.c_str()) == 0;
+  if (!moved_) return unwritable(path_, errno);
+  return ok();
+}
+
+Status write_secret(const std::filesystem::path& path, std::string_view bytes) {
+  const int descriptor = open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  if (descriptor < 0) return unwritable(path, errno);
+  const bool written = write_all(descriptor, bytes) && fsync(descriptor) == 0;
+  const int error_number = errno;
+  close(descriptor);
+  if (!written) return unwritable(path, error_number);
   return ok();
 }
 
 Status write_whole(const std::filesystem::path& path, const std::string& bytes) {
-  FileBeside file(path);
-  if (file.error_number() != 0) return unwritable(path, file.error_number());
-  if (!file.write_all(bytes) || !file.move_to(path)) return unwritable(path, errno);
-  return ok();
+  const auto file = OutputFile::open(path);
+  if (!file) return file.error();
+  if (const Status written = (*file)->write(bytes); !written) return written;
+  return (*file)->finish();
 }
 
-std::filesystem::path free_name(const std::string& stem) {
-  std::filesystem::path name = stem + ".png";
+std::filesystem::path free_name(const std::string& stem, const std::string& extension) {
+  std::filesystem::path name = stem + extension;
   std::error_code ignored;
   for (int number = 2; number < names_tried_max && std::filesystem::exists(name, ignored); ++number)
-    name = stem + "-" + std::to_string(number) + ".png";
+    name = stem + "-" + std::to_string(number) + extension;
   return name;
 }
 

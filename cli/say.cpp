@@ -8,8 +8,9 @@
 namespace gpupool {
 namespace {
 
-std::string next_step(Errc code) {
-  if (code != Errc::not_connected) return "";
+// Where nothing answers at all; other failures to connect say themselves what to do.
+std::string next_step(const Error& error) {
+  if (error.code != Errc::not_connected || !error.detail.starts_with("no pool answers")) return "";
   return "  hint: start one with gpupoold --config FILE, or name the right one with --endpoint or\n"
          "  GPUPOOL_ENDPOINT\n";
 }
@@ -17,7 +18,7 @@ std::string next_step(Errc code) {
 std::string error_line(const Error& error) {
   const Style style = style_of(2);
   return coloured(style, Colour::red, "error: " + std::string(name_of(error.code))) + "\n  " +
-         wrapped(style, printable(describe(error)), 2) + "\n" + next_step(error.code);
+         wrapped(style, printable(describe(error)), 2) + "\n" + next_step(error);
 }
 
 // The codes of admission (the first hundred of errors.def) are refusals wherever they come from,

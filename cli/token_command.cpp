@@ -1,6 +1,8 @@
 #include "cli/token_command.h"
 
 #include <algorithm>
+#include <utility>
+#include <vector>
 
 #include "actors/describe.h"
 #include "base/clock.h"
@@ -25,7 +27,21 @@ Result<KeyConfig> key_of(const Config& config, const std::string& kid) {
   return *found;
 }
 
-Result<std::string> minted(const MintOptions& options) {
+std::string drawn_token_id() {
+  constexpr std::string_view digits = "0123456789abcdef";
+  std::string id;
+  for (const std::uint64_t bits : {draw_random(), draw_random()})
+    for (unsigned shift = 0; shift < 64; shift += 4) id += digits[bits >> shift & 15U];
+  return id;
+}
+
+struct Minted {
+  std::string token;
+  Claims claims;
+  std::string kid;
+};
+
+Result<Minted> minted(const MintOptions& options) {
   const Result<Duration> lifetime = parse_lifetime(options.lifetime);
   if (!lifetime) return lifetime.error();
   const Result<Config> config = load_config(options.config);
@@ -35,12 +51,16 @@ Result<std::string> minted(const MintOptions& options) {
   const Result<KeyConfig> key = key_of(*config, options.key);
   if (!key) return key.error();
   const Instant now = wall_time();
-  return mint(*key, {.subject = options.user,
-                     .audience = config->identity.audience,
-                     .tier = options.tier,
-                     .is_operator = options.role == "operator",
-                     .issued = now,
-                     .expires = now + *lifetime});
+  const Claims claims{.subject = options.user,
+                      .audience = config->identity.audience,
+                      .tier = options.tier,
+                      .is_operator = options.role == "operator",
+                      .issued = now,
+                      .expires = now + *lifetime,
+                      .token_id = drawn_token_id()};
+  Result<std::string> token = mint(*key, claims);
+  if (!token) return token.error();
+  return Minted{.token = std::move(*token), .claims = claims, .kid = key->kid};
 }
 
 // A claim of seconds since 1970 as a time people can read.
@@ -65,20 +85,88 @@ Result<Json> part_of(const std::string& token, std::size_t number) {
   return json;
 }
 
-std::string claims_view(const Json& claims) {
-  std::string text = "expires at " + time_claim(claims, "exp") + "\n";
+// "in 1:02:03" or "0:00:12 ago", by this machine's clock.
+std::string distance_text(Instant then, Instant now) {
+  return then > now ? "in " + countdown_text(then - now) : countdown_text(now - then) + " ago";
+}
+
+std::string times_view(const Json& claims, Instant now) {
+  std::string text;
+  for (const auto& [name, words] :
+       {std::pair{"iat", "issued"}, std::pair{"nbf", "valid from"}, std::pair{"exp", "expires"}}) {
+    const std::string moment = time_claim(claims, name);
+    text += std::string(words) + ": " + moment;
+    if (moment != "none" && moment != "never")
+      text += " (" + distance_text(Instant{claims.at(name).get<std::int64_t>() * 1000}, now) + ")";
+    text += "\n";
+  }
+  return text;
+}
+
+std::string plain_claim(const Json& object, const char* name) {
+  const auto claim = object.find(name);
+  return claim == object.end() || !claim->is_string() ? "" : claim->get<std::string>();
+}
+
+std::string claim_text(const Json& object, const char* name) {
+  const std::string text = plain_claim(object, name);
+  return text.empty() ? "none" : printable(text);
+}
+
+std::string claims_view(const Json& header, const Json& claims, Instant now) {
+  std::string text = "algorithm: " + claim_text(header, "alg") +
+                     "\nkey: " + claim_text(header, "kid") + "\nid: " + claim_text(claims, "jti") +
+                     "\n" + times_view(claims, now) + "claims:\n";
   for (const auto& [name, value] : claims.items())
     text += "  " + printable(name) + ": " +
             printable(value.dump(-1, ' ', false, Json::error_handler_t::replace)) + "\n";
-  return text + "the signature was not checked; --config FILE checks it with the pool's keys\n";
+  return text;
+}
+
+// What the console is told: {"revoke", "--token", ID} or {"revoke", "--user", NAME}.
+Result<std::vector<std::string>> words_of(const RevokeOptions& options) {
+  const int given =
+      int{!options.token_id.empty()} + int{!options.file.empty()} + int{!options.user.empty()};
+  if (given != 1) return bad("name one of --token-id, --file and --user");
+  if (!options.user.empty()) return std::vector<std::string>{"revoke", "--user", options.user};
+  if (!options.token_id.empty())
+    return std::vector<std::string>{"revoke", "--token", options.token_id};
+  const Result<std::string> token = read_token(options.file);
+  if (!token) return token.error();
+  const Result<Json> claims = part_of(*token, 1);
+  if (!claims) return claims.error();
+  const std::string id = plain_claim(*claims, "jti");
+  if (id.empty())
+    return bad("this token has no id (jti); --user NAME revokes all tokens of its user");
+  return std::vector<std::string>{"revoke", "--token", id};
 }
 
 }  // namespace
 
 ExitCode mint_token(const Connection& connection, const MintOptions& options) {
-  const Result<std::string> token = minted(options);
-  if (!token) return say_usage_error(connection, token.error());
-  print(connection.json ? text_of({{"token", *token}}) : *token + "\n");
+  const Result<Minted> made = minted(options);
+  if (!made) return say_usage_error(connection, made.error());
+  print(connection.json ? text_of({{"token", made->token},
+                                   {"token_id", made->claims.token_id},
+                                   {"kid", made->kid},
+                                   {"expires_at", utc_text(made->claims.expires)}})
+                        : made->token + "\n");
+  return ExitCode::done;
+}
+
+ExitCode revoke_token(const Connection& connection, const RevokeOptions& options) {
+  const Result<std::vector<std::string>> words = words_of(options);
+  if (!words) return say_usage_error(connection, words.error());
+  const Result<std::unique_ptr<Client>> client = connect(connection);
+  if (!client) return say_error(connection, client.error());
+  const InterruptGuard interrupts(**client);
+  const Result<Table> answer = (*client)->operate(*words);
+  if (!answer) return say_error(connection, answer.error());
+  const std::string& note = answer->note;
+  if (connection.json)
+    print(text_of({{"revoked", {{words->at(1).substr(2), words->at(2)}}}, {"note", note}}));
+  else
+    print((note.empty() ? "revoked" : printable(note)) + "\n");
   return ExitCode::done;
 }
 
@@ -87,22 +175,29 @@ ExitCode inspect_token(const Connection& connection, const InspectOptions& optio
   if (!token) return say_usage_error(connection, token.error());
   if (token->empty())
     return say_usage_error(connection, bad("name a token with --token-file or GPUPOOL_TOKEN"));
+  const Result<Json> header = part_of(*token, 0);
+  if (!header) return say_error(connection, header.error());
+  const Result<Json> claims = part_of(*token, 1);
+  if (!claims) return say_error(connection, claims.error());
+  const Instant now = wall_time();
+  const std::string view = claims_view(*header, *claims, now);
   if (options.config.empty()) {
-    const Result<Json> header = part_of(*token, 0);
-    if (!header) return say_error(connection, header.error());
-    const Result<Json> claims = part_of(*token, 1);
-    if (!claims) return say_error(connection, claims.error());
     print(connection.json ? text_of({{"checked", false}, {"header", *header}, {"claims", *claims}})
-                          : claims_view(*claims));
+                          : view +
+                                "the signature was not checked; --config FILE checks it with "
+                                "the pool's keys\n");
     return ExitCode::done;
   }
   const Result<Config> config = load_config(options.config);
   if (!config) return say_usage_error(connection, config.error());
-  const Result<Caller> caller = recognise(*config, {.token = *token}, wall_time());
+  const Result<Caller> caller = recognise(*config, {.token = *token}, now);
   if (!caller) return say_error(connection, caller.error());
-  print(connection.json
-            ? text_of({{"checked", true}, {"caller", json_of(*caller)}})
-            : caller_text(*caller) + "; expires at " + utc_text(caller->expires) + "\n");
+  print(connection.json ? text_of({{"checked", true},
+                                   {"header", *header},
+                                   {"claims", *claims},
+                                   {"caller", json_of(*caller)}})
+                        : view + "good for " + caller_text(*caller) +
+                              "; only the pool knows whether it was revoked\n");
   return ExitCode::done;
 }
 

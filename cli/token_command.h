@@ -1,6 +1,6 @@
 #pragma once
-// `gpupool token`: mints tokens with a key of the pool's configuration, and shows what is in one.
-// No secret is ever printed, and a token only by `mint`.
+// `gpupool token`: mints tokens with a key of the pool's configuration, shows what is in one, and
+// revokes them. No secret is ever printed, and a token only by `mint`.
 
 #include <string>
 #include <string_view>
@@ -28,6 +28,15 @@ struct InspectOptions {
   std::string config;
 };
 ExitCode inspect_token(const Connection& connection, const InspectOptions& options);
+
+// By the token's id, by a file that holds the token, or all tokens of a user issued until now. Asks
+// the pool, as an operator: exactly one of the three is given.
+struct RevokeOptions {
+  std::string token_id;
+  std::string file;
+  std::string user;
+};
+ExitCode revoke_token(const Connection& connection, const RevokeOptions& options);
 
 // The JSON text of one part of a token, "" if it is not base64url without padding (RFC 7515).
 std::string decode_base64url(std::string_view text);

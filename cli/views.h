@@ -18,6 +18,13 @@ std::string receipts_view(const Style& style, const ReceiptsAnswer& answer);
 std::string jobs_view(const Style& style, const JobsAnswer& answer);
 std::string explain_view(const Style& style, const ExplainAnswer& answer);
 
+// What was changed, by whom, from what to what; `known_since` says how far back this goes.
+std::string changes_view(const Style& style, const ChangesAnswer& answer);
+
+// Columns side by side, with units, and the note below. A terminal shows as many columns as it has
+// room for and names the others; a file gets all of them. (cli/table_view.cpp)
+std::string table_view(const Style& style, const Table& table);
+
 // The code, one sentence, the hint, and who the caller is to the pool.
 std::string refusal_view(const Style& style, const Refusal& refusal);
 

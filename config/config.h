@@ -54,8 +54,9 @@ struct DeviceConfig {
 
 struct KeyConfig {
   std::string kid;
-  std::string algorithm = "HS256";
-  std::string secret;  // read from secret_file at load; never printed
+  std::string algorithm = "HS256";  // or "EdDSA" (Ed25519)
+  std::string secret;  // HS256: the secret; EdDSA: the 32-byte seed, only where tokens are minted
+  std::string public_key;  // EdDSA: 32 bytes
 };
 
 struct IdentityConfig {
@@ -73,6 +74,7 @@ struct WindowConfig {
 struct BrokerConfig {
   std::string client_endpoint = "tcp://127.0.0.1:7400";
   std::string worker_address;  // "127.0.0.1:7401": where worker processes dial in; empty: none
+  std::string curve_secret;    // Z85, 40 characters, from curve_secret_file; empty: not encrypted
   std::string ready_file;      // the bound endpoints, and "state = ready" once it is; empty: none
   std::uint32_t queue_max = 100'000;
   Duration client_grace = seconds(30);   // a queued job whose client is gone
@@ -98,6 +100,12 @@ struct WorkerConfig {
   std::int64_t result_bytes_max = std::int64_t{4} * 1024 * 1024 * 1024;
 };
 
+// How the process behaves towards the system that runs it.
+struct DaemonConfig {
+  std::string pid_file;                // empty: none
+  Duration drain_limit = seconds(30);  // SIGTERM: how long running jobs may go on
+};
+
 struct LogConfig {
   std::string level = "info";
   bool json = false;
@@ -112,6 +120,7 @@ struct Config {
   WorkerConfig worker;
   IdentityConfig identity;
   WindowConfig window;
+  DaemonConfig daemon;
   LogConfig log;
   std::vector<TierConfig> tiers;
   std::vector<SizeConfig> sizes;

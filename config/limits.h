@@ -37,6 +37,15 @@ inline constexpr std::int64_t ledger_batch_max = 4'096;    // commands and quest
 inline constexpr std::int64_t client_queue_max = 1'000;    // messages waiting for a slow client
 inline constexpr std::int64_t client_queue_bytes_max = 4 * 1024 * 1024;  // their bytes
 
+inline constexpr std::int64_t operate_words_max = 32;    // of one operator's command
+inline constexpr std::int64_t table_rows_max = 200;      // of one answer of the console
+inline constexpr std::int64_t changes_max = 10'000;      // remembered by the ledger
+inline constexpr std::int64_t changes_page_max = 200;    // of one answer
+inline constexpr std::int64_t revocations_max = 10'000;  // tokens and accounts, until they expire
+inline constexpr std::int64_t account_tiers_max = 100'000;  // set by operators
+inline constexpr std::int64_t announcement_bytes_max = 512;
+inline constexpr std::int64_t log_bytes_max = 1024 * 1024;  // kept of what one run writes
+
 inline constexpr std::int64_t duration_ms_max = 30LL * 24 * 3600 * 1000;
 inline constexpr std::int64_t attempts_max = 3;  // the first run and two more
 inline constexpr std::int64_t id_age_ms_max = 48LL * 3600 * 1000;

@@ -9,6 +9,7 @@
 #include <iterator>
 #include <limits>
 
+#include "config/key_file.h"
 #include "config/limits.h"
 #include "config/section.h"
 
@@ -49,9 +50,15 @@ bool is_loopback(std::string_view text) {
 constexpr TextRule name_rule{
     .expected = "a name of 1 to 64 letters, digits, '-', '_' and '.', a letter or digit first",
     .allows = is_name};
+// What fits into the address of a Unix socket, with its final zero.
+constexpr std::size_t socket_path_bytes_max = 107;
 constexpr TextRule client_rule{
-    .expected = "an endpoint such as \"tcp://127.0.0.1:7400\", port \"*\" for a free one",
+    .expected =
+        "an endpoint such as \"tcp://127.0.0.1:7400\", port \"*\" for a free one, or "
+        "\"ipc:///run/gpupool.sock\", a whole path of at most 107 bytes",
     .allows = [](std::string_view text) {
+      if (text.starts_with("ipc:///"))
+        return text.size() > 7 && !text.ends_with('/') && text.size() - 6 <= socket_path_bytes_max;
       if (!text.starts_with("tcp://") || text.size() > 255) return false;
       const std::string address(text.substr(6));
       if (address.ends_with(":*")) return address.size() > 2;
@@ -76,13 +83,13 @@ bool is_one_of(std::string_view text) {
   return std::find(std::begin(choices), std::end(choices), text) != std::end(choices);
 }
 constexpr std::string_view roles[] = {"broker", "worker"};
-constexpr std::string_view algorithms[] = {"HS256"};
+constexpr std::string_view algorithms[] = {"HS256", "EdDSA"};
 constexpr std::string_view device_kinds[] = {"cpu"};
 constexpr std::string_view executors[] = {"diffusion", "noop"};
 constexpr std::string_view spreads[] = {"devices", "device"};
 constexpr std::string_view levels[] = {"trace", "debug", "info", "warn", "error", "off"};
 constexpr TextRule role_rule{"\"broker\" or \"worker\"", is_one_of<roles>};
-constexpr TextRule algorithm_rule{"\"HS256\"", is_one_of<algorithms>};
+constexpr TextRule algorithm_rule{"\"HS256\" or \"EdDSA\"", is_one_of<algorithms>};
 constexpr TextRule device_rule{"\"cpu\"", is_one_of<device_kinds>};
 constexpr TextRule executor_rule{"\"diffusion\" or \"noop\"", is_one_of<executors>};
 constexpr TextRule spread_rule{"\"devices\" or \"device\"", is_one_of<spreads>};
@@ -105,6 +112,23 @@ void reject_repeat(Section& section, const std::vector<Entry>& before, std::stri
                             "\"" + entry.*name + "\" again");
 }
 
+Error unreadable(const std::filesystem::path& file, std::string why) {
+  return {.code = Errc::file_unreadable, .detail = file.string() + ": " + std::move(why)};
+}
+
+Result<std::string> read_small_file(const std::filesystem::path& file, std::int64_t most) {
+  errno = 0;
+  std::ifstream in(file, std::ios::binary);
+  std::string text(static_cast<std::size_t>(most) + 1, '\0');
+  in.read(text.data(), static_cast<std::streamsize>(text.size()));
+  if (in.gcount() == 0 && (!in.is_open() || in.bad()))
+    return unreadable(file, errno == 0 ? "cannot be read" : std::strerror(errno));
+  text.resize(static_cast<std::size_t>(in.gcount()));
+  if (std::cmp_greater(text.size(), most))
+    return unreadable(file, "longer than " + std::to_string(most) + " bytes");
+  return text;
+}
+
 void read_pool(Section section, Config& config) {
   section.text("name", config.pool, name_rule);
   std::vector<std::string> names;
@@ -117,9 +141,25 @@ void read_pool(Section section, Config& config) {
   section.finish();
 }
 
+void read_curve_secret(Section& section, std::string& secret) {
+  constexpr std::string_view expected =
+      "a file with 40 characters of Z85 that only its owner may read (gpupool keys curve)";
+  std::string file;
+  section.path("curve_secret_file", file);
+  if (file.empty()) return;
+  auto text = read_secret(file);
+  if (!text)
+    section.reject("curve_secret_file", expected, text.error().detail);
+  else if (!is_z85_key(*text))
+    section.reject("curve_secret_file", expected, file + ", which holds something else");
+  else
+    secret = *std::move(text);
+}
+
 void read_broker(Section section, Config& config) {
   auto& broker = config.broker;
   section.text("client_endpoint", broker.client_endpoint, client_rule);
+  read_curve_secret(section, broker.curve_secret);
   section.text("worker_address", broker.worker_address, worker_address_rule);
   section.path("ready_file", broker.ready_file);
   section.count("queue_max", broker.queue_max, {1, limits::jobs_max});
@@ -190,19 +230,52 @@ void read_worker(Section section, Config& config) {
   section.finish();
 }
 
+// The bytes of an HS256 secret as they stand in the file, or the seed of an Ed25519 key.
+void read_key_secret(Section& section, const std::string& file, KeyConfig& key) {
+  if (file.empty()) return;
+  auto secret = read_secret(file);
+  if (!secret)
+    return section.reject("secret_file", "32 to 4096 secret bytes that only their owner may read",
+                          secret.error().detail);
+  if (key.algorithm != "EdDSA") {
+    key.secret = *std::move(secret);
+  } else if (auto seed = ed25519_seed(*secret)) {
+    key.secret = *std::move(seed);
+  } else {
+    section.reject("secret_file", "an Ed25519 secret key: hex or base64url of 32 bytes, or PEM",
+                   file + ", which holds something else");
+  }
+}
+
+void read_public_key(Section& section, const std::string& file, KeyConfig& key) {
+  constexpr std::string_view expected =
+      "a file with an Ed25519 public key: hex or base64url of 32 bytes, or PEM";
+  if (file.empty()) return section.reject("public_key_file", expected, "none");
+  const auto text = read_small_file(file, secret_bytes_max);
+  if (!text) return section.reject("public_key_file", expected, text.error().detail);
+  if (auto public_key = ed25519_public_key_in(*text))
+    key.public_key = *std::move(public_key);
+  else
+    section.reject("public_key_file", expected, file + ", which holds something else");
+}
+
+// HS256 has one secret; EdDSA a public key, and its secret only where tokens are minted.
 KeyConfig read_key(Section& section, const std::vector<KeyConfig>& before) {
   KeyConfig key;
-  std::string file;
+  std::string secret_file;
+  std::string public_key_file;
   section.text("kid", key.kid, name_rule, Need::required);
   section.text("algorithm", key.algorithm, algorithm_rule);
-  section.path("secret_file", file, Need::required);
+  const bool has_pair = key.algorithm == "EdDSA";
+  section.path("secret_file", secret_file, has_pair ? Need::optional : Need::required);
+  section.path("public_key_file", public_key_file);
   reject_repeat(section, before, "kid", &KeyConfig::kid, key);
-  auto secret = read_secret(file);
-  if (secret)
-    key.secret = *std::move(secret);
-  else if (!file.empty())
-    section.reject("secret_file", "32 to 4096 secret bytes that only their owner may read",
-                   secret.error().detail);
+  read_key_secret(section, secret_file, key);
+  if (has_pair)
+    read_public_key(section, public_key_file, key);
+  else if (!public_key_file.empty())
+    section.reject("public_key_file", "nothing, as an HS256 key has no public half",
+                   public_key_file);
   return key;
 }
 
@@ -224,6 +297,12 @@ void read_identity(Section section, Config& config) {
 
 void read_window(Section section, Config& config) {
   section.duration("length_s", config.window.length, duration_range);
+  section.finish();
+}
+
+void read_daemon(Section section, Config& config) {
+  section.path("pid_file", config.daemon.pid_file);
+  section.duration("drain_limit_s", config.daemon.drain_limit, pause_range);
   section.finish();
 }
 
@@ -329,27 +408,11 @@ Config read_document(std::string_view text, Findings& findings) {
   read_worker(root.section("worker"), config);
   read_window(root.section("window"), config);
   read_identity(root.section("identity"), config);
+  read_daemon(root.section("daemon"), config);
   read_log(root.section("log"), config);
   read_apps(root, {nullptr, {.line = last_line, .key = "apps"}, findings}, config);
   root.finish();
   return config;
-}
-
-Error unreadable(const std::filesystem::path& file, std::string why) {
-  return {.code = Errc::file_unreadable, .detail = file.string() + ": " + std::move(why)};
-}
-
-Result<std::string> read_small_file(const std::filesystem::path& file, std::int64_t most) {
-  errno = 0;
-  std::ifstream in(file, std::ios::binary);
-  std::string text(static_cast<std::size_t>(most) + 1, '\0');
-  in.read(text.data(), static_cast<std::streamsize>(text.size()));
-  if (in.gcount() == 0 && (!in.is_open() || in.bad()))
-    return unreadable(file, errno == 0 ? "cannot be read" : std::strerror(errno));
-  text.resize(static_cast<std::size_t>(in.gcount()));
-  if (std::cmp_greater(text.size(), most))
-    return unreadable(file, "longer than " + std::to_string(most) + " bytes");
-  return text;
 }
 
 }  // namespace

@@ -11,14 +11,27 @@
 namespace gpupool {
 namespace {
 
-std::string sha256_of(const std::string& bytes) {
-  std::array<unsigned char, crypto_hash_sha256_BYTES> hash{};
-  crypto_hash_sha256(hash.data(), reinterpret_cast<const unsigned char*>(bytes.data()),
-                     bytes.size());
-  std::array<char, 2 * crypto_hash_sha256_BYTES + 1> text{};
-  sodium_bin2hex(text.data(), text.size(), hash.data(), hash.size());
-  return text.data();
-}
+// SHA-256 of what comes in pieces.
+class Hash {
+ public:
+  Hash() { crypto_hash_sha256_init(&state_); }
+
+  void take(std::string_view bytes) {
+    crypto_hash_sha256_update(&state_, reinterpret_cast<const unsigned char*>(bytes.data()),
+                              bytes.size());
+  }
+
+  std::string text() {
+    std::array<unsigned char, crypto_hash_sha256_BYTES> hash{};
+    crypto_hash_sha256_final(&state_, hash.data());
+    std::array<char, 2 * crypto_hash_sha256_BYTES + 1> text{};
+    sodium_bin2hex(text.data(), text.size(), hash.data(), hash.size());
+    return text.data();
+  }
+
+ private:
+  crypto_hash_sha256_state state_{};
+};
 
 template <class Answer>
 Result<Answer> expect(Result<ToClient> answer) {
@@ -101,7 +114,18 @@ Result<ExplainAnswer> Client::explain(const RequestId& refused) {
   return ask<ExplainAnswer>(*conversation_, ClientExplain{.request = refused});
 }
 
-Result<std::string> Client::fetch(const Receipt& receipt) {
+Result<ChangesAnswer> Client::changes(Instant since, std::uint32_t limit) {
+  return ask<ChangesAnswer>(*conversation_, ClientChanges{.since = since, .limit = limit});
+}
+
+Result<Table> Client::operate(std::vector<std::string> words) {
+  Result<OperateAnswer> answer =
+      ask<OperateAnswer>(*conversation_, ClientOperate{.words = std::move(words)});
+  if (!answer) return answer.error();
+  return std::move(answer->table);
+}
+
+Status Client::fetch(const Receipt& receipt, const Sink& sink) {
   const ResultRef& wanted = receipt.result;
   if (wanted.hash.empty())
     return Error{.code = Errc::result_gone, .detail = "the job has no result"};
@@ -109,9 +133,8 @@ Result<std::string> Client::fetch(const Receipt& receipt) {
                       .want = wanted.bytes,
                       .detail = "the result that the pool sent is not the one of the receipt"};
   if (wanted.bytes < 0 || wanted.bytes > limits::result_bytes_max) return damaged;
-  std::string result;
-  while (std::cmp_less(result.size(), wanted.bytes)) {
-    const auto offset = static_cast<std::int64_t>(result.size());
+  Hash hash;
+  for (std::int64_t offset = 0; offset < wanted.bytes;) {
     const Result<ResultChunk> chunk =
         ask<ResultChunk>(*conversation_, ClientFetch{.job = receipt.job, .offset = offset});
     if (!chunk) return chunk.error();
@@ -120,10 +143,28 @@ Result<std::string> Client::fetch(const Receipt& receipt) {
                       chunk->total == wanted.bytes && !chunk->bytes.empty() &&
                       std::cmp_less_equal(chunk->bytes.size(), wanted.bytes - offset);
     if (!fits) return damaged;
-    result += chunk->bytes;
+    hash.take(chunk->bytes);
+    if (Status taken = sink(chunk->bytes); !taken) return taken;
+    offset += static_cast<std::int64_t>(chunk->bytes.size());
   }
-  if (sha256_of(result) != wanted.hash) return damaged;
+  if (hash.text() != wanted.hash) return damaged;
+  return ok();
+}
+
+Result<std::string> Client::fetch(const Receipt& receipt) {
+  std::string result;
+  const Status fetched = fetch(receipt, [&](std::string_view piece) {
+    result += piece;
+    return ok();
+  });
+  if (!fetched) return fetched.error();
   return result;
+}
+
+Result<LogChunk> Client::logs(JobId job, std::int64_t offset) {
+  Result<LogChunk> chunk = ask<LogChunk>(*conversation_, ClientLogs{.job = job, .offset = offset});
+  if (chunk && chunk->error != Errc{}) return Error{.code = chunk->error};
+  return chunk;
 }
 
 void Client::interrupt() noexcept { conversation_->interrupt(); }

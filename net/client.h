@@ -7,9 +7,12 @@
 // at its next call. Not thread-safe, but for interrupt().
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <variant>
+#include <vector>
 
 #include "actors/messages.h"
 #include "base/result.h"
@@ -20,11 +23,15 @@ namespace gpupool {
 struct ClientOptions {
   std::string endpoint = "tcp://127.0.0.1:7400";
   std::string token;                      // empty: recognised by network address, where allowed
+  std::string server_key;                 // Z85: the pool's public CURVE key; empty: unencrypted
   std::string program = "gpupool-sdk";    // name and version, for the operator's eyes
   std::uint64_t seed = 1;                 // of the jitter between attempts to connect
   Duration connect_timeout = seconds(3);  // until the first welcome
   Duration answer_timeout = seconds(10);  // of one question, reconnecting included
   Duration reconnect_for = seconds(60);   // a lost pool; after it every call says not_connected
+  // Called once with each text that the operator announces, in the thread of the call that is
+  // working the connection. May be empty.
+  std::function<void(const std::string& text)> announced{};
 };
 
 // The pool was lost; the client keeps trying, up to ClientOptions::reconnect_for.
@@ -61,7 +68,8 @@ class Client {
   Client(const Client&) = delete;
   Client& operator=(const Client&) = delete;
 
-  // The latest welcome: who the caller is to the pool, the pool's name and build.
+  // The latest welcome: who the caller is to the pool, the pool's name and build, and what is
+  // announced now.
   const SessionWelcome& welcome() const;
 
   // Submits a job; what becomes of it comes through next_event(). The id is the caller's
@@ -82,9 +90,19 @@ class Client {
   Result<JobsAnswer> jobs();
   Result<ExplainAnswer> explain(JobId job);
   Result<ExplainAnswer> explain(const RequestId& refused);
-  // The result of a finished job, piece by piece, checked against the receipt's size and SHA-256.
-  // Errors: result_gone, file_malformed (the bytes are not those of the receipt).
-  Result<std::string> fetch(const Receipt& receipt);
+  // What was changed since then, newest first; since 0: everything that the pool remembers.
+  Result<ChangesAnswer> changes(Instant since, std::uint32_t limit);
+  // A command of an operator, word by word: {"drain", "node-2"}. {"help"} lists what there is.
+  Result<Table> operate(std::vector<std::string> words);
+  // What takes a result's bytes, piece by piece; its error ends the fetch.
+  using Sink = std::function<Status(std::string_view)>;
+  // The result of a finished job, checked against the receipt's size and SHA-256. The check comes
+  // after the last piece: what the sink took is good only if this is. Errors: result_gone,
+  // file_malformed (the bytes are not those of the receipt), the sink's own.
+  Status fetch(const Receipt& receipt, const Sink& sink);
+  Result<std::string> fetch(const Receipt& receipt);  // into memory
+  // What a run of a job wrote to its output, from `offset` on; of a running job what there is.
+  Result<LogChunk> logs(JobId job, std::int64_t offset);
 
   // Ends the call that is running now, or else the next one that waits, with `interrupted`; the
   // client stays usable. Async-signal-safe, and the one member that any thread may call.

@@ -149,7 +149,11 @@ bool Conversation::receive() {
 // What is due: a new attempt, giving up on one, a ping, noticing that the pool is gone.
 void Conversation::keep_going(Instant now) {
   if (failed_) return;
-  if (link_ && link_->lost()) lose(now, "the connection was closed");
+  if (link_ && link_->lost()) {
+    if (link_->end() == Link::End::other_language) return fail(other_language());
+    handshake_refused_ = link_->end() == Link::End::no_handshake;
+    lose(now, "the connection was closed");
+  }
   if (now < next_deed_) return;
   switch (phase_) {
     case Phase::down:
@@ -165,7 +169,8 @@ void Conversation::keep_going(Instant now) {
 }
 
 void Conversation::try_again(Instant now) {
-  Result<std::unique_ptr<Link>> link = Link::open(context_, options_.endpoint);
+  Result<std::unique_ptr<Link>> link =
+      Link::open(context_, {options_.endpoint, options_.server_key});
   if (!link) return fail(link.error());
   link_ = std::move(*link);
   greet(now);
@@ -201,7 +206,29 @@ void Conversation::fail(Error error) {
 }
 
 Error Conversation::nobody_answers() const {
-  return {.code = Errc::not_connected, .detail = "no pool answers at " + options_.endpoint};
+  const std::string& endpoint = options_.endpoint;
+  std::string detail = "no pool answers at " + endpoint;
+  // A pool that encrypts may close a plain connection before it has said so.
+  if (handshake_refused_)
+    detail = options_.server_key.empty()
+                 ? "what listens at " + endpoint + " closes every connection; if the pool takes " +
+                       "encrypted ones only, name its public key with --server-key"
+                 : "what listens at " + endpoint +
+                       " is not the pool of this --server-key, or does not encrypt; ask " +
+                       "its operator for the present one";
+  return {.code = Errc::not_connected, .detail = std::move(detail)};
+}
+
+Error Conversation::other_language() const {
+  return {
+      .code = Errc::not_connected,
+      .detail = options_.server_key.empty()
+                    ? "the pool at " + options_.endpoint +
+                          " takes encrypted connections only; name its public key with " +
+                          "--server-key"
+                    : "the pool at " + options_.endpoint +
+                          " does not encrypt; leave --server-key out, or name the endpoint of " +
+                          "the pool that has this key"};
 }
 
 void Conversation::send(const FromClient& message) {
@@ -237,9 +264,11 @@ void Conversation::take(SessionWelcome welcome) {
   welcome_ = std::move(welcome);
   // A pool that asks for no heartbeat still gets some: they find out whether it lives.
   welcome_->heartbeat = std::clamp(welcome_->heartbeat, milliseconds(10), seconds(60));
+  hear_announcement();
   if (live_already) return;
   phase_ = Phase::live;
   attempts_ = 0;
+  handshake_refused_ = false;
   give_up_at_ = Instant::never();
   next_deed_ = boot_time() + welcome_->heartbeat;
   if (std::exchange(told_lost_, false)) push(LinkRestored{*welcome_});
@@ -247,6 +276,18 @@ void Conversation::take(SessionWelcome welcome) {
     for (const std::string& frame : question_->frames) send_frame(frame);
   for (Follow& follow : follows_) follow.stage = Follow::Stage::waiting;
   ask_for_more();
+}
+
+void Conversation::take(SessionNotice notice) {
+  if (!welcome_) return;
+  welcome_->announcement = std::move(notice.text);
+  hear_announcement();
+}
+
+// Every welcome says again what is announced; the caller hears each text once.
+void Conversation::hear_announcement() {
+  if (std::exchange(announced_, welcome_->announcement) == welcome_->announcement) return;
+  if (options_.announced && !announced_.empty()) options_.announced(announced_);
 }
 
 void Conversation::take(SessionError error) {

@@ -72,6 +72,7 @@ class Conversation {
   void lose(Instant now, std::string reason);
   void fail(Error error);
   Error nobody_answers() const;
+  Error other_language() const;
   void send(const FromClient& message);
   void send_frame(const std::string& frame);
   void ask_for_more();
@@ -82,10 +83,12 @@ class Conversation {
   void take(JobEvent event);
   void take(JobDone done);
   void take(const SessionPong&) {}
+  void take(SessionNotice notice);
   template <class Answer>
   void take(Answer answer);
   void take_complaint(const SessionError& error);
   void push(ClientEvent event);
+  void hear_announcement();
 
   const ClientOptions options_;
   Prng jitter_;
@@ -98,9 +101,11 @@ class Conversation {
   Instant next_deed_{};  // when keep_going() has something to do even if nothing arrives
   Instant give_up_at_ = Instant::never();
   int attempts_ = 0;
+  bool handshake_refused_ = false;  // at the last attempt
   int pings_missed_ = 0;
   bool told_lost_ = false;  // LinkLost is out and its LinkRestored is not
   std::optional<SessionWelcome> welcome_;
+  std::string announced_;        // the last text that the caller was told
   std::optional<Error> failed_;  // for good
   std::uint64_t last_query_ = 0;
   std::vector<Follow> follows_;

@@ -1,6 +1,11 @@
 #include "net/gateway.h"
 
+#include <spdlog/spdlog.h>
+#include <sys/resource.h>
+
+#include <algorithm>
 #include <atomic>
+#include <mutex>
 
 #include "actors/session/session_actor.h"
 #include "base/clock.h"
@@ -11,13 +16,41 @@ namespace {
 
 // Client messages that may wait in all sessions together before the socket is read again.
 constexpr std::int64_t in_flight_max = 10'000;
+// Descriptors that are not for clients: the ledger, workers, children and their pipes.
+constexpr std::int64_t descriptors_kept = 512;
+constexpr std::int64_t connections_min = 16;
+
+// As many connections as the system lets this process have; its soft limit is raised to the hard.
+// Without a bound of ours, ZeroMQ would spin on a connection that it cannot accept.
+std::int64_t connections_allowed() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return connections_min;
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
+  getrlimit(RLIMIT_NOFILE, &limit);
+  const auto most = static_cast<std::int64_t>(
+      std::min<rlim_t>(limit.rlim_cur, static_cast<rlim_t>(limits::sessions_max * 2)));
+  return std::clamp(most - descriptors_kept, connections_min, GatewayOptions{}.connections_max);
+}
+
+void warn_if_exposed(const BrokerConfig& broker) {
+  const std::string& endpoint = broker.client_endpoint;
+  const bool inside = endpoint.starts_with("tcp://127.") || endpoint.starts_with("tcp://[::1]") ||
+                      endpoint.starts_with("tcp://localhost:");
+  if (inside || !broker.curve_secret.empty()) return;
+  spdlog::warn(
+      "CLIENTS REACH {} WITHOUT ENCRYPTION: whoever sits on the network reads their tokens and "
+      "can use them. Make a key with \"gpupool keys curve --out pool\", set "
+      "broker.curve_secret_file = \"pool.secret\", and give clients --server-key @pool.public",
+      endpoint);
+}
 
 class Bridge {
  public:
   Bridge(caf::actor_system& system, Surroundings around)
       : system_(system), around_(std::move(around)) {}
 
-  void receive(SessionId id, const ToSession& message) {
+  void receive(SessionId id, ToSession message) {
     SessionHandle session = around_.directory->session(id);
     if (!session) {
       if (!std::holds_alternative<SessionOpened>(message)) return;
@@ -25,7 +58,18 @@ class Bridge {
       around_.directory->set_session(id, session);
     }
     in_flight_->fetch_add(1, std::memory_order_relaxed);
-    std::visit([&](const auto& one) { caf::anon_send(session, one); }, message);
+    post<ToSession>(session, std::move(message));
+  }
+
+  // What operators have set, from the console's thread to the socket's.
+  void rule(const Standing& standing) {
+    auto next = std::make_shared<const Rulings>(standing);
+    const std::lock_guard lock(rulings_mutex_);
+    rulings_ = std::move(next);
+  }
+  std::shared_ptr<const Rulings> rulings() const {
+    const std::lock_guard lock(rulings_mutex_);
+    return rulings_;
   }
 
   // From here on answers find their way back to the clients.
@@ -38,32 +82,56 @@ class Bridge {
  private:
   caf::actor_system& system_;
   const Surroundings around_;
+  mutable std::mutex rulings_mutex_;
+  std::shared_ptr<const Rulings> rulings_ = std::make_shared<const Rulings>();
   std::atomic<bool> open_ = false;
   std::shared_ptr<std::atomic<std::int64_t>> in_flight_ =
       std::make_shared<std::atomic<std::int64_t>>(0);
 };
 
+// The console's word, on its thread: the socket's thread carries it out.
+void obey(Bridge& bridge, GatewaySocket& socket, const Standing& standing) {
+  const bool announces = bridge.rulings()->announcement() != standing.announcement;
+  bridge.rule(standing);
+  socket.reconsider();
+  if (announces) socket.announce(standing.announcement);
+}
+
 }  // namespace
 
 Result<std::shared_ptr<GatewaySocket>> open_gateway(caf::actor_system& system, Surroundings around,
-                                                    const std::string& build) {
+                                                    const std::string& build,
+                                                    const Standing& standing) {
+  const Config& config = around.config.current();
+  warn_if_exposed(config.broker);
   const auto bridge = std::make_shared<Bridge>(system, around);
+  bridge->rule(standing);
   auto opened = GatewaySocket::open(
-      {.endpoint = around.config.broker.client_endpoint,
-       .pool = around.config.pool,
-       .build = build},
-      {.recognise =
+      {.endpoint = config.broker.client_endpoint,
+       .pool = config.pool,
+       .build = build,
+       .curve_secret = config.broker.curve_secret,
+       .announcement = standing.announcement,
+       .connections_max = connections_allowed()},
+      {.read_credentials =
            [around](const Introduction& introduction) {
-             return recognise(around.config, introduction, around.now());
+             return read_credentials(around.config.current(), introduction, around.now());
+           },
+       .admit =
+           [around, bridge](const Credentials& credentials) {
+             return admit(around.config.current(), *bridge->rulings(), credentials);
            },
        .receive = [bridge](SessionId id,
-                           const ToSession& message) { bridge->receive(id, message); },
+                           ToSession message) { bridge->receive(id, std::move(message)); },
        .steady_now = boot_time,
        .congested = [bridge] { return bridge->congested(); }});
   if (!opened) return opened.error();
   const std::shared_ptr<GatewaySocket> socket = std::move(*opened);
   around.directory->set_client(
       [socket](SessionId id, ToClient message) { socket->send(id, std::move(message)); });
+  around.directory->set_gateway([bridge, socket](const ToGateway& message) {
+    std::visit([&](const Standing& present) { obey(*bridge, *socket, present); }, message);
+  });
   bridge->open();
   return socket;
 }

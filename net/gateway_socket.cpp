@@ -11,6 +11,8 @@
 #include <utility>
 #include <vector>
 
+#include "net/connections.h"
+#include "net/curve.h"
 #include "net/outbox.h"
 #include "net/sockets.h"
 #include "net/wire.h"
@@ -19,19 +21,25 @@ namespace gpupool {
 namespace {
 
 constexpr int requests_per_round = 256;      // then what is waiting goes out first
+constexpr int unread_max = 32;               // requests of one client that ZeroMQ keeps unread
 constexpr std::size_t outbox_max = 100'000;  // messages of all sessions on their way to the thread
 constexpr std::int64_t silent_heartbeats_max = 5;
 constexpr int retry_ms = 10;    // while a client's connection is full
 constexpr int linger_ms = 200;  // for the last words of a pool that stops
 constexpr int poll_ms_max = 500;
 constexpr std::size_t generated_identity_bytes = 5;
+// With a domain, and no one behind it, ZeroMQ 4.3 serves peers of ZMTP 3 alone. Older ones, or
+// bytes taken for them, could abort the process at the moment in which the socket closes.
+constexpr std::string_view zap_domain = "gpupool";
 
 // One connection that said hello.
 struct Peer {
   SessionId session;
   std::string identity;
   std::string address;
-  AccountId account;
+  Credentials credentials;
+  Caller caller;
+  int connection = -1;
   Instant heard{};
   std::deque<std::string> waiting;  // frames that the connection had no room for
   std::int64_t waiting_bytes = 0;
@@ -54,12 +62,17 @@ Status configure(const ZmqSocket& socket, const GatewayOptions& options) {
       set_option(socket, ZMQ_LINGER, linger_ms) && set_option(socket, ZMQ_BACKLOG, 1024) &&
       set_option(socket, ZMQ_HANDSHAKE_IVL, static_cast<int>(options.handshake.ms)) &&
       set_option(socket, ZMQ_SNDHWM, static_cast<int>(options.socket_queue_max)) &&
-      set_option(socket, ZMQ_RCVHWM, requests_per_round) &&
+      set_option(socket, ZMQ_RCVHWM, unread_max) &&
+      zmq_setsockopt(socket.get(), ZMQ_ZAP_DOMAIN, zap_domain.data(), zap_domain.size()) == 0 &&
       // ZeroMQ's own heartbeat closes connections whose machine is gone, session or not.
       set_option(socket, ZMQ_HEARTBEAT_IVL, 2 * heartbeat_ms) &&
       set_option(socket, ZMQ_HEARTBEAT_TIMEOUT, 5 * heartbeat_ms) &&
       zmq_setsockopt(socket.get(), ZMQ_MAXMSGSIZE, &frame_bytes_max, sizeof frame_bytes_max) == 0;
   if (!set) return last_system_error("setting up the client socket");
+  if (options.curve_secret.empty()) return ok();
+  if (!set_option(socket, ZMQ_CURVE_SERVER, 1) ||
+      !set_option(socket, ZMQ_CURVE_SECRETKEY, options.curve_secret))
+    return last_system_error("encrypting the client socket");
   return ok();
 }
 
@@ -69,7 +82,11 @@ Status configure(const ZmqSocket& socket, const GatewayOptions& options) {
 class GatewaySocket::Loop {
  public:
   Loop(GatewayOptions options, GatewayCallbacks callbacks)
-      : options_(std::move(options)), callbacks_(std::move(callbacks)), outbox_(outbox_max) {}
+      : options_(std::move(options)),
+        callbacks_(std::move(callbacks)),
+        outbox_(outbox_max),
+        connections_({options_.connections_max, options_.hello_limit}),
+        announcement_(options_.announcement) {}
 
   Status bind() {
     context_.reset(zmq_ctx_new());
@@ -78,6 +95,12 @@ class GatewaySocket::Loop {
     router_.reset(zmq_socket(context_.get(), ZMQ_ROUTER));
     if (!router_) return last_system_error("the client socket");
     if (Status set = configure(router_, options_); !set) return set;
+    if (!options_.curve_secret.empty()) {
+      Result<std::string> key = curve_public_key(options_.curve_secret);
+      if (!key) return key.error();
+      server_key_ = std::move(*key);
+    }
+    if (Status watched = connections_.watch(context_, router_); !watched) return watched;
     if (zmq_bind(router_.get(), options_.endpoint.c_str()) != 0)
       return last_system_error("binding " + options_.endpoint);
     std::array<char, 256> bound{};
@@ -91,6 +114,7 @@ class GatewaySocket::Loop {
   void run() {
     while (!stop_) {
       wait();
+      connections_.take_events(callbacks_.steady_now());
       deliver_outbox();
       retry_waiting();
       const bool drained = receive_round();
@@ -99,6 +123,7 @@ class GatewaySocket::Loop {
       if (drained) reap();
     }
     deliver_outbox();
+    zmq_socket_monitor(router_.get(), nullptr, 0);
     router_.reset();
   }
 
@@ -108,18 +133,20 @@ class GatewaySocket::Loop {
   }
   Outbox& outbox() { return outbox_; }
   const std::string& endpoint() const { return endpoint_; }
+  const std::string& server_key() const { return server_key_; }
 
  private:
   bool congested() const { return callbacks_.congested && callbacks_.congested(); }
 
   void wait() {
-    std::array<zmq_pollitem_t, 2> items{
+    std::array<zmq_pollitem_t, 3> items{
         zmq_pollitem_t{nullptr, outbox_.wake_up().fd(), ZMQ_POLLIN, 0},
+        zmq_pollitem_t{connections_.events(), 0, ZMQ_POLLIN, 0},
         zmq_pollitem_t{router_.get(), 0, ZMQ_POLLIN, 0}};
     const bool pause = congested();
     const auto beat = static_cast<int>(options_.heartbeat.ms / 2);
     const int timeout = pause || !blocked_.empty() ? retry_ms : std::clamp(beat, 1, poll_ms_max);
-    zmq_poll(items.data(), pause ? 1 : 2, timeout);
+    zmq_poll(items.data(), pause ? 2 : 3, timeout);
   }
 
   // True if nothing more is there to read.
@@ -136,21 +163,24 @@ class GatewaySocket::Loop {
       if (parts == 2)
         take_message(identity.bytes(), body);
       else
-        complain(identity.bytes(), wrong("a message has one frame"));
+        complain(identity.bytes(), body.connection(), wrong("a message has one frame"));
     }
     return false;
   }
 
   void take_message(std::string_view identity, ZmqMessage& body) {
-    if (!generated(identity)) return complain(identity, wrong("clients set no routing id"));
+    const int connection = body.connection();
+    if (!generated(identity))
+      return complain(identity, connection, wrong("clients set no routing id"));
     Result<FromClient> message = decode_from_client(body.bytes());
-    if (!message) return complain(identity, message.error());
+    if (!message) return complain(identity, connection, message.error());
     const std::string address = body.property("Peer-Address");
     if (const Hello* hello = std::get_if<Hello>(&*message))
-      return welcome(std::string{identity}, {.token = hello->token, .peer_address = address});
+      return welcome(identity, connection, {.token = hello->token, .peer_address = address});
     Peer* peer = peer_of(identity);
     if (!peer || peer->address != address)
-      return complain(identity, {.code = Errc::not_connected, .detail = "say hello first"});
+      return complain(identity, connection,
+                      {.code = Errc::not_connected, .detail = "say hello first"});
     peer->heard = callbacks_.steady_now();
     std::visit([&](auto& content) { take_content(*peer, std::move(content)); }, *message);
   }
@@ -166,35 +196,81 @@ class GatewaySocket::Loop {
     }
   }
 
-  void welcome(const std::string& identity, const Introduction& introduction) {
-    Result<Caller> caller = callbacks_.recognise(introduction);
+  Result<Caller> admit(const Result<Credentials>& credentials) const {
+    if (!credentials) return credentials.error();
+    return callbacks_.admit ? callbacks_.admit(*credentials) : credentials->caller;
+  }
+
+  void welcome(std::string_view identity, int connection, const Introduction& introduction) {
+    Result<Credentials> credentials = callbacks_.read_credentials(introduction);
+    Result<Caller> caller = admit(credentials);
     if (Peer* old = peer_of(identity); old && !continues(*old, introduction, caller))
       close(old->session);
     if (!caller)
-      return complain(identity, {.code = Errc::unauthenticated, .detail = caller.error().detail});
+      return complain(identity, connection,
+                      {.code = Errc::unauthenticated, .detail = caller.error().detail});
     Peer* peer = peer_of(identity);
     if (!peer && std::cmp_greater_equal(peers_.size(), options_.sessions_max))
-      return complain(identity, {.code = Errc::overloaded,
-                                 .want = options_.sessions_max + 1,
-                                 .have = options_.sessions_max,
-                                 .detail = "the pool serves as many clients as it may"});
-    if (!peer) peer = &add_peer(identity);
+      return complain(identity, connection,
+                      {.code = Errc::overloaded,
+                       .want = options_.sessions_max + 1,
+                       .have = options_.sessions_max,
+                       .detail = "the pool serves as many clients as it may"});
+    if (!peer) peer = &add_peer(std::string{identity}, connection);
     peer->address = introduction.peer_address;
-    peer->account = caller->account;
+    peer->credentials = std::move(*credentials);
     peer->heard = callbacks_.steady_now();
-    const SessionId session = peer->session;
-    callbacks_.receive(session, SessionOpened{.session = session, .caller = *caller});
-    say(session, SessionWelcome{.caller = std::move(*caller),
+    greet(*peer, std::move(*caller));
+  }
+
+  // The last thing done with the peer: what it is told may end it.
+  void greet(Peer& peer, Caller caller) {
+    peer.caller = caller;
+    const SessionId session = peer.session;
+    callbacks_.receive(session, SessionOpened{.session = session, .caller = caller});
+    say(session, SessionWelcome{.caller = std::move(caller),
                                 .pool = options_.pool,
                                 .build = options_.build,
-                                .heartbeat = options_.heartbeat});
+                                .heartbeat = options_.heartbeat,
+                                .announcement = announcement_});
   }
 
   // A Hello on a live session opens it again, e.g. with a fresh token; but a session never passes
   // from one account or address to another, and a bad token ends the one that it came on.
   static bool continues(const Peer& peer, const Introduction& introduction,
                         const Result<Caller>& caller) {
-    return caller && caller->account == peer.account && introduction.peer_address == peer.address;
+    return caller && caller->account == peer.caller.account &&
+           introduction.peer_address == peer.address;
+  }
+
+  std::vector<SessionId> sessions() const {
+    std::vector<SessionId> all;
+    all.reserve(peers_.size());
+    for (const auto& [session, peer] : peers_) all.push_back(session);
+    return all;
+  }
+
+  // Whom operators refuse now goes, and hears why; who is of another tier is greeted again.
+  void reconsider() {
+    for (const SessionId session : sessions()) {
+      const auto found = peers_.find(session);
+      if (found == peers_.end()) continue;
+      Result<Caller> caller = admit(found->second.credentials);
+      if (caller && caller->tier == found->second.caller.tier) continue;
+      if (caller) {
+        greet(found->second, std::move(*caller));
+        continue;
+      }
+      say(session,
+          SessionError{.code = Errc::unauthenticated, .detail = std::move(caller.error().detail)});
+      close(session);
+    }
+  }
+
+  void announce(const std::string& text) {
+    announcement_ = text;
+    for (const SessionId session : sessions())
+      callbacks_.receive(session, Announcement{.text = text});
   }
 
   Peer* peer_of(std::string_view identity) {
@@ -202,10 +278,14 @@ class GatewaySocket::Loop {
     return found == sessions_.end() ? nullptr : &peers_.at(found->second);
   }
 
-  Peer& add_peer(std::string identity) {
+  Peer& add_peer(std::string identity, int connection) {
     const SessionId session{++last_session_};
     sessions_.emplace(identity, session);
-    return peers_.emplace(session, Peer{.session = session, .identity = std::move(identity)})
+    connections_.session_began(connection, callbacks_.steady_now());
+    return peers_
+        .emplace(
+            session,
+            Peer{.session = session, .identity = std::move(identity), .connection = connection})
         .first->second;
   }
 
@@ -213,6 +293,7 @@ class GatewaySocket::Loop {
     const auto found = peers_.find(session);
     if (found == peers_.end()) return;
     sessions_.erase(found->second.identity);
+    connections_.session_ended(found->second.connection, callbacks_.steady_now());
     blocked_.erase(session);
     peers_.erase(found);
     callbacks_.receive(session, SessionClosed{.session = session});
@@ -220,6 +301,8 @@ class GatewaySocket::Loop {
 
   void deliver_outbox() {
     Outbox::Content content = outbox_.take();
+    if (content.announcement) announce(*content.announcement);
+    if (content.reconsider) reconsider();
     for (const Outbox::Letter& letter : content.letters) say(letter.session, letter.message);
     for (const SessionId session : content.ended) close(session);
   }
@@ -286,9 +369,10 @@ class GatewaySocket::Loop {
   }
 
   // Tells a connection what was wrong, session or not; if it has no room it goes without.
-  void complain(std::string_view identity, const Error& error) {
+  void complain(std::string_view identity, int connection, const Error& error) {
     const Result<std::string> frame = encode(ToClient{refusal(error, 0)});
     if (frame) put(identity, *frame);
+    connections_.note_complaint(connection);
   }
 
   void reap() {
@@ -300,6 +384,7 @@ class GatewaySocket::Loop {
     for (const auto& [session, peer] : peers_)
       if (peer.heard < oldest) silent.push_back(session);
     for (const SessionId session : silent) close(session);
+    connections_.reap(now);
   }
 
   const GatewayOptions options_;
@@ -307,8 +392,11 @@ class GatewaySocket::Loop {
   Outbox outbox_;
   std::atomic<bool> stop_ = false;
   std::string endpoint_;
+  std::string server_key_;
   ZmqContext context_;
   ZmqSocket router_;
+  Connections connections_;
+  std::string announcement_;
   std::unordered_map<std::string, SessionId> sessions_;  // by the identity of the connection
   std::unordered_map<SessionId, Peer, IdHash> peers_;
   std::unordered_set<SessionId, IdHash> blocked_;  // peers with frames waiting
@@ -332,6 +420,12 @@ GatewaySocket::~GatewaySocket() {
 }
 
 const std::string& GatewaySocket::endpoint() const { return loop_->endpoint(); }
+
+const std::string& GatewaySocket::server_key() const { return loop_->server_key(); }
+
+void GatewaySocket::reconsider() { loop_->outbox().reconsider(); }
+
+void GatewaySocket::announce(std::string text) { loop_->outbox().announce_to_all(std::move(text)); }
 
 void GatewaySocket::send(SessionId session, ToClient message) {
   loop_->outbox().send(session, std::move(message));

@@ -2,9 +2,10 @@
 // The pool's end of the client protocol: one thread that owns a ZeroMQ ROUTER socket and turns
 // connections into sessions. It answers Hello and ping by itself, hands everything else to
 // `receive`, and sends what other threads give it. A session begins with a Hello whose caller was
-// recognised, and ends once: by Bye, by five heartbeats of silence, by a lost connection, by a
-// client that does not read (its queue is bounded, and it never delays the others), or by end().
-// The callbacks run on the socket's thread; send() and end() may be called from any.
+// admitted, and ends once: by Bye, by five heartbeats of silence, by a lost connection, by a client
+// that does not read (its queue is bounded, and it never delays the others), because its caller is
+// admitted no longer, or by end(). Connections are bounded too, and those without a session are
+// closed. The callbacks run on the socket's thread; the other members may be called from any.
 
 #include <cstdint>
 #include <functional>
@@ -24,7 +25,11 @@ struct GatewayOptions {
   std::string pool;      // told to every client, as is the build
   std::string build;
   Duration heartbeat = seconds(2);
-  Duration handshake = seconds(5);  // from accept to the end of ZeroMQ's own greeting
+  std::string curve_secret{};         // Z85; empty: nothing is encrypted
+  std::string announcement{};         // told to every client, until announce()
+  Duration handshake = seconds(5);    // from accept to the end of ZeroMQ's own greeting
+  Duration hello_limit = seconds(5);  // of a connection without a session
+  std::int64_t connections_max = limits::sessions_max + 1'000;
   std::int64_t sessions_max = limits::sessions_max;
   std::int64_t queue_max = limits::client_queue_max;  // messages waiting for one client
   std::int64_t queue_bytes_max = limits::client_queue_bytes_max;
@@ -32,9 +37,12 @@ struct GatewayOptions {
 };
 
 struct GatewayCallbacks {
-  // Who says hello. Any error becomes `unauthenticated` with its detail.
-  std::function<Result<Caller>(const Introduction&)> recognise;
-  // SessionOpened (again for every Hello of a live session), Client..., SessionClosed (the last).
+  // What a hello proves, and who the caller is to the pool as it is now; asked again by
+  // reconsider(). Any error becomes `unauthenticated` with its detail. No `admit`: as proved.
+  std::function<Result<Credentials>(const Introduction&)> read_credentials;
+  std::function<Result<Caller>(const Credentials&)> admit;
+  // SessionOpened (again for every Hello of a live session), Client..., Announcement, SessionClosed
+  // (the last).
   std::function<void(SessionId, ToSession)> receive;
   std::function<Instant()> steady_now;  // any clock that never goes back
   // While true, nothing is read from clients: the sessions behind have enough to do. May be empty.
@@ -50,9 +58,15 @@ class GatewaySocket {
   GatewaySocket(const GatewaySocket&) = delete;
   GatewaySocket& operator=(const GatewaySocket&) = delete;
 
-  const std::string& endpoint() const;  // as bound, with its port
+  const std::string& endpoint() const;    // as bound, with its port
+  const std::string& server_key() const;  // what clients name to encrypt; empty: not encrypted
   void send(SessionId session, ToClient message);
   void end(SessionId session);  // after what was sent to it
+  // Admits every live session anew: ends those that are refused now, with an error that says why,
+  // and greets again those whose caller changed.
+  void reconsider();
+  // A new announcement, for every live session and every later welcome.
+  void announce(std::string text);
 
  private:
   class Loop;

@@ -5,15 +5,25 @@
 #include <utility>
 
 #include "config/limits.h"
+#include "net/curve.h"
 
 namespace gpupool {
 namespace {
 
 constexpr int linger_ms = 200;  // for a goodbye
 constexpr int handshake_ms = 5'000;
-constexpr int ends_of_a_link =
-    ZMQ_EVENT_CLOSED | ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL |
-    ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH;
+constexpr int watched = ZMQ_EVENT_CLOSED | ZMQ_EVENT_DISCONNECTED |
+                        ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL |
+                        ZMQ_EVENT_HANDSHAKE_FAILED_AUTH;
+
+// The client's own key is made for one connection: the pool knows callers by their tokens.
+bool encrypt(const ZmqSocket& dealer, const std::string& server_key) {
+  if (server_key.empty()) return true;
+  const Result<CurvePair> own = make_curve_pair();
+  return own && set_option(dealer, ZMQ_CURVE_SERVERKEY, server_key) &&
+         set_option(dealer, ZMQ_CURVE_PUBLICKEY, own->public_key) &&
+         set_option(dealer, ZMQ_CURVE_SECRETKEY, own->secret_key);
+}
 
 bool configure(const ZmqSocket& dealer, const std::string& endpoint) {
   const std::int64_t frame_bytes_max = limits::frame_bytes_max;
@@ -27,15 +37,22 @@ bool configure(const ZmqSocket& dealer, const std::string& endpoint) {
 
 }  // namespace
 
-Result<std::unique_ptr<Link>> Link::open(const ZmqContext& context, const std::string& endpoint) {
+Result<std::unique_ptr<Link>> Link::open(const ZmqContext& context, const Target& target) {
+  const std::string& endpoint = target.endpoint;
+  if (!target.server_key.empty() && !is_curve_key(target.server_key))
+    return Error{.code = Errc::not_connected,
+                 .detail =
+                     "the server key is not 40 characters of Z85, as the pool's operator "
+                     "has it in a file NAME.public"};
   ZmqSocket dealer{zmq_socket(context.get(), ZMQ_DEALER)};
   ZmqSocket monitor{zmq_socket(context.get(), ZMQ_PAIR)};
-  if (!dealer || !monitor || !configure(dealer, endpoint) || !set_option(monitor, ZMQ_LINGER, 0))
+  if (!dealer || !monitor || !configure(dealer, endpoint) || !encrypt(dealer, target.server_key) ||
+      !set_option(monitor, ZMQ_LINGER, 0))
     return last_system_error("a client socket");
   // Two links of one context may live for a moment at a time; the address tells them apart.
   const std::string events =
       "inproc://link-" + std::to_string(reinterpret_cast<std::uintptr_t>(dealer.get()));
-  if (zmq_socket_monitor(dealer.get(), events.c_str(), ends_of_a_link) != 0 ||
+  if (zmq_socket_monitor(dealer.get(), events.c_str(), watched) != 0 ||
       zmq_connect(monitor.get(), events.c_str()) != 0)
     return last_system_error("watching a client socket");
   if (zmq_connect(dealer.get(), endpoint.c_str()) != 0)
@@ -61,10 +78,25 @@ std::optional<std::string> Link::receive() {
 bool Link::lost() {
   ZmqMessage event;
   while (!lost_ && event.receive(monitor_)) {
-    // Every event that is watched is an end; a second part only repeats the endpoint.
-    lost_ = true;
+    take_end(event.bytes());
+    for (bool more = event.more(); more; more = event.more())
+      if (!event.receive(monitor_)) break;  // the endpoint
   }
   return lost_;
+}
+
+// The first end counts: others only follow from it.
+void Link::take_end(std::string_view event) {
+  std::uint16_t kind = 0;
+  std::uint32_t value = 0;
+  if (event.size() < sizeof kind + sizeof value) return;
+  std::memcpy(&kind, event.data(), sizeof kind);
+  std::memcpy(&value, event.data() + sizeof kind, sizeof value);
+  lost_ = true;
+  if (kind == ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL) end_ = End::no_handshake;
+  if (kind == ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL &&
+      value == ZMQ_PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH)
+    end_ = End::other_language;
 }
 
 void Link::wait(WakeUp& wake_up, Duration timeout) {

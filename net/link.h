@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "base/result.h"
 #include "base/time.h"
@@ -15,9 +16,21 @@ namespace gpupool {
 
 class Link {
  public:
+  // Where to, and the pool's public CURVE key; empty: not encrypted.
+  struct Target {
+    std::string endpoint;
+    std::string server_key;
+  };
+  // Why a link ended.
+  enum class End : std::uint8_t {
+    closed = 1,      // refused, or closed by the other side
+    other_language,  // one side encrypts and the other does not
+    no_handshake     // closed before ZeroMQ's handshake was over, as for a wrong server key
+  };
+
   // Starts to connect. Errors: not_connected for an endpoint that ZeroMQ cannot read,
   // system_failed.
-  static Result<std::unique_ptr<Link>> open(const ZmqContext& context, const std::string& endpoint);
+  static Result<std::unique_ptr<Link>> open(const ZmqContext& context, const Target& target);
 
   // False if the connection has no room or is gone.
   bool send(const std::string& frame);
@@ -25,6 +38,7 @@ class Link {
   std::optional<std::string> receive();
   // True once the connection was refused or closed.
   bool lost();
+  End end() const { return end_; }  // of a lost link
   // Returns when something arrived, the link was lost, `wake_up` was woken, a signal came or the
   // time is over.
   void wait(WakeUp& wake_up, Duration timeout);
@@ -32,10 +46,12 @@ class Link {
  private:
   Link(ZmqSocket dealer, ZmqSocket monitor)
       : dealer_(std::move(dealer)), monitor_(std::move(monitor)) {}
+  void take_end(std::string_view event);
 
   ZmqSocket dealer_;
   ZmqSocket monitor_;
   bool lost_ = false;
+  End end_ = End::closed;
 };
 
 }  // namespace gpupool

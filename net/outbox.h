@@ -6,6 +6,8 @@
 
 #include <cstddef>
 #include <mutex>
+#include <optional>
+#include <string>
 #include <unordered_set>
 #include <utility>
 #include <vector>
@@ -24,6 +26,8 @@ class Outbox {
   struct Content {
     std::vector<Letter> letters;
     std::unordered_set<SessionId, IdHash> ended;  // after their letters
+    std::optional<std::string> announcement;      // to everybody, from now on
+    bool reconsider = false;                      // who may go on, and as whom
   };
 
   explicit Outbox(std::size_t messages_max) : messages_max_(messages_max) {}
@@ -40,6 +44,18 @@ class Outbox {
   void end(SessionId session) {
     const std::lock_guard lock{mutex_};
     content_.ended.insert(session);
+    announce();
+  }
+
+  void announce_to_all(std::string text) {
+    const std::lock_guard lock{mutex_};
+    content_.announcement = std::move(text);
+    announce();
+  }
+
+  void reconsider() {
+    const std::lock_guard lock{mutex_};
+    content_.reconsider = true;
     announce();
   }
 

@@ -38,6 +38,10 @@ inline bool set_option(const ZmqSocket& socket, int option, int value) {
   return zmq_setsockopt(socket.get(), option, &value, sizeof value) == 0;
 }
 
+inline bool set_option(const ZmqSocket& socket, int option, const std::string& value) {
+  return zmq_setsockopt(socket.get(), option, value.c_str(), value.size() + 1) == 0;
+}
+
 // IPv6 is on for endpoints that spell it out, "tcp://[::1]:7400". It is off for names: with it,
 // ZeroMQ tries only the first address of "localhost", where an IPv4 pool is not.
 inline bool speaks_ipv6(std::string_view endpoint) {
@@ -64,6 +68,8 @@ class ZmqMessage {
     const char* value = zmq_msg_gets(&message_, name);
     return value ? value : "";
   }
+  // The descriptor of that connection; -1 if there is none.
+  int connection() { return zmq_msg_get(&message_, ZMQ_SRCFD); }
 
  private:
   zmq_msg_t message_{};

@@ -19,14 +19,17 @@ namespace gpupool {
 namespace {
 
 using Json = nlohmann::json;
-using Signature = std::array<unsigned char, crypto_auth_hmacsha256_BYTES>;
 
-constexpr std::string_view only_algorithm = "HS256";
+constexpr std::string_view hs256 = "HS256";
+constexpr std::string_view eddsa = "EdDSA";
 constexpr std::string_view user_prefix = "user:";
 constexpr std::string_view address_prefix = "address:";
 constexpr int base64_variant = sodium_base64_VARIANT_URLSAFE_NO_PADDING;
 // The year 9999: later times are mistakes, and in milliseconds they would still fit.
 constexpr double time_s_max = 253'402'300'799.0;
+constexpr std::int64_t token_id_bytes_max = limits::name_bytes_max;
+// How far the clock of who mints may be ahead of ours.
+constexpr Duration issuer_ahead_max = Duration{limits::id_future_ms_max};
 
 Error malformed(std::string detail) {
   return Error{.code = Errc::token_malformed, .detail = std::move(detail)};
@@ -40,13 +43,65 @@ const unsigned char* bytes_of(std::string_view text) {
   return reinterpret_cast<const unsigned char*>(text.data());
 }
 
-Signature sign(const KeyConfig& key, std::string_view text) {
+unsigned char* bytes_of(std::string& text) { return reinterpret_cast<unsigned char*>(text.data()); }
+
+std::string hmac_sha256(const std::string& secret, std::string_view text) {
   crypto_auth_hmacsha256_state state;
-  crypto_auth_hmacsha256_init(&state, bytes_of(key.secret), key.secret.size());
+  crypto_auth_hmacsha256_init(&state, bytes_of(secret), secret.size());
   crypto_auth_hmacsha256_update(&state, bytes_of(text), text.size());
-  Signature signature;
-  crypto_auth_hmacsha256_final(&state, signature.data());
+  std::string signature(crypto_auth_hmacsha256_BYTES, '\0');
+  crypto_auth_hmacsha256_final(&state, bytes_of(signature));
   sodium_memzero(&state, sizeof state);
+  return signature;
+}
+
+// An Ed25519 key pair; the secret half is gone when it goes.
+struct KeyPair {
+  std::array<unsigned char, crypto_sign_PUBLICKEYBYTES> public_key{};
+  std::array<unsigned char, crypto_sign_SECRETKEYBYTES> secret_key{};
+
+  explicit KeyPair(const std::string& seed) {
+    GPUPOOL_ENSURE(seed.size() == crypto_sign_SEEDBYTES, seed.size());
+    crypto_sign_seed_keypair(public_key.data(), secret_key.data(), bytes_of(seed));
+  }
+  ~KeyPair() { sodium_memzero(secret_key.data(), secret_key.size()); }
+  KeyPair(const KeyPair&) = delete;
+  KeyPair& operator=(const KeyPair&) = delete;
+
+  std::string public_text() const {
+    return {reinterpret_cast<const char*>(public_key.data()), public_key.size()};
+  }
+};
+
+// Whether the key made this signature of the text, by the key's own algorithm. The bytes of a
+// public key are never taken for a secret: an EdDSA key has no way into the HS256 branch.
+bool verifies(const KeyConfig& key, std::string_view text, const std::string& signature) {
+  if (key.algorithm == hs256) {
+    if (key.secret.empty() || signature.size() != crypto_auth_hmacsha256_BYTES) return false;
+    const std::string expected = hmac_sha256(key.secret, text);
+    return sodium_memcmp(signature.data(), expected.data(), expected.size()) == 0;
+  }
+  if (key.algorithm != eddsa) return false;
+  return key.public_key.size() == crypto_sign_PUBLICKEYBYTES &&
+         signature.size() == crypto_sign_BYTES &&
+         crypto_sign_verify_detached(bytes_of(signature), bytes_of(text), text.size(),
+                                     bytes_of(key.public_key)) == 0;
+}
+
+Result<std::string> sign(const KeyConfig& key, std::string_view text) {
+  const auto unusable = [&](const std::string& why) {
+    return Error{.code = Errc::unsupported, .detail = "key " + key.kid + " " + why};
+  };
+  if (key.secret.empty()) return unusable("has no secret here, so it can only check tokens");
+  if (key.algorithm == hs256) return hmac_sha256(key.secret, text);
+  if (key.algorithm != eddsa) return unusable("is of an algorithm that this build does not know");
+  if (key.secret.size() != crypto_sign_SEEDBYTES) return unusable("has a secret of another length");
+  const KeyPair pair{key.secret};
+  if (pair.public_text() != key.public_key)
+    return unusable("has the secret of another public key; name the two files of one pair");
+  std::string signature(crypto_sign_BYTES, '\0');
+  crypto_sign_detached(bytes_of(signature), nullptr, bytes_of(text), text.size(),
+                       pair.secret_key.data());
   return signature;
 }
 
@@ -102,11 +157,21 @@ std::optional<Instant> time_claim(const Json& object, const char* name) {
   return Instant{static_cast<std::int64_t>(std::floor(value)) * 1000};
 }
 
-bool names_audience(const Json& claims, const std::string& audience) {
-  const auto found = claims.find("aud");
+// Whether a claim that is a text or a list of texts has `wanted`. Nothing: it is something else.
+std::optional<bool> claim_has(const Json& claims, const char* name, const std::string& wanted) {
+  const auto found = claims.find(name);
   if (found == claims.end()) return false;
-  if (found->is_string()) return found->get<std::string>() == audience;
-  return found->is_array() && std::find(found->begin(), found->end(), audience) != found->end();
+  if (found->is_string()) return found->get_ref<const std::string&>() == wanted;
+  const auto is_text = [](const Json& one) { return one.is_string(); };
+  if (!found->is_array() || !std::all_of(found->begin(), found->end(), is_text))
+    return std::nullopt;
+  return std::find(found->begin(), found->end(), wanted) != found->end();
+}
+
+// Visible ASCII: it is typed into commands and stands in logs. Empty: the token has none.
+bool is_token_id(std::string_view id) {
+  return std::cmp_less_equal(id.size(), token_id_bytes_max) &&
+         std::all_of(id.begin(), id.end(), [](char c) { return c > ' ' && c <= '~'; });
 }
 
 // Letters, digits and what e-mail addresses and login names are made of, in ASCII: one account has
@@ -145,12 +210,16 @@ std::optional<Json> decode_object(std::string_view part) {
   return text ? parse_object(*text) : std::nullopt;
 }
 
-// A token without a key id is for pools with one key.
-const KeyConfig* key_named(const IdentityConfig& identity, const std::string& kid) {
-  if (kid.empty()) return identity.keys.size() == 1 ? &identity.keys.front() : nullptr;
-  const auto found = std::find_if(identity.keys.begin(), identity.keys.end(),
-                                  [&](const KeyConfig& key) { return key.kid == kid; });
-  return found == identity.keys.end() ? nullptr : &*found;
+// A token without a key id is for pools where exactly one key is of its algorithm. The algorithm
+// chooses among keys here and nothing more: verifies() goes by the key's.
+const KeyConfig* key_for(const IdentityConfig& identity, const std::string& kid,
+                         const std::string& algorithm) {
+  const auto fits = [&](const KeyConfig& key) {
+    return kid.empty() ? key.algorithm == algorithm : key.kid == kid;
+  };
+  const auto end = identity.keys.end();
+  const auto found = std::find_if(identity.keys.begin(), end, fits);
+  return found == end || std::find_if(found + 1, end, fits) != end ? nullptr : &*found;
 }
 
 // The key that signed the token. Nothing in the claims is looked at before this has succeeded.
@@ -161,14 +230,14 @@ Result<const KeyConfig*> verify(const IdentityConfig& identity, const Parts& par
   const std::optional<std::string> kid = text_claim(*header, "kid");
   if (!algorithm || !kid || header->contains("crit"))
     return malformed("the token's header asks for something that this pool does not know");
-  const KeyConfig* key = key_named(identity, *kid);
+  const KeyConfig* key = key_for(identity, *kid, *algorithm);
+  if (!key && kid->empty())
+    return bad_signature("the token names no key, and not exactly one key of this pool fits it");
   if (!key) return bad_signature("the token names a key that this pool does not have");
-  if (*algorithm != key->algorithm || key->algorithm != only_algorithm || key->secret.empty())
+  if (*algorithm != key->algorithm)
     return bad_signature("the token's algorithm is not that of its key");
   const std::optional<std::string> signature = decode_base64(parts.signature);
-  const Signature expected = sign(*key, parts.signed_text);
-  if (!signature || signature->size() != expected.size() ||
-      sodium_memcmp(signature->data(), expected.data(), expected.size()) != 0)
+  if (!signature || !verifies(*key, parts.signed_text, *signature))
     return bad_signature("the token's signature is not that of its key");
   return key;
 }
@@ -178,10 +247,16 @@ std::string in_seconds(Duration time) {
   return std::to_string(tenths / 10) + "." + std::to_string(tenths % 10) + " s";
 }
 
-Result<Instant> check_times(const Json& claims, Instant now) {
+struct Times {
+  Instant issued{};
+  Instant expires{};
+};
+
+Result<Times> check_times(const Json& claims, Instant now) {
   const std::optional<Instant> expires = time_claim(claims, "exp");
   const std::optional<Instant> not_before = time_claim(claims, "nbf");
-  if (!expires || !*expires || !not_before)
+  const std::optional<Instant> issued = time_claim(claims, "iat");
+  if (!expires || !*expires || !not_before || !issued)
     return malformed("the token has no end (exp), or its times are no seconds since 1970");
   if (now >= *expires) {
     const Duration ago = now - *expires;
@@ -195,27 +270,39 @@ Result<Instant> check_times(const Json& claims, Instant now) {
                  .want = in.ms,
                  .detail = "the token becomes valid in " + in_seconds(in)};
   }
-  return *expires;
+  // A token from the future would outlive the revocation of everything issued before now.
+  if (*issued > now + issuer_ahead_max) {
+    const Duration in = *issued - now;
+    return Error{.code = Errc::token_not_yet_valid,
+                 .want = in.ms,
+                 .detail = "the token was issued " + in_seconds(in) +
+                           " in the future; the clock of who minted it is wrong"};
+  }
+  return Times{.issued = *issued, .expires = *expires};
 }
 
-Result<Caller> caller_of(const Config& config, const Json& claims, const KeyConfig& key) {
+Result<Credentials> credentials_of(const Config& config, const Json& claims, const KeyConfig& key,
+                                   const Times& times) {
   const std::optional<std::string> subject = text_claim(claims, "sub");
   const std::optional<std::string> tier = text_claim(claims, "tier");
-  const std::optional<std::string> role = text_claim(claims, "role");
+  const std::optional<std::string> token_id = text_claim(claims, "jti");
+  const std::optional<bool> is_operator = claim_has(claims, "role", "operator");
   if (!subject || !names_a_user(*subject))
     return malformed("the token's subject is no user name: letters, digits and ._@+-");
-  if (!tier || !role) return malformed("the token's tier and role are texts");
-  Caller caller{.account = {std::string{user_prefix} + *subject},
-                .tier = tier->empty() ? config.identity.default_tier : *tier,
-                .recognised_by = "token for " + *subject + ", key " + key.kid,
-                .is_operator = *role == "operator"};
-  if (!config.tier(caller.tier))
-    return Error{.code = Errc::unauthenticated,
-                 .detail = "the token is for a tier that this pool does not have"};
-  return caller;
+  if (!tier || !is_operator) return malformed("the token's tier and role are texts");
+  if (!token_id || !is_token_id(*token_id))
+    return malformed("the token's id (jti) is no text of at most " +
+                     std::to_string(token_id_bytes_max) + " visible characters");
+  return Credentials{.caller = {.account = {std::string{user_prefix} + *subject},
+                                .tier = tier->empty() ? config.identity.default_tier : *tier,
+                                .recognised_by = "token for " + *subject + ", key " + key.kid,
+                                .is_operator = *is_operator,
+                                .expires = times.expires,
+                                .token_id = *token_id},
+                     .issued = times.issued};
 }
 
-Result<Caller> recognise_token(const Config& config, std::string_view token, Instant now) {
+Result<Credentials> read_token(const Config& config, std::string_view token, Instant now) {
   if (std::cmp_greater(token.size(), limits::token_bytes_max))
     return malformed("the token has more than " + std::to_string(limits::token_bytes_max) +
                      " bytes");
@@ -225,17 +312,15 @@ Result<Caller> recognise_token(const Config& config, std::string_view token, Ins
   if (!key) return key.error();
   const std::optional<Json> claims = decode_object(parts->claims);
   if (!claims) return malformed("the token's claims cannot be read");
-  const Result<Instant> expires = check_times(*claims, now);
-  if (!expires) return expires.error();
-  if (!names_audience(*claims, config.identity.audience))
+  const Result<Times> times = check_times(*claims, now);
+  if (!times) return times.error();
+  if (!claim_has(*claims, "aud", config.identity.audience).value_or(false))
     return Error{.code = Errc::token_audience,
                  .detail = "the token is not for " + config.identity.audience};
-  Result<Caller> caller = caller_of(config, *claims, **key);
-  if (caller) caller->expires = *expires;
-  return caller;
+  return credentials_of(config, *claims, **key, *times);
 }
 
-Result<Caller> recognise_address(const Config& config, std::string_view address) {
+Result<Credentials> read_address(const Config& config, std::string_view address) {
   const IdentityConfig& identity = config.identity;
   if (!identity.anonymous)
     return Error{.code = Errc::unauthenticated, .detail = "this pool needs a token"};
@@ -243,31 +328,54 @@ Result<Caller> recognise_address(const Config& config, std::string_view address)
   if (network.empty())
     return Error{.code = Errc::unauthenticated,
                  .detail = "there is no token, and no network address to go by"};
-  if (!config.tier(identity.anonymous_tier))
-    return Error{.code = Errc::unauthenticated,
-                 .detail = "this pool has no tier for callers without a token"};
   // One IPv4 address is said without its "/32".
   const bool single = network.ends_with("/32");
   const std::string shown = single ? network.substr(0, network.size() - 3) : network;
-  return Caller{.account = {std::string{address_prefix} + network},
-                .tier = identity.anonymous_tier,
-                .recognised_by = "network address " + shown};
+  return Credentials{.caller = {.account = {std::string{address_prefix} + network},
+                                .tier = identity.anonymous_tier,
+                                .recognised_by = "network address " + shown}};
 }
 
 }  // namespace
 
-Result<Caller> recognise(const Config& config, const Introduction& introduction, Instant now) {
-  if (introduction.token.empty()) return recognise_address(config, introduction.peer_address);
-  return recognise_token(config, introduction.token, now);
+Result<Credentials> read_credentials(const Config& config, const Introduction& introduction,
+                                     Instant now) {
+  if (introduction.token.empty()) return read_address(config, introduction.peer_address);
+  return read_token(config, introduction.token, now);
+}
+
+Result<Caller> admit(const Config& config, const Rulings& rulings, const Credentials& credentials) {
+  Caller caller = credentials.caller;
+  const bool has_token = caller.expires != Instant::never();
+  if (has_token)
+    if (auto why = rulings.revocation_of(caller, credentials.issued))
+      return Error{.code = Errc::unauthenticated, .detail = std::move(*why)};
+  const std::string* chosen = rulings.tier_of(caller.account);
+  if (chosen) caller.tier = *chosen;
+  if (config.tier(caller.tier)) return caller;
+  return Error{.code = Errc::unauthenticated,
+               .detail = chosen ? "an operator set " + caller.account.text +
+                                      " to a tier that this " + "pool does not have any more"
+                         : has_token ? "the token is for a tier that this pool does not have"
+                                     : "this pool has no tier for callers without a token"};
+}
+
+Result<Caller> recognise(const Config& config, const Introduction& introduction, Instant now,
+                         const Rulings& rulings) {
+  const Result<Credentials> credentials = read_credentials(config, introduction, now);
+  if (!credentials) return credentials.error();
+  return admit(config, rulings, *credentials);
 }
 
 Result<std::string> mint(const KeyConfig& key, const Claims& claims) {
-  if (key.algorithm != only_algorithm || key.secret.empty())
-    return Error{.code = Errc::unsupported, .detail = "key " + key.kid + " is no HS256 key"};
   if (!names_a_user(claims.subject))
     return Error{.code = Errc::bad_request,
                  .detail = "a user name has letters, digits and ._@+- only"};
-  const Json header = {{"alg", only_algorithm}, {"typ", "JWT"}, {"kid", key.kid}};
+  if (!is_token_id(claims.token_id))
+    return Error{.code = Errc::bad_request,
+                 .detail = "a token's id has at most " + std::to_string(token_id_bytes_max) +
+                           " visible characters"};
+  const Json header = {{"alg", key.algorithm}, {"typ", "JWT"}, {"kid", key.kid}};
   Json body = {{"sub", claims.subject},
                {"aud", claims.audience},
                {"iat", claims.issued.ms / 1000},
@@ -275,15 +383,18 @@ Result<std::string> mint(const KeyConfig& key, const Claims& claims) {
   if (claims.not_before) body["nbf"] = claims.not_before.ms / 1000;
   if (!claims.tier.empty()) body["tier"] = claims.tier;
   if (claims.is_operator) body["role"] = "operator";
+  if (!claims.token_id.empty()) body["jti"] = claims.token_id;
   // Names that are not UTF-8 are written with replacement characters: dump() must not throw.
   const auto text_of = [](const Json& json) {
     return json.dump(-1, ' ', false, Json::error_handler_t::replace);
   };
   const std::string text = encode_base64(text_of(header)) + "." + encode_base64(text_of(body));
-  const Signature signature = sign(key, text);
-  return text + "." +
-         encode_base64({reinterpret_cast<const char*>(signature.data()), signature.size()});
+  const Result<std::string> signature = sign(key, text);
+  if (!signature) return signature.error();
+  return text + "." + encode_base64(*signature);
 }
+
+std::string ed25519_public_key(const std::string& seed) { return KeyPair{seed}.public_text(); }
 
 std::string network_of(std::string_view address) {
   const std::string text{address.substr(0, address.find('%'))};  // without an interface's name

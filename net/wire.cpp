@@ -35,6 +35,12 @@ constexpr unsigned char type_of<ClientExplain> = 16;
 template <>
 constexpr unsigned char type_of<ClientFetch> = 17;
 template <>
+constexpr unsigned char type_of<ClientLogs> = 18;
+template <>
+constexpr unsigned char type_of<ClientChanges> = 19;
+template <>
+constexpr unsigned char type_of<ClientOperate> = 20;
+template <>
 constexpr unsigned char type_of<SessionWelcome> = 64;
 template <>
 constexpr unsigned char type_of<SessionError> = 65;
@@ -56,6 +62,14 @@ template <>
 constexpr unsigned char type_of<ExplainAnswer> = 76;
 template <>
 constexpr unsigned char type_of<ResultChunk> = 77;
+template <>
+constexpr unsigned char type_of<LogChunk> = 78;
+template <>
+constexpr unsigned char type_of<ChangesAnswer> = 79;
+template <>
+constexpr unsigned char type_of<OperateAnswer> = 80;
+template <>
+constexpr unsigned char type_of<SessionNotice> = 81;
 
 constexpr unsigned char two_elements = 0x92;  // msgpack: an array of two
 constexpr std::size_t header_bytes = 2;       // that byte and the type

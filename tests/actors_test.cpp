@@ -8,6 +8,7 @@
 #include <memory>
 
 #include "actors/broker/broker_actor.h"
+#include "actors/console/console_actor.h"
 #include "actors/ledger/journal_memory.h"
 #include "actors/ledger/ledger_actor.h"
 #include "actors/session/session_actor.h"
@@ -27,25 +28,26 @@ struct VirtualSystem : caf::actor_system_config {
   }
 };
 
-template <class Message>
-std::string caf_round_trip(caf::actor_system& system, Message message) {
+template <class Variant>
+std::string caf_round_trip(caf::actor_system& system, Variant message) {
   std::vector<char> buffer;
+  Envelope<Variant> sent{std::move(message)};
   caf::binary_serializer write{system, buffer};
-  REQUIRE_FALSE(write(message));
-  Message back;
+  REQUIRE_FALSE(write(sent));
+  Envelope<Variant> back;
   caf::binary_deserializer read{system, buffer};
   REQUIRE_FALSE(read(back));
-  return pack(back);
+  return pack(back.message);
 }
 
-template <class Message>
+template <class Variant, class Message>
 void check_round_trip(caf::actor_system& system) {
-  CHECK(caf_round_trip(system, Message{}) == pack(Message{}));
+  CHECK(caf_round_trip<Variant>(system, Message{}) == pack(Variant{Message{}}));
 }
 
 template <class... Messages>
 void check_round_trips(caf::actor_system& system, std::variant<Messages...>*) {
-  (check_round_trip<Messages>(system), ...);
+  (check_round_trip<std::variant<Messages...>, Messages>(system), ...);
 }
 
 // Plays a worker's shell: remembers what the broker says, and says what the test tells it to.
@@ -56,18 +58,13 @@ class ScriptedWorker : public WorkerHandle::base {
 
  private:
   behavior_type make_behavior() override {
-    send(broker_, Join{.node = node_id,
-                       .name = "node-7",
-                       .incarnation = incarnation,
-                       .build = build,
-                       .heartbeat = 1,
-                       .slots = {{.slot = {0}, .state = SlotState::free}}});
-    return accept(static_cast<ToWorker*>(nullptr));
-  }
-
-  template <class... Messages>
-  behavior_type accept(std::variant<Messages...>*) {
-    return behavior_type{[this](const Messages& message) { heard_.push_back(message); }...};
+    send(broker_, Envelope<ToBroker>{Join{.node = node_id,
+                                          .name = "node-7",
+                                          .incarnation = incarnation,
+                                          .build = build,
+                                          .heartbeat = 1,
+                                          .slots = {{.slot = {0}, .state = SlotState::free}}}});
+    return {[this](const Envelope<ToWorker>& envelope) { heard_.push_back(envelope.message); }};
   }
 
   std::vector<ToWorker>& heard_;
@@ -85,10 +82,8 @@ std::size_t count(const std::vector<Variant>& heard) {
 class ShellPool {
  public:
   ShellPool() {
-    config_.broker.rejoin_grace = {};
-    config_.apps = {{.name = "nothing", .executor = ExecutorKind::noop}};
-    const Surroundings around{config_, [this] { return now(); }, directory_};
-    auto commits = std::make_unique<GroupCommit>(config_, journal_);
+    const Surroundings around{live_, [this] { return now(); }, directory_};
+    auto commits = std::make_unique<GroupCommit>(live_.current(), journal_);
     REQUIRE(commits->recover());
     directory_->set_ledger(spawn_ledger(
         system_, around,
@@ -97,8 +92,12 @@ class ShellPool {
          .in_doubt = [this](const Error&) { ++doubtful_batches; }},
         std::move(commits), LedgerThread::shared));
     directory_->set_client([this](SessionId, ToClient message) { told.push_back(message); });
-    directory_->set_broker(
-        spawn_broker(system_, around, {.ready = [this] { ++ready; }, .deposed = nullptr}, build));
+    directory_->set_broker(spawn_broker(
+        system_, around,
+        {.ready = [this] { ++ready; }, .deposed = nullptr, .stopped = [this] { ++stopped; }},
+        build));
+    directory_->set_gateway([this](const ToGateway& message) { announced.push_back(message); });
+    spawn_console(system_, around);
     directory_->set_session(session, spawn_session(system_, around, session, in_flight));
     run();
   }
@@ -106,6 +105,7 @@ class ShellPool {
   ~ShellPool() {
     caf::anon_send_exit(directory_->broker(), caf::exit_reason::kill);
     caf::anon_send_exit(directory_->ledger(), caf::exit_reason::kill);
+    caf::anon_send_exit(directory_->console(), caf::exit_reason::kill);
     if (const auto open = directory_->session(session))
       caf::anon_send_exit(open, caf::exit_reason::kill);
     if (worker_) caf::anon_send_exit(worker_, caf::exit_reason::kill);
@@ -123,7 +123,7 @@ class ShellPool {
   template <class Message>
   void client_says(const Message& message) {
     in_flight->fetch_add(1);
-    caf::anon_send(directory_->session(session), message);
+    post<ToSession>(directory_->session(session), message);
     run();
   }
 
@@ -138,6 +138,14 @@ class ShellPool {
     }
   }
 
+  void kill_broker() {
+    caf::anon_send_exit(directory_->broker(), caf::exit_reason::kill);
+    run();
+  }
+  void stop_broker() {
+    post<ToBroker>(directory_->broker(), Stop{.by = now() + seconds(30)});
+    run();
+  }
   bool knows_session() const { return bool{directory_->session(session)}; }
   caf::actor_system& system() { return system_; }
 
@@ -146,7 +154,9 @@ class ShellPool {
       std::make_shared<std::atomic<std::int64_t>>(0);
   std::vector<ToClient> told;
   std::vector<ToWorker> heard;
+  std::vector<ToGateway> announced;
   int ready = 0;
+  int stopped = 0;
   int refused_batches = 0;
   int doubtful_batches = 0;
 
@@ -160,7 +170,14 @@ class ShellPool {
   }
   void run() { scheduler_.run(); }
 
-  Config config_ = default_config();
+  static Config test_config() {
+    Config config = default_config();
+    config.broker.rejoin_grace = {};
+    config.apps = {{.name = "nothing", .executor = ExecutorKind::noop}};
+    return config;
+  }
+
+  const LiveConfig live_{test_config()};
   JournalMemory journal_;
   VirtualSystem system_config_;
   caf::actor_system system_{system_config_};
@@ -189,13 +206,26 @@ TEST_CASE("Every message between nodes survives CAF's own bytes") {
   check_round_trips(system, static_cast<ToBroker*>(nullptr));
   check_round_trips(system, static_cast<ToWorker*>(nullptr));
   check_round_trips(system, static_cast<ToSession*>(nullptr));
+  check_round_trips(system, static_cast<ToConsole*>(nullptr));
   const Lease lease{.job = {9},
                     .attempt = 2,
                     .slot = {3},
                     .app = "emoji",
                     .body = {.app = "emoji", .arguments = {{"prompt", "ein rotes Herz \u2764"}}},
                     .declared = seconds(8)};
-  CHECK(caf_round_trip(system, lease) == pack(lease));
+  CHECK(caf_round_trip(system, ToWorker{lease}) == pack(ToWorker{lease}));
+}
+
+TEST_CASE("Bytes between nodes that are no message are refused, not guessed") {
+  VirtualSystem config;
+  caf::actor_system system{config};
+  std::vector<char> buffer;
+  std::string garbage = "\x92\x63\x90";
+  caf::binary_serializer write{system, buffer};
+  REQUIRE_FALSE(write(garbage));
+  Envelope<ToBroker> back;
+  caf::binary_deserializer read{system, buffer};
+  CHECK(read(back));
 }
 
 TEST_CASE("A request goes through session, broker and ledger to a lease and back as events") {
@@ -230,6 +260,21 @@ TEST_CASE(
   CHECK(event.notice.find("node-7 was lost") != std::string::npos);
 }
 
+TEST_CASE("A broker that was told to stop says once that it has, not before its runs are over") {
+  ShellPool pool;
+  pool.add_worker();
+  greet(pool);
+  pool.client_says(ClientSubmit{.query = 5,
+                                .request = request_at(pool.now()),
+                                .body = {.app = "nothing", .declared = seconds(9)}});
+  pool.stop_broker();
+  CHECK(pool.stopped == 0);
+  pool.pass(seconds(6));  // the scripted worker never beats: it is lost, and its run with it
+  CHECK(pool.stopped == 1);
+  pool.pass(seconds(40));
+  CHECK(pool.stopped == 1);
+}
+
 TEST_CASE("A batch that the disk refuses becomes refusals, and the shell says so") {
   ShellPool pool;
   pool.add_worker();
@@ -254,6 +299,86 @@ TEST_CASE("Nothing leaves a batch in doubt: the process is told to end") {
   CHECK(pool.doubtful_batches == 1);
   CHECK(count<Lease>(pool.heard) == 0);
   CHECK(pool.told.empty());
+}
+
+TEST_CASE("An operator's words go through session and console to the broker and back as a table") {
+  ShellPool pool;
+  pool.add_worker();
+  pool.client_says(SessionOpened{.session = ShellPool::session,
+                                 .caller = {.account = {"user:root"}, .is_operator = true}});
+  pool.client_says(ClientOperate{.query = 5, .words = {"nodes"}});
+  REQUIRE(count<OperateAnswer>(pool.told) == 1);
+  const auto& answer = std::get<OperateAnswer>(pool.told.back());
+  CHECK(answer.query == 5);
+  REQUIRE(answer.table.rows.size() == 1);
+  CHECK(answer.table.rows[0][0] == "node-7");
+}
+
+TEST_CASE("A drain is written by the ledger, heeded by the broker and remembered as a change") {
+  ShellPool pool;
+  pool.add_worker();
+  pool.client_says(
+      SessionOpened{.session = ShellPool::session,
+                    .caller = {.account = {"user:root"}, .tier = "pro", .is_operator = true}});
+  const ClientSubmit submit{.query = 6,
+                            .request = request_at(pool.now()),
+                            .body = {.app = "nothing", .declared = seconds(9)}};
+  pool.client_says(ClientOperate{.query = 5, .words = {"drain", "node-7"}});
+  REQUIRE(count<OperateAnswer>(pool.told) == 1);
+  CHECK(std::get<OperateAnswer>(pool.told.back()).table.note == "node-7 gets no new leases");
+  CHECK(std::get<Standing>(pool.announced.back()).draining == std::vector<std::string>{"node-7"});
+  pool.client_says(submit);
+  CHECK(count<SessionRefused>(pool.told) == 1);  // no slot of the pool takes it
+  pool.client_says(ClientOperate{.query = 7, .words = {"resume", "node-7"}});
+  pool.client_says(submit);
+  CHECK(count<Lease>(pool.heard) == 1);
+  pool.client_says(ClientChanges{.query = 8, .limit = 2});
+  REQUIRE(count<ChangesAnswer>(pool.told) == 1);
+  const auto& changes = std::get<ChangesAnswer>(pool.told.back()).changes;
+  REQUIRE(changes.size() == 2);
+  CHECK(changes[0].who == "operator user:root");
+  CHECK(changes[0].subject == "node-7");
+}
+
+TEST_CASE("Every command that an operator can type is answered with a table by the whole pool") {
+  ShellPool pool;
+  pool.add_worker();
+  pool.client_says(
+      SessionOpened{.session = ShellPool::session,
+                    .caller = {.account = {"user:root"}, .tier = "pro", .is_operator = true}});
+  const std::vector<std::vector<std::string>> commands{{"accounts"},
+                                                       {"accounts", "ada"},
+                                                       {"tier"},
+                                                       {"tier", "ada", "pro"},
+                                                       {"tier", "ada", "--from-token"},
+                                                       {"apps"},
+                                                       {"nodes"},
+                                                       {"queue"},
+                                                       {"announce", "hello", "world"},
+                                                       {"announce", "--clear"},
+                                                       {"audit"},
+                                                       {"revoke", "--user", "ada"},
+                                                       {"revoke", "--token", "t-1"},
+                                                       {"help"}};
+  for (const auto& words : commands) {
+    pool.told.clear();
+    pool.client_says(ClientOperate{.query = 5, .words = words});
+    INFO(words[0]);
+    CHECK(count<OperateAnswer>(pool.told) == 1);
+  }
+  CHECK(std::get<Standing>(pool.announced.back()).revoked.size() == 2);
+}
+
+TEST_CASE("A console whose question nobody answers gives it up by itself") {
+  ShellPool pool;
+  pool.kill_broker();
+  pool.client_says(SessionOpened{.session = ShellPool::session,
+                                 .caller = {.account = {"user:root"}, .is_operator = true}});
+  pool.client_says(ClientOperate{.query = 5, .words = {"nodes"}});
+  CHECK(pool.told.empty());
+  pool.pass(seconds(9));
+  REQUIRE(count<SessionError>(pool.told) == 1);
+  CHECK(std::get<SessionError>(pool.told.back()).code == Errc::timed_out);
 }
 
 TEST_CASE("A session ends with its client and leaves the directory") {

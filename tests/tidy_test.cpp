@@ -175,8 +175,8 @@ const std::vector<Library>& libraries() {
   static const std::vector<Library> all{
       {std::regex("caf/.*"),
        [](const std::string& path) {
-         return is_shell(path) || layer_of(path) == Layer::gateway || path == "cli/gpupoold.cpp" ||
-                path == "tests/actors_test.cpp";
+         return is_shell(path) || layer_of(path) == Layer::gateway ||
+                starts_with_any(path, {"cli/daemon.", "cli/liveness.", "tests/actors_test.cpp"});
        }},
       {std::regex("zmq.*"), only({"net/", "tests/net/", "tests/system/"})},
       {std::regex("sqlite3\\.h"), only({"actors/ledger/journal_sqlite", "tests/", "bench/"})},
@@ -189,8 +189,10 @@ const std::vector<Library>& libraries() {
       {std::regex("sodium.*"), only({"net/", "actors/worker/result_store", "cli/", "tests/"})},
       {std::regex("spdlog/.*"),
        [](const std::string& path) {
-         return is_shell(path) || layer_of(path) == Layer::gateway || path == "cli/gpupoold.cpp";
+         return is_shell(path) || layer_of(path) == Layer::gateway ||
+                starts_with_any(path, {"cli/logging.", "tests/cli/"});
        }},
+      {std::regex("systemd/.*"), only({"cli/notify."})},
       {std::regex("CLI/.*"), only({"cli/", "bench/"})},
       {std::regex("nlohmann/.*"), only({"gpu/", "net/", "cli/", "tests/", "bench/"})},
       {std::regex("catch2/.*"), only({"tests/"})},

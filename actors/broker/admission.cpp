@@ -35,9 +35,6 @@ void examine_size(const Config& config, const std::string& name, Admission& admi
   }
   admission.slots = size->slots;
   admission.factor = size->factor;
-  // Gangs wait for the placement that can pin them; until then the largest shape is one slot.
-  if (size->slots > 1)
-    object(admission, {.code = Errc::size_unavailable, .want = size->slots, .have = 1});
 }
 
 void examine_duration(const AppConfig& app, Duration declared, Admission& admission) {
@@ -58,7 +55,7 @@ void examine_arguments(const AppConfig& app, const JobRequest& body, Admission& 
 
 }  // namespace
 
-Admission examine(const Config& config, const Caller& caller, const JobRequest& body) {
+Admission examine(const Config& config, const JobRequest& body) {
   Admission admission;
   if (body.max_wait < Duration{})
     object(admission, {.code = Errc::bad_request,
@@ -74,12 +71,8 @@ Admission examine(const Config& config, const Caller& caller, const JobRequest& 
   }
   admission.partition = app->partition;
   admission.app_longest = app->longest;
+  admission.spread = app->spread;
   examine_arguments(*app, body, admission);
-  if (!app->tiers.empty() &&
-      std::find(app->tiers.begin(), app->tiers.end(), caller.tier) == app->tiers.end())
-    object(admission,
-           {.code = Errc::forbidden,
-            .detail = "app \"" + app->name + "\" is not open to tier \"" + caller.tier + "\""});
   examine_duration(*app, body.declared, admission);
   examine_size(config, body.size.empty() ? app->size : body.size, admission);
   admission.occupancy = occupancy_of(config, *app, admission.declared);

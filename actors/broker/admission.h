@@ -24,9 +24,10 @@ struct Admission {
   std::int64_t want = 0;
   std::int64_t have = 0;
   std::string detail;
+  Spread spread = Spread::devices;
 };
 
-// Everything that follows from the configuration alone: bad_request to size_unavailable.
-Admission examine(const Config& config, const Caller& caller, const JobRequest& body);
+// Everything that follows from the configuration alone: bad_request to illegal_duration.
+Admission examine(const Config& config, const JobRequest& body);
 
 }  // namespace gpupool

@@ -12,17 +12,20 @@ constexpr Duration round_interval = milliseconds(250);
 constexpr Duration positions_interval = seconds(1);
 constexpr std::size_t before_lead_max = 10'000;
 
-// What a client asked through its session, as opposed to what the pool's own parts say.
-bool from_client(const ToBroker& message) {
+// What a client asked through its session, or an operator of jobs, as opposed to what the pool's
+// own parts say.
+bool is_asked(const ToBroker& message) {
   return std::holds_alternative<Submit>(message) || std::holds_alternative<Cancel>(message) ||
          std::holds_alternative<Watch>(message) || std::holds_alternative<JobsQuery>(message) ||
-         std::holds_alternative<ClientGone>(message);
+         std::holds_alternative<ClientGone>(message) ||
+         std::holds_alternative<QueueQuery>(message) ||
+         std::holds_alternative<OperatorCancel>(message);
 }
 
 }  // namespace
 
 Broker::Broker(const Config& config, std::string build)
-    : config_(config), build_(std::move(build)) {}
+    : config_(&config), build_(std::move(build)) {}
 
 Effects Broker::start(Instant now) {
   now_ = now;
@@ -37,7 +40,7 @@ Effects Broker::step(Instant now, const ToBroker& message) {
   now_ = std::max(now_, now);
   out_ = {};
   if (deposed_) return take_effects();
-  if (!leading() && from_client(message)) {
+  if (!leading() && is_asked(message)) {
     // A client that resubmits must hear what the ledger knows of its id, so nothing is refused now.
     if (before_lead_.size() < before_lead_max) before_lead_.push_back(message);
   } else {
@@ -47,16 +50,26 @@ Effects Broker::step(Instant now, const ToBroker& message) {
   return take_effects();
 }
 
+void Broker::on(const Stop& stop) { stop_by_ = stop.by; }
+
+bool Broker::stopped() const {
+  if (!stopping()) return false;
+  const bool at_rest = pending_.empty() && writing_.empty() && !placement_.lends_any();
+  return at_rest || now_ >= *stop_by_;
+}
+
 void Broker::on(const Tick&) {
   for (auto& [id, node] : placement_.nodes())
-    if (!node.lost && now_ - node.seen >= config_.broker.heartbeat_loss) lose_node(node);
+    if (!node.lost && now_ - node.seen >= config_->broker.heartbeat_loss) lose_node(node);
   if (now_ < next_round_) return;
   next_round_ = now_ + round_interval;
   if (in_grace() && now_ >= grace_ends_) end_grace();
   write_again();
   cancel_the_abandoned();
+  if (leading()) tell_sizes();
   if (now_ >= positions_due_) {
     positions_due_ = now_ + positions_interval;
+    end_the_impossible();
     tell_positions();
   }
 }
@@ -67,7 +80,7 @@ Effects Broker::take_effects() {
     for (const auto& [id, node] : placement_.nodes())
       if (!node.lost)
         out_.wake_at =
-            std::max(now_, std::min(out_.wake_at, node.seen + config_.broker.heartbeat_loss));
+            std::max(now_, std::min(out_.wake_at, node.seen + config_->broker.heartbeat_loss));
   return std::move(out_);
 }
 
@@ -83,13 +96,12 @@ void Broker::check_invariants() const {
     GPUPOOL_ENSURE(job.settle.has_value() == (job.phase == Phase::settling), id);
     GPUPOOL_ENSURE(job.requeue.has_value() == (job.phase == Phase::requeueing), id);
     if (!job.has_slot()) continue;
+    GPUPOOL_ENSURE(job.place.slots.size() == job.hold.slots, id, job.place.slots.size());
     const auto node = placement_.all().find(job.place.node);
     GPUPOOL_ENSURE(node != placement_.all().end(), id, job.place.node);
-    const auto slot =
-        std::find_if(node->second.slots.begin(), node->second.slots.end(),
-                     [&](const PoolSlot& one) { return one.report.slot == job.place.slot; });
-    GPUPOOL_ENSURE(slot != node->second.slots.end(), id, job.place.slot);
-    GPUPOOL_ENSURE(slot->leased_to == id, id, slot->leased_to);
+    const auto lent = std::count_if(node->second.slots.begin(), node->second.slots.end(),
+                                    [&](const PoolSlot& one) { return one.leased_to == id; });
+    GPUPOOL_ENSURE(lent == std::ssize(job.place.slots), id, lent);
   }
   GPUPOOL_ENSURE(queued == queue_.size(), queued, queue_.size());
   for (const auto& [node_id, node] : placement_.all())
@@ -97,7 +109,10 @@ void Broker::check_invariants() const {
       if (!slot.leased_to) continue;
       const auto it = jobs_.find(slot.leased_to);
       GPUPOOL_ENSURE(it != jobs_.end(), node_id, slot.leased_to);
-      GPUPOOL_ENSURE(it->second.has_slot(), node_id, slot.leased_to);
+      const Place& place = it->second.place;
+      GPUPOOL_ENSURE(it->second.has_slot() && place.node == node_id, node_id, slot.leased_to);
+      GPUPOOL_ENSURE(std::count(place.slots.begin(), place.slots.end(), slot.report.slot) == 1,
+                     node_id, slot.report.slot);
     }
 }
 

@@ -3,11 +3,12 @@
 // sees every admitted job to its receipt. A pure state machine: messages and time in, effects out.
 // It keeps nothing on disk: after a restart the ledger's open holds are its queue and the workers'
 // reports are its leases. Always holds: a job is in exactly one phase (job.h); a slot carries at
-// most one lease; every job that holds quota is either queued, on a slot, or being written by the
-// ledger. One thread (broker_actor).
+// most one lease; a lease has all the slots of its job, on one node, or none; every job that holds
+// quota is either queued, on its slots, or being written by the ledger. One thread (broker_actor).
 
 #include <deque>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <unordered_map>
@@ -26,6 +27,8 @@ class Broker {
  public:
   // `config` outlives the broker. A worker of another `build` is refused.
   Broker(const Config& config, std::string build);
+  // From now on this configuration holds, whose apps have other terms; it outlives the broker too.
+  void use(const Config& config) { config_ = &config; }
 
   // Asks the ledger for the lead. Nothing is leased before the ledger has answered.
   Effects start(Instant now);
@@ -34,8 +37,11 @@ class Broker {
   bool leading() const { return bool{epoch_}; }
   // Another broker took the lead: this one does nothing any more and its process should end.
   bool deposed() const { return deposed_; }
+  // It was told to stop, and nothing that it leased runs any more and every answer of the ledger
+  // has come; or it has waited as long as it may. Queued jobs keep their holds.
+  bool stopped() const;
   // The pool can run a job now: it leads and some slot is free or busy, not down.
-  bool ready() const { return leading() && placement_.healthy_slots() > 0; }
+  bool ready() const { return leading() && placement_.has_healthy_slot(); }
   const std::unordered_map<JobId, Job, IdHash>& jobs() const { return jobs_; }
   const Placement& placement() const { return placement_; }
 
@@ -47,7 +53,8 @@ class Broker {
   struct Pending {
     SessionId session;
     std::uint64_t query = 0;
-    bool starts_at_once = false;  // a free slot is meant for it
+    bool starts_at_once = false;  // free slots are meant for it
+    std::uint32_t slots = 1;
   };
 
   // Clients (broker_admission.cpp)
@@ -56,12 +63,25 @@ class Broker {
   void on(const Watch& watch);
   void on(const JobsQuery& query);
   void on(const ClientGone& gone);
+  void on(const Stop& stop);
   void on(const Held& held);
   void on(const NotHeld& refused);
   void on(const AlreadyHeld& known);
-  void examine_pool(const Submit& submit, Reserve& reserve, Pending& pending);
+  void examine_pool(const Submit& submit, const Shape& shape, Reserve& reserve, Pending& pending);
+  bool fits_at_once(const Shape& shape, const std::string& app) const;
+  std::optional<Pending> take_pending(std::uint64_t ticket);
   void attach(Job& job, SessionId session, std::uint64_t query);
   void cancel_job(Job& job);
+
+  // Operators, through the console (broker_views.cpp)
+  void on(const NodesQuery& query);
+  void on(const QueueQuery& query);
+  void on(const OperatorCancel& cancel);
+  void on(const DrainNodes& drain);
+  NodeView view_of(const Node& node) const;
+  Instant latest_end(const Job& job) const;
+  static QueueEntry entry_of(const Job& job);
+  void add_positions(std::vector<QueueEntry>& entries) const;
 
   // The ledger's answers (broker_jobs.cpp)
   void on(const Leading& leading);
@@ -81,6 +101,7 @@ class Broker {
   void lose_missing_slots(Node& node, const Join& join);
   void reconcile(Node& node);
   void reconcile_slot(Node& node, const PoolSlot& slot);
+  void meet_unknown_run(Node& node, const SlotReport& report);
   void resend_lease(Job& job, Node& node);
   void lose_node(Node& node);
   Job* run_of(NodeId node, JobId job, std::uint32_t attempt);
@@ -89,23 +110,31 @@ class Broker {
   // The life of a job (broker_jobs.cpp)
   void enqueue(Job& job);
   void dispatch();
-  void lease(Job& job, Place place);
+  void lease(Job& job, const Place& place);
+  bool leaves_room(const Waiting& next) const;
   void lose_attempt(Job& job, Errc cause, const std::string& detail);
   void settle(Job& job, Settle how);
   void end_grace();
   void restate_promises(const std::string& reason);
-  void slots_changed();
   void restate(Job& job, Instant promise, const std::string& reason);
   void forget(JobId job);
   void acknowledge(Job& job);
   void write_again();
   void cancel_the_abandoned();
   Job& admit(const Hold& hold);
-  void adopt(Job& job, Node& node, PoolSlot& slot);
+  void adopt(Job& job, const Node& node, const SlotReport& report, const Place& place);
   std::int64_t older_than(JobId job) const;
-  std::uint32_t returning_before(JobId job) const;
   Instant bound_of(const Job& job) const;
   std::int64_t waiting_to_start() const;
+
+  // Sizes and the shapes that the pool has for them (broker_shapes.cpp)
+  Shape shape_of(const Hold& hold) const;
+  bool knows_nodes(Duration patience) const;
+  bool lacks(const Shape& shape) const { return placement_.largest(shape.spread) < shape.slots; }
+  bool offers(const SizeConfig& size) const;
+  void tell_sizes();
+  void slots_changed();
+  void end_the_impossible();
 
   // Events to those who follow a job (broker_events.cpp)
   JobEvent event_of(const Job& job) const;
@@ -118,11 +147,13 @@ class Broker {
   void tell_session(SessionId session, ToSession message) {
     out_.to(to_session(session), std::move(message));
   }
+  void tell_console(ToConsole message) { out_.to(to_console(), std::move(message)); }
   bool in_grace() const { return bool{grace_ends_}; }
+  bool stopping() const { return stop_by_.has_value(); }
   Job* find(JobId id);
   Effects take_effects();
 
-  const Config& config_;
+  const Config* config_;
   const std::string build_;
   Instant now_{};
   Effects out_;
@@ -135,20 +166,25 @@ class Broker {
   Instant lead_again_{};  // not leading yet: when to ask again
   Duration lead_retry_ = seconds(1);
   std::map<std::uint64_t, Pending> pending_;
+  std::uint64_t pending_slots_ = 0;   // that these ask for in all
   std::deque<ToBroker> before_lead_;  // what clients asked before the ledger answered
   std::unordered_map<JobId, Job, IdHash> jobs_;
   std::map<AccountId, std::set<JobId>> by_account_;
   Queue queue_;
   Placement placement_;
   bool had_slots_ = false;
-  std::map<JobId, Instant> unwatched_;  // not detached, nobody follows it since
+  std::set<Shape> away_;  // shapes that some job waited for in vain: younger ones went past it
+  std::optional<std::vector<std::string>> told_sizes_;  // to the ledger
+  std::map<JobId, Instant> unwatched_;                  // not detached, nobody follows it since
   std::map<JobId, Instant> writing_;    // settle or requeue sent; when to send it again
+  std::set<JobId> returning_;           // of these the requeues: they will wait again
   std::map<JobId, Restate> restating_;  // sent and not answered yet
   Instant restate_again_{};
   std::unordered_map<SessionId, std::vector<JobId>, IdHash> followed_;
   Instant next_round_{};  // of the housekeeping that Tick does
   Instant positions_due_{};
   bool deposed_ = false;
+  std::optional<Instant> stop_by_;  // told to stop: nothing is admitted or leased any more
 };
 
 }  // namespace gpupool

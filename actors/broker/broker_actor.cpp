@@ -27,8 +27,9 @@ class BrokerActor : public CoreActor<Broker, ToBroker> {
   void take(const ToBroker& message) override {
     std::visit([this](const auto& one) { learn_sender(one); }, message);
     CoreActor::take(message);
-    if (core().ready() && events_.ready) std::exchange(events_.ready, nullptr)();
+    if (events_.ready && core().ready()) std::exchange(events_.ready, nullptr)();
     if (core().deposed() && events_.deposed) std::exchange(events_.deposed, nullptr)();
+    if (events_.stopped && core().stopped()) std::exchange(events_.stopped, nullptr)();
   }
 
   template <class Message>
@@ -46,7 +47,7 @@ class BrokerActor : public CoreActor<Broker, ToBroker> {
 
 BrokerHandle spawn_broker(caf::actor_system& system, Surroundings around, BrokerEvents events,
                           const std::string& build) {
-  auto core = std::make_unique<Broker>(around.config, build);
+  auto core = std::make_unique<Broker>(around.config.current(), build);
   return system.spawn<BrokerActor>(std::move(around), std::move(events), std::move(core));
 }
 

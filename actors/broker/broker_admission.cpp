@@ -22,7 +22,7 @@ void object(Reserve& reserve, const Error& error) {
 }  // namespace
 
 void Broker::on(const Submit& submit) {
-  const Admission found = examine(config_, submit.caller, submit.body);
+  const Admission found = examine(*config_, submit.body);
   Reserve reserve{.ticket = ++last_ticket_,
                   .epoch = epoch_,
                   .caller = submit.caller,
@@ -41,40 +41,69 @@ void Broker::on(const Submit& submit) {
                   .want = found.want,
                   .have = found.have,
                   .detail = found.detail};
-  Pending pending{.session = submit.session, .query = submit.query};
-  examine_pool(submit, reserve, pending);
+  Pending pending{.session = submit.session, .query = submit.query, .slots = found.slots};
+  const Shape shape = found.slots > 1 ? Shape{found.slots, found.spread} : Shape{};
+  examine_pool(submit, shape, reserve, pending);
   pending_[reserve.ticket] = pending;
+  pending_slots_ += pending.slots;
   ask_ledger(std::move(reserve));
 }
 
-// The checks that depend on the pool's present state: nodes, room in the queue, the promise.
-void Broker::examine_pool(const Submit& submit, Reserve& reserve, Pending& pending) {
+// The checks that depend on the pool's present state: its shapes, nodes, room in the queue, the
+// promise.
+void Broker::examine_pool(const Submit& submit, const Shape& shape, Reserve& reserve,
+                          Pending& pending) {
+  const bool none_healthy = !placement_.has_healthy_slot();
+  if (shape.slots > 1 && !none_healthy && knows_nodes(config_->broker.rejoin_grace) && lacks(shape))
+    object(reserve, {.code = Errc::size_unavailable,
+                     .want = shape.slots,
+                     .have = placement_.largest(shape.spread)});
   // Right after a start the nodes are still on their way; the queue takes the job meanwhile.
-  const bool settled_in = now_ - started_ >= config_.broker.rejoin_grace;
-  if (settled_in && placement_.healthy_slots() == 0)
+  const bool settled_in = now_ - started_ >= config_->broker.rejoin_grace;
+  if (stopping())
+    object(reserve, {.code = Errc::pool_unavailable,
+                     .want = 1,
+                     .have = 0,
+                     .detail = "the pool is stopping; try again in a moment"});
+  if (settled_in && none_healthy)
     object(reserve, {.code = Errc::pool_unavailable, .want = 1, .have = 0});
 
   const std::int64_t waiting = waiting_to_start();
-  if (waiting >= config_.broker.queue_max)
+  if (waiting >= config_->broker.queue_max)
     object(reserve,
-           {.code = Errc::overloaded, .want = waiting + 1, .have = config_.broker.queue_max});
+           {.code = Errc::overloaded, .want = waiting + 1, .have = config_->broker.queue_max});
 
-  pending.starts_at_once = !in_grace() && queue_.size() == 0 &&
-                           placement_.free_slots() > static_cast<std::uint32_t>(pending_.size());
+  pending.starts_at_once = fits_at_once(shape, submit.body.app);
   reserve.promise =
       pending.starts_at_once
           ? now_ + admission_limit
-          : promised_start(now_, longest_occupancy(config_, reserve.partition), waiting);
+          : promised_start(now_, longest_occupancy(*config_, reserve.partition), waiting);
   const Duration wait = reserve.promise - now_;
   if (submit.body.max_wait > Duration{} && wait > submit.body.max_wait && !pending.starts_at_once)
     object(reserve,
            {.code = Errc::promise_too_late, .want = submit.body.max_wait.ms, .have = wait.ms});
 }
 
+// Whether slots are free for a newcomer beside those that earlier ones are about to take. One that
+// needs several together can count on them only if nobody else is on the way, nor can anybody who
+// comes after it.
+bool Broker::fits_at_once(const Shape& shape, const std::string& app) const {
+  if (in_grace() || queue_.size() > 0) return false;
+  if (shape.slots > 1) return pending_.empty() && placement_.pick(shape, app).has_value();
+  return pending_slots_ == pending_.size() && placement_.free_slots() > pending_slots_;
+}
+
+std::optional<Broker::Pending> Broker::take_pending(std::uint64_t ticket) {
+  const auto asked = pending_.extract(ticket);
+  if (!asked) return std::nullopt;
+  pending_slots_ -= asked.mapped().slots;
+  return asked.mapped();
+}
+
 // Jobs that stand before a newcomer and are not on a slot: queued, between two attempts, or their
 // hold not yet answered.
 std::int64_t Broker::waiting_to_start() const {
-  return static_cast<std::int64_t>(queue_.size() + writing_.size() + pending_.size());
+  return static_cast<std::int64_t>(queue_.size() + returning_.size() + pending_.size());
 }
 
 Job& Broker::admit(const Hold& hold) {
@@ -88,26 +117,27 @@ Job& Broker::admit(const Hold& hold) {
 }
 
 void Broker::on(const Held& held) {
-  const auto asked = pending_.extract(held.ticket);
+  const auto asked = take_pending(held.ticket);
   Job& job = admit(held.hold);
-  if (asked && asked.mapped().session) attach(job, asked.mapped().session, asked.mapped().query);
+  if (asked && asked->session) attach(job, asked->session, asked->query);
   dispatch();
-  if (asked && asked.mapped().starts_at_once && job.phase == Phase::queued)
+  if (asked && asked->starts_at_once && job.phase == Phase::queued)
     restate(job, bound_of(job), "the slot that was free at admission is not free any more");
 }
 
 void Broker::on(const NotHeld& refused) {
-  const auto asked = pending_.extract(refused.ticket);
-  if (!asked || !asked.mapped().session) return;
-  tell_session(asked.mapped().session, SubmitRefused{.session = asked.mapped().session,
-                                                     .query = asked.mapped().query,
-                                                     .refusal = refused.refusal});
+  const auto asked = take_pending(refused.ticket);
+  if (!asked || !asked->session) return;
+  tell_session(
+      asked->session,
+      SubmitRefused{.session = asked->session, .query = asked->query, .refusal = refused.refusal});
 }
 
 void Broker::on(const AlreadyHeld& known) {
-  const auto asked = pending_.extract(known.ticket);
-  if (!asked || !asked.mapped().session) return;
-  const auto [session, query, at_once] = asked.mapped();
+  const auto asked = take_pending(known.ticket);
+  if (!asked || !asked->session) return;
+  const SessionId session = asked->session;
+  const std::uint64_t query = asked->query;
   Job* job = known.closed ? nullptr : find(known.job);
   if (job) {
     attach(*job, session, query);
@@ -179,6 +209,7 @@ void Broker::on(const JobsQuery& query) {
   JobsList list{.session = query.session, .answer = {.query = query.query, .jobs = {}}};
   if (const auto it = by_account_.find(query.account); it != by_account_.end())
     for (const JobId id : it->second) {
+      if (query.job && query.job != id) continue;
       if (list.answer.jobs.size() >= static_cast<std::size_t>(limits::jobs_page_max)) break;
       const Job& job = jobs_.at(id);
       list.answer.jobs.push_back(event_of(job));
@@ -200,11 +231,13 @@ void Broker::on(const ClientGone& gone) {
   }
 }
 
-// A queued job is cancelled after its client has been gone for client_grace; running jobs go on.
+// A queued job is cancelled after its client has been gone for client_grace; running jobs go on. A
+// pool that stops takes its clients' connections away itself, which is no fault of theirs.
 void Broker::cancel_the_abandoned() {
+  if (stopping()) return;
   std::vector<JobId> abandoned;
   for (const auto& [id, since] : unwatched_)
-    if (now_ - since >= config_.broker.client_grace && jobs_.at(id).phase == Phase::queued)
+    if (now_ - since >= config_->broker.client_grace && jobs_.at(id).phase == Phase::queued)
       abandoned.push_back(id);
   for (const JobId id : abandoned)
     settle(jobs_.at(id),

@@ -6,21 +6,14 @@ namespace {
 
 // Up to this many waiting jobs, a single job's place in the queue is looked up at once; in a longer
 // queue the positions follow within a second, in one walk for all.
-constexpr std::size_t short_queue = 1'024;
+constexpr std::size_t short_queue = 64;
 
-JobState state_of(Phase phase) {
-  switch (phase) {
-    case Phase::queued:
-    case Phase::requeueing:
-      return JobState::queued;
-    case Phase::leased:
-      return JobState::starting;
-    case Phase::running:
-      return JobState::running;
-    case Phase::settling:
-      return JobState::ended;
-  }
-  return JobState::ended;
+// Near the front every step counts. Far behind, a step of an eighth is soon enough: otherwise each
+// end of a job would be told to everybody who waits.
+bool is_news(std::uint32_t told, std::uint32_t position) {
+  constexpr std::uint32_t near = 16;
+  if (told == 0 || position > told || position <= near) return told != position;
+  return told - position >= told / 8;
 }
 
 }  // namespace
@@ -39,7 +32,7 @@ JobEvent Broker::event_of(const Job& job) const {
   if (job.phase != Phase::queued || queue_.size() > short_queue) return event;
   LikelyStarts likely = likely_starts();
   queue_.walk([&](std::uint32_t position, const Waiting& waiting) {
-    const Instant start = likely.next(waiting.declared);
+    const Instant start = likely.next(waiting.declared, waiting.shape.slots);
     if (waiting.job != job.hold.job) return;
     event.position = position;
     event.likely_start = start;
@@ -50,7 +43,7 @@ JobEvent Broker::event_of(const Job& job) const {
 LikelyStarts Broker::likely_starts() const {
   std::vector<Instant> ends;
   for (const auto& [id, node] : placement_.all()) {
-    if (node.lost) continue;
+    if (!node.takes_leases()) continue;
     for (const auto& slot : node.slots) {
       if (slot.report.state == SlotState::down) continue;
       const auto it = jobs_.find(slot.leased_to);
@@ -75,9 +68,9 @@ void Broker::tell(const Job& job) {
 void Broker::tell_positions() {
   LikelyStarts likely = likely_starts();
   queue_.walk([&](std::uint32_t position, const Waiting& waiting) {
-    const Instant start = likely.next(waiting.declared);
+    const Instant start = likely.next(waiting.declared, waiting.shape.slots);
     Job& job = jobs_.at(waiting.job);
-    if (job.watchers.empty() || job.told_position == position) return;
+    if (job.watchers.empty() || !is_news(job.told_position, position)) return;
     job.told_position = position;
     JobEvent event{.job = waiting.job,
                    .request = job.hold.request,

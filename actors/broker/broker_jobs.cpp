@@ -17,6 +17,7 @@ constexpr Duration lead_retry_max = seconds(60);
 void Broker::on(const Leading& leading) {
   if (this->leading() || leading.ticket != last_ticket_) return;
   epoch_ = leading.epoch;
+  placement_.drain({leading.draining.begin(), leading.draining.end()});
   for (const auto& open : leading.open) {
     Job& job = admit(open.hold);
     job.promise = open.promise;
@@ -27,10 +28,11 @@ void Broker::on(const Leading& leading) {
     unwatched_.erase(open.hold.job);
     if (!open.hold.body.detached) unwatched_[open.hold.job] = now_;
   }
+  tell_sizes();
   down_since_ = leading.last_record ? leading.last_record : now_;
-  grace_ends_ = now_ + config_.broker.rejoin_grace;
+  grace_ends_ = now_ + config_->broker.rejoin_grace;
   // Without worker processes of their own, all runs died with the process: nobody can report any.
-  if (leading.open.empty() || config_.broker.worker_address.empty()) end_grace();
+  if (leading.open.empty() || config_->broker.worker_address.empty()) end_grace();
   const auto asked = std::exchange(before_lead_, {});
   for (const auto& message : asked) std::visit([this](const auto& one) { on(one); }, message);
 }
@@ -56,44 +58,54 @@ void Broker::end_grace() {
 
 // Jobs that arrived before this one and wait for a slot, or for the ledger to let them wait again.
 std::int64_t Broker::older_than(JobId job) const {
-  std::int64_t older = queue_.older_than(job);
-  for (auto it = writing_.begin(); it != writing_.end() && it->first < job; ++it)
-    older += jobs_.at(it->first).requeue ? 1 : 0;
-  return older;
+  return queue_.older_than(job) + std::distance(returning_.begin(), returning_.lower_bound(job));
 }
 
 Instant Broker::bound_of(const Job& job) const {
-  return promised_start(now_, longest_occupancy(config_, job.hold.partition),
+  return promised_start(now_, longest_occupancy(*config_, job.hold.partition),
                         older_than(job.hold.job));
 }
 
 void Broker::enqueue(Job& job) {
   job.phase = Phase::queued;
-  queue_.push({job.hold.job, job.hold.slots, job.hold.declared});
+  queue_.push({job.hold.job, shape_of(job.hold), job.hold.declared});
 }
 
+// The oldest job starts first. While it waits for its slots nothing younger is leased, however many
+// slots are free: so they fall free together at last, whatever its size, and every promise keeps
+// its bound (promise.h). Only a shape that is not there at all is not waited for (slots_changed()).
 void Broker::dispatch() {
-  if (!leading() || in_grace()) return;
-  while (const Waiting* next = queue_.front()) {
+  if (!leading() || in_grace() || stopping()) return;
+  const auto is_there = [this](const Shape& shape) {
+    // A single slot that is away is away for everybody: then there is nobody to step aside for.
+    const bool here = shape.slots == 1 || placement_.has(shape);
+    if (!here) away_.insert(shape);
+    return here;
+  };
+  while (const Waiting* next = queue_.first(is_there)) {
     Job& job = jobs_.at(next->job);
-    const auto place = placement_.pick(job.hold.body.app);
-    if (!place || placement_.free_slots() <= returning_before(next->job)) return;
+    const auto place = placement_.pick(next->shape, job.hold.body.app);
+    if (!place || !leaves_room(*next)) return;
     lease(job, *place);
   }
 }
 
 // Older jobs that are about to wait again: free slots are kept for them while the ledger writes it
-// down, but no longer than it takes a healthy one.
-std::uint32_t Broker::returning_before(JobId job) const {
-  std::uint32_t count = 0;
-  for (auto it = writing_.begin(); it != writing_.end() && it->first < job; ++it) {
-    const Job& older = jobs_.at(it->first);
-    count += older.requeue && now_ - older.requeue_asked < write_retry ? 1 : 0;
+// down, but no longer than it takes a healthy one. Which slots one of several will need is not
+// known before, so all are kept for it.
+bool Broker::leaves_room(const Waiting& next) const {
+  if (returning_.empty()) return true;
+  std::uint32_t kept = 0;
+  for (auto it = returning_.begin(); it != returning_.end() && *it < next.job; ++it) {
+    const Job& older = jobs_.at(*it);
+    if (now_ - older.requeue_asked >= write_retry) continue;
+    if (older.hold.slots > 1) return false;
+    ++kept;
   }
-  return count;
+  return placement_.free_slots() >= kept + next.shape.slots;
 }
 
-void Broker::lease(Job& job, Place place) {
+void Broker::lease(Job& job, const Place& place) {
   queue_.remove(job.hold.job);
   placement_.lend(place, job.hold.job);
   Node& node = *placement_.find(place.node);
@@ -133,6 +145,7 @@ void Broker::lose_attempt(Job& job, Errc cause, const std::string& detail) {
                           .detail = detail,
                           .promise = bound_of(job)};
     writing_[job.hold.job] = now_ + write_retry;
+    returning_.insert(job.hold.job);
     ask_ledger(*job.requeue);
   }
 }
@@ -143,6 +156,7 @@ void Broker::on(const Requeued& requeued) {
   job->promise = job->requeue->promise;
   job->requeue.reset();
   writing_.erase(requeued.job);
+  returning_.erase(requeued.job);
   acknowledge(*job);
   enqueue(*job);
   if (job->cancelling) {
@@ -166,6 +180,8 @@ void Broker::settle(Job& job, Settle how) {
   how.attempt = job.attempt;
   how.leased_at = job.leased_at;
   how.node = job.node_name;
+  if (how.outcome == Outcome::cancelled && !job.cancelled_by.empty())
+    how.detail = "cancelled by " + job.cancelled_by;
   job.settle = std::move(how);
   writing_[job.hold.job] = now_ + write_retry;
   ask_ledger(*job.settle);
@@ -201,6 +217,7 @@ void Broker::forget(JobId id) {
   queue_.remove(id);
   unwatched_.erase(id);
   writing_.erase(id);
+  returning_.erase(id);
   restating_.erase(id);
   jobs_.erase(id);
 }
@@ -235,12 +252,11 @@ void Broker::restate(Job& job, Instant promise, const std::string& reason) {
 void Broker::restate_promises(const std::string& reason) {
   std::vector<JobId> moved;
   std::int64_t older = 0;
-  auto written = writing_.begin();
+  auto returning = returning_.begin();
   queue_.walk([&](std::uint32_t, const Waiting& waiting) {
-    for (; written != writing_.end() && written->first < waiting.job; ++written)
-      older += jobs_.at(written->first).requeue ? 1 : 0;
+    for (; returning != returning_.end() && *returning < waiting.job; ++returning) ++older;
     const Job& job = jobs_.at(waiting.job);
-    const Duration longest = longest_occupancy(config_, job.hold.partition);
+    const Duration longest = longest_occupancy(*config_, job.hold.partition);
     if (provable_start(now_, longest, older++) > job.promise) moved.push_back(waiting.job);
   });
   for (const JobId id : moved) restate(jobs_.at(id), bound_of(jobs_.at(id)), reason);

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "actors/broker/broker.h"
+#include "actors/describe.h"
 #include "config/limits.h"
 
 namespace gpupool {
@@ -16,7 +17,9 @@ constexpr std::uint64_t heartbeats_to_show = 3;
 void Broker::on(const Join& join) {
   if (!leading()) return;  // the worker asks again with its heartbeats
   const auto refuse = [&](Errc code, std::string detail) {
-    tell_worker(join.node, Joined{.epoch = epoch_, .refused = code, .detail = std::move(detail)});
+    tell_worker(
+        join.node,
+        Joined{.epoch = epoch_, .refused = code, .detail = std::move(detail), .name = join.name});
   };
   if (join.build != build_)
     return refuse(Errc::version_mismatch,
@@ -34,7 +37,7 @@ void Broker::on(const Join& join) {
   if (known) lose_missing_slots(*known, join);
 
   Node& node = placement_.join(now_, join);
-  tell_worker(join.node, Joined{.epoch = epoch_, .refused = {}, .detail = {}});
+  tell_worker(join.node, Joined{.epoch = epoch_, .refused = {}, .detail = {}, .name = join.name});
   reconcile(node);
   slots_changed();
 }
@@ -49,6 +52,7 @@ void Broker::on(const Heartbeat& heartbeat) {
   if (heartbeat.number <= node->heartbeat) return;  // late or doubled
   node->heartbeat = heartbeat.number;
   node->seen = now_;
+  node->ending = heartbeat.draining;
   for (const auto& report : heartbeat.slots)
     if (PoolSlot* slot = node->slot(report.slot)) slot->report = report;
   reconcile(*node);
@@ -87,28 +91,42 @@ void Broker::reconcile_slot(Node& node, const PoolSlot& slot) {
     return settle(*ours, {.outcome = Outcome::cancelled});
   }
   if (!report.job || slot.leased_to) return;
-  // A run that is not in our books: after a restart of ours, or after its node had been lost.
-  Job* job = find(report.job);
-  const bool over = job && report.attempt <= job->over_attempt;
-  if (job && job->phase == Phase::queued && !over) {
-    adopt(*job, node, *node.slot(report.slot));
-  } else if (!job || over || job->phase != Phase::requeueing) {
-    if (job) job->over_attempt = std::max(job->over_attempt, report.attempt);
-    tell_worker(node.id, CancelRun{epoch_, report.job, report.attempt});
-  }
+  meet_unknown_run(node, report);
 }
 
-void Broker::adopt(Job& job, Node& node, PoolSlot& slot) {
+// A run that is not in our books: after a restart of ours, or after its node had been lost. It is
+// taken up whole or not at all. A report names all slots of its node at one moment, so all that the
+// job holds are in it; if one of them is lent to another job, the worker will refuse that lease,
+// since the slot is taken, and a later report finds this run whole: it waits. A run on more or
+// fewer slots than its job holds is called off, for it would not be the run that was admitted.
+void Broker::meet_unknown_run(Node& node, const SlotReport& report) {
+  Job* job = find(report.job);
+  const bool over = job && report.attempt <= job->over_attempt;
+  if (job && !over && job->phase == Phase::requeueing) return;  // the ledger decides first
+  if (job && !over && job->phase == Phase::queued) {
+    Place place{.node = node.id, .slots = {}};
+    for (const auto& slot : node.slots) {
+      if (slot.report.job != report.job || slot.report.attempt != report.attempt) continue;
+      if (slot.leased_to) return;
+      place.slots.push_back(slot.report.slot);
+    }
+    if (place.slots.size() == job->hold.slots) return adopt(*job, node, report, place);
+  }
+  if (job) job->over_attempt = std::max(job->over_attempt, report.attempt);
+  tell_worker(node.id, CancelRun{epoch_, report.job, report.attempt});
+}
+
+void Broker::adopt(Job& job, const Node& node, const SlotReport& report, const Place& place) {
   queue_.remove(job.hold.job);
-  slot.leased_to = job.hold.job;
+  placement_.lend(place, job.hold.job);
   // An attempt that was given up for lost and came back counts as a lease more: should it be lost
   // again, that is a loss of its own.
-  const bool came_back = !job.presumed_leased && slot.report.attempt <= job.leases;
-  job.leases = came_back ? job.leases + 1 : std::max(job.leases, slot.report.attempt);
+  const bool came_back = !job.presumed_leased && report.attempt <= job.leases;
+  job.leases = came_back ? job.leases + 1 : std::max(job.leases, report.attempt);
   job.presumed_leased = false;
-  job.phase = slot.report.state == SlotState::running ? Phase::running : Phase::leased;
-  job.place = {node.id, slot.report.slot};
-  job.attempt = slot.report.attempt;
+  job.phase = report.state == SlotState::running ? Phase::running : Phase::leased;
+  job.place = place;
+  job.attempt = report.attempt;
   job.node_name = node.name;
   job.heartbeat = node.heartbeat;
   job.leased_at = now_;
@@ -124,15 +142,20 @@ void Broker::resend_lease(Job& job, Node& node) {
                              .epoch = epoch_,
                              .node = node.id,
                              .incarnation = node.incarnation,
-                             .slot = job.place.slot,
+                             .slot = job.place.slots.front(),
                              .heartbeat = node.heartbeat,
                              .app = job.hold.body.app,
                              .body = job.hold.body,
-                             .declared = job.hold.declared});
+                             .declared = job.hold.declared,
+                             .more_slots = {job.place.slots.begin() + 1, job.place.slots.end()}});
 }
 
 void Broker::lose_node(Node& node) {
   node.lost = true;
+  tell_worker(node.id, Joined{.epoch = epoch_,
+                              .refused = Errc::node_lost,
+                              .detail = "last heard of " + seconds_text(now_ - node.seen) + " ago",
+                              .name = node.name});
   for (auto& slot : node.slots) {
     Job* job = find(slot.leased_to);
     if (job) lose_attempt(*job, Errc::node_lost, "node " + node.name + " was lost");
@@ -140,14 +163,6 @@ void Broker::lose_node(Node& node) {
   }
   restate_promises("node " + node.name + " was lost");
   slots_changed();
-}
-
-// Promises count on at least one healthy slot: after a time without any they are made anew.
-void Broker::slots_changed() {
-  const bool have_slots = placement_.healthy_slots() > 0;
-  if (have_slots && !had_slots_ && !in_grace())
-    restate_promises("no slot of the pool was healthy for a while");
-  had_slots_ = have_slots;
 }
 
 // The job that holds a lease of this attempt on this node, or nullptr.
@@ -199,12 +214,13 @@ bool Broker::ended_unseen(const Job& job, std::uint32_t attempt) {
 void Broker::on(const RunEnded& ended) {
   if (!leading()) return;  // whether its job is open is not known yet; the worker sends it again
   Job* job = find(ended.job);
+  const bool called_off = job && ended.attempt <= job->over_attempt;
   if (job) job->over_attempt = std::max(job->over_attempt, ended.attempt);
   const bool awaited =
       job && job->ended && job->ended->node == ended.node && job->ended->attempt == ended.attempt;
   if (awaited) return;  // acknowledged with its record
-  const bool current =
-      run_of(ended.node, ended.job, ended.attempt) || (job && ended_unseen(*job, ended.attempt));
+  const bool current = run_of(ended.node, ended.job, ended.attempt) ||
+                       (job && !called_off && ended_unseen(*job, ended.attempt));
   const bool delivers = ended.outcome == Outcome::succeeded && !ended.pool_fault;
   if (!job || job->phase == Phase::settling || job->phase == Phase::requeueing ||
       !(current || delivers)) {
@@ -215,7 +231,16 @@ void Broker::on(const RunEnded& ended) {
   }
   if (!current && job->has_slot())
     tell_worker(job->place.node, CancelRun{epoch_, job->hold.job, job->attempt});
-  if (job->has_slot()) placement_.take_back(job->place, job->hold.job);
+  if (job->has_slot()) {
+    placement_.take_back(job->place, job->hold.job);
+    // The next heartbeat would say the same, half a second later. Of several slots the first is
+    // the one that ran; the others are cleared after it.
+    Node* node = current && ended.slots_free ? placement_.find(ended.node) : nullptr;
+    if (PoolSlot* slot = node ? node->slot(job->place.slots.front()) : nullptr) {
+      slot->report.state = SlotState::free;
+      slot->report.job = {};
+    }
+  }
   job->ended = ended;
   job->attempt = ended.attempt;
   job->leases = std::max(job->leases, ended.attempt);
@@ -228,7 +253,8 @@ void Broker::on(const RunEnded& ended) {
                 .cause = ended.cause,
                 .detail = ended.detail,
                 .ran = ended.ran,
-                .result = ended.result});
+                .result = ended.result,
+                .log = ended.log});
 }
 
 }  // namespace gpupool

@@ -2,6 +2,7 @@
 // One admitted job as the broker follows it, from its hold to its receipt. Owned by the broker.
 
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "actors/broker/placement.h"
@@ -12,6 +13,22 @@ namespace gpupool {
 // Where the broker stands with a job. Each of the last two waits for the ledger's answer.
 enum class Phase : std::uint8_t { queued, leased, running, requeueing, settling };
 
+// What a job's owner, and an operator, are told of its phase.
+constexpr JobState state_of(Phase phase) {
+  switch (phase) {
+    case Phase::queued:
+    case Phase::requeueing:
+      return JobState::queued;
+    case Phase::leased:
+      return JobState::starting;
+    case Phase::running:
+      return JobState::running;
+    case Phase::settling:
+      return JobState::ended;
+  }
+  return JobState::ended;
+}
+
 struct Job {
   Hold hold;
   Phase phase = Phase::queued;
@@ -20,7 +37,7 @@ struct Job {
   std::uint32_t leases = 0;        // made so far: each has its own number, the next is one higher
   std::uint32_t losses = 0;        // attempts that the pool lost
   std::uint32_t over_attempt = 0;  // the highest that ended or was called off: never taken up again
-  Place place{};                   // leased, running: where
+  Place place{};                   // leased, running: where, all its slots
   std::string node_name;
   std::uint64_t heartbeat = 0;  // echoed by the latest copy of the lease
   Instant leased_at{};
@@ -28,6 +45,7 @@ struct Job {
   std::uint32_t step = 0;
   std::uint32_t of_steps = 0;
   bool cancelling = false;
+  std::string cancelled_by;         // "operator user:root"; empty: nobody, or its own client
   bool presumed_leased = false;     // after a restart: the journal says leased, no worker has yet
   std::string notice;               // why it waits again
   std::uint32_t told_position = 0;  // in the queue: the last one told to those who follow it

@@ -11,9 +11,91 @@ bool lendable(const PoolSlot& slot) {
   return slot.report.state == SlotState::free && !slot.leased_to;
 }
 
+bool is_up(const PoolSlot& slot) { return slot.report.state != SlotState::down; }
+
+// A place that a job could get, and what speaks for it.
+struct Candidate {
+  Place place;
+  std::uint32_t warm = 0;  // slots of it on which the app is resident
+  std::uint32_t free = 0;  // slots that it could choose from: of its node, or of its one device
+
+  bool is_better_than(const Candidate& other) const {
+    return warm != other.warm ? warm > other.warm : free < other.free;
+  }
+};
+
+std::optional<Candidate> single_slot(const Node& node, const std::string& app) {
+  const PoolSlot* chosen = nullptr;
+  bool warm = false;
+  std::uint32_t free = 0;
+  for (const auto& slot : node.slots) {
+    if (!lendable(slot)) continue;
+    ++free;
+    if (warm || (chosen && slot.report.warm_app != app)) continue;
+    chosen = &slot;
+    warm = slot.report.warm_app == app;
+  }
+  if (!chosen) return std::nullopt;
+  return Candidate{{node.id, {chosen->report.slot}}, warm ? 1U : 0U, free};
+}
+
+// Takes the slots in the order in which they are given, as many as there may be of each device.
+std::optional<Candidate> first_of(const Node& node, const Shape& shape, const std::string& app,
+                                  const std::vector<const PoolSlot*>& slots) {
+  Candidate candidate{.place = {.node = node.id, .slots = {}}};
+  std::vector<std::uint32_t> devices;
+  for (const PoolSlot* slot : slots) {
+    if (candidate.place.slots.size() == shape.slots) break;
+    const std::uint32_t device = slot->report.device;
+    const bool again = std::find(devices.begin(), devices.end(), device) != devices.end();
+    if (shape.spread == Spread::devices && again) continue;
+    devices.push_back(device);
+    candidate.place.slots.push_back(slot->report.slot);
+    candidate.warm += slot->report.warm_app == app ? 1 : 0;
+  }
+  candidate.free = static_cast<std::uint32_t>(slots.size());
+  if (candidate.place.slots.size() < shape.slots) return std::nullopt;
+  return candidate;
+}
+
+// The best place of several slots on this node.
+std::optional<Candidate> gang(const Node& node, const Shape& shape, const std::string& app) {
+  std::vector<const PoolSlot*> free;
+  for (const auto& slot : node.slots)
+    if (lendable(slot)) free.push_back(&slot);
+  // Warm ones first: the first slot of the place is the one that runs the job.
+  std::stable_sort(free.begin(), free.end(), [&](const PoolSlot* one, const PoolSlot* other) {
+    return one->report.warm_app == app && other->report.warm_app != app;
+  });
+  if (shape.spread == Spread::devices) return first_of(node, shape, app, free);
+  std::map<std::uint32_t, std::vector<const PoolSlot*>> by_device;
+  for (const PoolSlot* slot : free) by_device[slot->report.device].push_back(slot);
+  std::optional<Candidate> best;
+  for (const auto& [device, slots] : by_device) {
+    auto found = first_of(node, shape, app, slots);
+    if (found && (!best || found->is_better_than(*best))) best = std::move(found);
+  }
+  return best;
+}
+
+// The most slots that one job could get there, of those that `counts` lets pass.
+template <class Counts>
+std::uint32_t most_together(const Node& node, Spread spread, const Counts& counts) {
+  std::map<std::uint32_t, std::uint32_t> of_device;
+  for (const auto& slot : node.slots)
+    if (counts(slot)) ++of_device[slot.report.device];
+  if (spread == Spread::devices) return static_cast<std::uint32_t>(of_device.size());
+  std::uint32_t most = 0;
+  for (const auto& [device, slots] : of_device) most = std::max(most, slots);
+  return most;
+}
+
 }  // namespace
 
+// Workers report their slots in order, so a slot is nearly always where its number says.
 PoolSlot* Node::slot(SlotIndex index) {
+  if (index.value < slots.size() && slots[index.value].report.slot == index)
+    return &slots[index.value];
   const auto it = std::find_if(slots.begin(), slots.end(),
                                [&](const PoolSlot& slot) { return slot.report.slot == index; });
   return it == slots.end() ? nullptr : &*it;
@@ -33,8 +115,15 @@ Node& Placement::join(Instant now, const Join& join) {
               .heartbeat = join.heartbeat,
               .seen = now,
               .lost = false,
-              .slots = std::move(slots)};
+              .draining = draining_.contains(join.name),
+              .slots = std::move(slots),
+              .ending = join.draining};
   return node;
+}
+
+void Placement::drain(std::set<std::string> names) {
+  draining_ = std::move(names);
+  for (auto& [id, node] : nodes_) node.draining = draining_.contains(node.name);
 }
 
 Node* Placement::find(NodeId id) {
@@ -42,51 +131,71 @@ Node* Placement::find(NodeId id) {
   return it == nodes_.end() ? nullptr : &it->second;
 }
 
-std::optional<Place> Placement::pick(const std::string& app) const {
-  std::optional<Place> cold;
+std::optional<Place> Placement::pick(const Shape& shape, const std::string& app) const {
+  std::optional<Candidate> best;
   for (const auto& [id, node] : nodes_) {
-    if (node.lost) continue;
-    for (const auto& slot : node.slots) {
-      if (!lendable(slot)) continue;
-      if (slot.report.warm_app == app) return Place{id, slot.report.slot};
-      if (!cold) cold = Place{id, slot.report.slot};
-    }
+    if (!node.takes_leases()) continue;
+    auto found = shape.slots == 1 ? single_slot(node, app) : gang(node, shape, app);
+    if (found && (!best || found->is_better_than(*best))) best = std::move(found);
   }
-  return cold;
+  if (!best) return std::nullopt;
+  return std::move(best->place);
+}
+
+bool Placement::has(const Shape& shape) const {
+  return std::any_of(nodes_.begin(), nodes_.end(), [&](const auto& entry) {
+    const Node& node = entry.second;
+    if (!node.takes_leases()) return false;
+    if (shape.slots == 1) return std::any_of(node.slots.begin(), node.slots.end(), is_up);
+    return most_together(node, shape.spread, is_up) >= shape.slots;
+  });
+}
+
+std::uint32_t Placement::largest(Spread spread) const {
+  std::uint32_t largest = 0;
+  for (const auto& [id, node] : nodes_)
+    largest = std::max(largest, most_together(node, spread, [](const PoolSlot&) { return true; }));
+  return largest;
 }
 
 std::uint32_t Placement::free_slots() const {
   std::uint32_t count = 0;
   for (const auto& [id, node] : nodes_)
-    if (!node.lost)
+    if (node.takes_leases())
       count +=
           static_cast<std::uint32_t>(std::count_if(node.slots.begin(), node.slots.end(), lendable));
   return count;
 }
 
-std::uint32_t Placement::healthy_slots() const {
-  std::uint32_t count = 0;
-  for (const auto& [id, node] : nodes_)
-    for (const auto& slot : node.slots)
-      count += !node.lost && slot.report.state != SlotState::down ? 1 : 0;
-  return count;
+bool Placement::lends_any() const {
+  return std::any_of(nodes_.begin(), nodes_.end(), [](const auto& entry) {
+    const auto& slots = entry.second.slots;
+    return std::any_of(slots.begin(), slots.end(),
+                       [](const PoolSlot& slot) { return bool{slot.leased_to}; });
+  });
 }
 
-void Placement::lend(Place place, JobId job) {
+bool Placement::has_healthy_slot() const { return has({.slots = 1}); }
+
+void Placement::lend(const Place& place, JobId job) {
   Node* node = find(place.node);
-  PoolSlot* slot = node ? node->slot(place.slot) : nullptr;
-  GPUPOOL_ENSURE(slot != nullptr, place.node, place.slot);
-  GPUPOOL_ENSURE(!slot->leased_to, slot->leased_to, job);
-  slot->leased_to = job;
+  for (const SlotIndex index : place.slots) {
+    PoolSlot* slot = node ? node->slot(index) : nullptr;
+    GPUPOOL_ENSURE(slot != nullptr, place.node, index);
+    GPUPOOL_ENSURE(!slot->leased_to, slot->leased_to, job);
+    slot->leased_to = job;
+  }
 }
 
-void Placement::take_back(Place place, JobId job) {
+void Placement::take_back(const Place& place, JobId job) {
   Node* node = find(place.node);
-  PoolSlot* slot = node ? node->slot(place.slot) : nullptr;
-  if (!slot || slot->leased_to != job) return;
-  slot->leased_to = {};
-  // Until the worker's next report: what it said before the end of this run no longer holds.
-  slot->report.state = SlotState::checking;
+  for (const SlotIndex index : place.slots) {
+    PoolSlot* slot = node ? node->slot(index) : nullptr;
+    if (!slot || slot->leased_to != job) continue;
+    slot->leased_to = {};
+    // Until the worker's next report: what it said before the end of this run no longer holds.
+    slot->report.state = SlotState::checking;
+  }
 }
 
 }  // namespace gpupool

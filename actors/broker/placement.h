@@ -1,10 +1,13 @@
 #pragma once
-// The nodes that joined, their slots, and which slot a job gets. A slot is lent only if its worker
-// reported it free and no lease of ours stands on it: both must agree, so no slot is ever lent
-// twice. A warm slot is preferred, which decides the slot, never the order. Owned by the broker.
+// The nodes that joined, their slots, and which slots a job gets: all of one node, all at once. A
+// slot is lent only if its worker reported it free and no lease of ours stands on it: both must
+// agree, so no slot is ever lent twice. Warm slots are preferred, then the node where the job fits
+// tightest; that decides the place, never the order. Owned by the broker.
 
+#include <compare>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -24,14 +27,25 @@ struct Node {
   std::uint64_t heartbeat = 0;  // the latest number seen
   Instant seen{};               // when that was
   bool lost = false;
+  bool draining = false;  // by an operator: what runs goes on to its end, and nothing new starts
   std::vector<PoolSlot> slots;
+  bool ending = false;  // its worker said so: it stops soon
 
   PoolSlot* slot(SlotIndex index);
+  bool takes_leases() const { return !lost && !draining && !ending; }
 };
 
+// What a job of some size needs: so many slots of one node, on different devices or on the same.
+struct Shape {
+  std::uint32_t slots = 1;
+  Spread spread = Spread::devices;
+  friend auto operator<=>(const Shape&, const Shape&) = default;
+};
+
+// Where a job is: its slots on one node. The first one runs it, the others are held with it.
 struct Place {
   NodeId node;
-  SlotIndex slot;
+  std::vector<SlotIndex> slots;
 };
 
 class Placement {
@@ -40,22 +54,34 @@ class Placement {
   // has are kept; the caller settles what became of the others.
   Node& join(Instant now, const Join& join);
 
+  // The names of all nodes that get no leases, those included that have yet to join.
+  void drain(std::set<std::string> names);
+
   Node* find(NodeId id);
   std::map<NodeId, Node>& nodes() { return nodes_; }
   const std::map<NodeId, Node>& all() const { return nodes_; }
 
-  // A free slot for `app` on a healthy node, warm if there is one.
-  std::optional<Place> pick(const std::string& app) const;
+  // Free slots of this shape on a node that takes leases; the first is warm for `app` if one is.
+  std::optional<Place> pick(const Shape& shape, const std::string& app) const;
 
+  // Some node that takes leases has the shape, if all its slots that are not down were free. Only
+  // then does a job wait for it at the head of the queue.
+  bool has(const Shape& shape) const;
+  // The most slots of one job that any known node has, lost, down or not.
+  std::uint32_t largest(Spread spread) const;
+
+  // Of the nodes that get leases.
   std::uint32_t free_slots() const;
-  std::uint32_t healthy_slots() const;
+  bool has_healthy_slot() const;  // one that is not down
+  bool lends_any() const;
 
-  void lend(Place place, JobId job);
-  // Ends our lease of `job` there, if it stands. The slot is lent again once its worker says free.
-  void take_back(Place place, JobId job);
+  void lend(const Place& place, JobId job);
+  // Ends our lease of `job` there, if it stands. A slot is lent again once its worker says free.
+  void take_back(const Place& place, JobId job);
 
  private:
   std::map<NodeId, Node> nodes_;
+  std::set<std::string> draining_;
 };
 
 }  // namespace gpupool

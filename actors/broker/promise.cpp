@@ -18,12 +18,17 @@ LikelyStarts::LikelyStarts(Instant now, std::vector<Instant> ends) : ends_(std::
   std::make_heap(ends_.begin(), ends_.end(), std::greater<>{});
 }
 
-Instant LikelyStarts::next(Duration declared) {
-  if (ends_.empty()) return Instant::never();
-  std::pop_heap(ends_.begin(), ends_.end(), std::greater<>{});
-  const Instant start = ends_.back();
-  ends_.back() = start + declared;
-  std::push_heap(ends_.begin(), ends_.end(), std::greater<>{});
+Instant LikelyStarts::next(Duration declared, std::uint32_t slots) {
+  if (ends_.size() < slots) return Instant::never();
+  const auto first = ends_.end() - slots;
+  for (auto end = ends_.end(); end != first; --end)
+    std::pop_heap(ends_.begin(), end, std::greater<>{});
+  const Instant start = std::max(last_, *first);  // the latest of those taken out lies first
+  for (auto end = first; end != ends_.end();) {
+    *end = start + declared;
+    std::push_heap(ends_.begin(), ++end, std::greater<>{});
+  }
+  last_ = start;
   return start;
 }
 

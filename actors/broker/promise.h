@@ -1,9 +1,10 @@
 #pragma once
 // The latest start that the pool commits to at admission, and the likely one shown beside it. First
-// come, first served: with D the longest occupancy of the partition, whoever waits has at most the
-// jobs running now and its `older` ones before it, each for at most D, so it starts within
-// D * (older + 1) even on one slot; the policy promises 2 * D * (older + 1) (scheduling.md, tiny
-// pools). Pure functions.
+// come, first served, with D the longest occupancy of the partition: the job at the head of the
+// queue starts within D, for until it does nothing is leased, so that after D every slot that now
+// is occupied is free, and with them any number of slots together that a node has. Then the next
+// one is the head. So whoever waits starts within D * (older + 1), be the jobs of one slot or of
+// several; the policy promises 2 * D * (older + 1) (scheduling.md, tiny pools). Pure functions.
 
 #include <cstdint>
 #include <vector>
@@ -31,11 +32,12 @@ inline Instant provable_start(Instant now, Duration longest, std::int64_t older)
 class LikelyStarts {
  public:
   LikelyStarts(Instant now, std::vector<Instant> ends);
-  // The likely start of the next job in the queue; never() without slots.
-  Instant next(Duration declared);
+  // The likely start of the next job in the queue; never() without so many slots.
+  Instant next(Duration declared, std::uint32_t slots);
 
  private:
   std::vector<Instant> ends_;  // a heap, the earliest on top
+  Instant last_{};             // nobody starts before the one ahead
 };
 
 }  // namespace gpupool

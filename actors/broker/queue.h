@@ -6,7 +6,9 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <set>
 
+#include "actors/broker/placement.h"
 #include "base/ids.h"
 #include "base/time.h"
 
@@ -14,20 +16,38 @@ namespace gpupool {
 
 struct Waiting {
   JobId job;  // also its arrival: the journal sequence of its hold
-  std::uint32_t slots = 1;
+  Shape shape;
   Duration declared{};
 };
 
 class Queue {
  public:
   // A job that is queued again after the pool's fault returns to its old place by its arrival.
-  void push(const Waiting& waiting) { by_arrival_[waiting.job] = waiting; }
-  bool remove(JobId job) { return by_arrival_.erase(job) > 0; }
-
-  // The job to start next, or nullptr. Valid until the queue changes.
-  const Waiting* front() const {
-    return by_arrival_.empty() ? nullptr : &by_arrival_.begin()->second;
+  void push(const Waiting& waiting) {
+    remove(waiting.job);
+    by_arrival_[waiting.job] = waiting;
+    by_shape_[waiting.shape].insert(waiting.job);
   }
+  bool remove(JobId job) {
+    const auto it = by_arrival_.find(job);
+    if (it == by_arrival_.end()) return false;
+    const auto same = by_shape_.find(it->second.shape);
+    same->second.erase(job);
+    if (same->second.empty()) by_shape_.erase(same);
+    by_arrival_.erase(it);
+    return true;
+  }
+
+  // The job to start next, or nullptr: the oldest of those whose shape `is_there`. Valid until the
+  // queue changes.
+  const Waiting* first(const std::function<bool(const Shape&)>& is_there) const {
+    JobId oldest;
+    for (const auto& [shape, jobs] : by_shape_)
+      if ((!oldest || *jobs.begin() < oldest) && is_there(shape)) oldest = *jobs.begin();
+    return oldest ? &by_arrival_.at(oldest) : nullptr;
+  }
+  // The waiting jobs of each shape, oldest first.
+  const std::map<Shape, std::set<JobId>>& by_shape() const { return by_shape_; }
 
   std::size_t size() const { return by_arrival_.size(); }
 
@@ -45,6 +65,7 @@ class Queue {
 
  private:
   std::map<JobId, Waiting> by_arrival_;
+  std::map<Shape, std::set<JobId>> by_shape_;  // the same ones; no shape without a job
 };
 
 }  // namespace gpupool

@@ -28,7 +28,7 @@ struct Parts {
 };
 
 struct Account {
-  std::string tier;             // of its latest hold
+  std::string tier;             // that its caller came with at its latest hold
   std::vector<Window> windows;  // oldest first
   Instant last_opened{};        // when its latest window opened, forgotten or not
   GpuTime credits;

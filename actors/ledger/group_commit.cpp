@@ -3,6 +3,24 @@
 #include <iterator>
 
 namespace gpupool {
+namespace {
+
+// Of the commands that the console waits for; none: this is not one of them.
+std::optional<std::uint64_t> ticket_of_order(const ToLedger& message) {
+  return std::visit(
+      [](const auto& one) -> std::optional<std::uint64_t> {
+        using Command = std::decay_t<decltype(one)>;
+        if constexpr (std::is_same_v<Command, Configure> || std::is_same_v<Command, RevokeToken> ||
+                      std::is_same_v<Command, SetAccountTier> ||
+                      std::is_same_v<Command, SetDraining> || std::is_same_v<Command, Announce>)
+          return one.ticket;
+        else
+          return std::nullopt;
+      },
+      message);
+}
+
+}  // namespace
 
 GroupCommit::GroupCommit(const Config& config, Journal& journal)
     : journal_(journal), ledger_(config) {}
@@ -14,10 +32,10 @@ Status GroupCommit::recover() {
   });
 }
 
-void GroupCommit::take(Instant now, const ToLedger& message) {
+void GroupCommit::take(Instant now, ToLedger message) {
   if (taken_.empty()) ledger_.begin_batch();
-  taken_.push_back(message);
   Effects effects = ledger_.step(now, message);
+  taken_.push_back(std::move(message));
   std::move(effects.journal.begin(), effects.journal.end(), std::back_inserter(effects_.journal));
   std::move(effects.send.begin(), effects.send.end(), std::back_inserter(effects_.send));
 }
@@ -60,10 +78,13 @@ Effects GroupCommit::answer_without_journal(Instant now, const Error& why) {
       continue;
     }
     ledger_.undo_batch();
-    if (const auto* reserve = std::get_if<Reserve>(&message)) {
-      const Error unavailable{.code = Errc::ledger_unavailable, .detail = why.detail};
+    const Error unavailable{.code = Errc::ledger_unavailable, .detail = why.detail};
+    if (const auto* reserve = std::get_if<Reserve>(&message))
       answers.to(to_broker(), ToBroker{ledger_.refuse(now, *reserve, unavailable)});
-    }
+    else if (const auto ticket = ticket_of_order(message))
+      answers.to(to_console(),
+                 ToConsole{Changed{
+                     .ticket = *ticket, .error = unavailable.code, .detail = unavailable.detail}});
   }
   return answers;
 }

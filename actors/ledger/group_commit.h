@@ -1,10 +1,10 @@
 #pragma once
 // GroupCommit: everything that was taken since the last commit becomes durable in one append, and
 // only then do its answers leave, queries included. If the journal cleanly refuses, the state is
-// undone, each admission of the batch becomes a refusal (ledger_unavailable, with its numbers),
-// questions and repeats are answered from the old state, and other commands stay unanswered: their
-// senders send again. In doubt, the batch can be neither answered nor undone: the process ends.
-// Owns the ledger; one thread.
+// undone, each admission of the batch becomes a refusal (ledger_unavailable, with its numbers), an
+// operator's command is answered that it was not done, questions and repeats are answered from the
+// old state, and the broker's other commands stay unanswered: it sends them again. In doubt, the
+// batch can be neither answered nor undone: the process ends. Owns the ledger; one thread.
 
 #include <optional>
 #include <utility>
@@ -19,10 +19,12 @@ class GroupCommit {
  public:
   GroupCommit(const Config& config, Journal& journal);
 
+  void use(const Config& config) { ledger_.use(config); }
+
   // Replays the journal into the ledger. Once, before the first take().
   Status recover();
 
-  void take(Instant now, const ToLedger& message);
+  void take(Instant now, ToLedger message);
   // Something waits for a commit; the shell tells itself to commit when this becomes true.
   bool waiting() const { return !taken_.empty(); }
   // The batch is as large as it may become: commit before the next take().

@@ -10,8 +10,9 @@ namespace {
 
 // In the order of RecordBody's alternatives; the names stand in journals for ever.
 constexpr std::array<std::string_view, std::variant_size_v<RecordBody>> kinds{
-    "epoch_raised", "hold_opened",      "lease_noted",
-    "job_requeued", "promise_restated", "hold_settled"};
+    "epoch_raised",     "hold_opened",  "lease_noted",     "job_requeued",
+    "promise_restated", "hold_settled", "terms_set",       "account_tier_set",
+    "token_revoked",    "draining_set", "announcement_set"};
 
 }  // namespace
 

@@ -302,21 +302,31 @@ Status JournalSqlite::roll_back(const Error& why) {
                .detail = why.detail + "; and it could not be rolled back"};
 }
 
-Status JournalSqlite::replay(const std::function<Status(const Record&)>& visit) {
+Status JournalSqlite::read_rows(const std::function<Status(const JournalRow&)>& visit) {
   const auto statement =
       prepare("SELECT sequence, at_ms, kind, body, checksum FROM records ORDER BY sequence");
   if (!statement) return statement.error();
   std::int64_t sequence = 0;
-  Instant latest{};
   int stepped = SQLITE_ROW;
   while ((stepped = sqlite3_step(statement->get())) == SQLITE_ROW) {
-    ++sequence;
     const JournalRow row{.sequence = sqlite3_column_int64(statement->get(), 0),
                          .at_ms = sqlite3_column_int64(statement->get(), 1),
                          .kind = column_text(statement->get(), 2),
                          .body = column_text(statement->get(), 3),
                          .checksum = sqlite3_column_int64(statement->get(), 4)};
-    if (row.sequence != sequence) return damage(sequence, "is missing");
+    sequence = row.sequence;
+    if (const auto visited = visit(row); !visited) return visited;
+  }
+  if (stepped != SQLITE_DONE)
+    return damage(sequence + 1, std::string("cannot be read: ") + sqlite3_errmsg(database_.get()));
+  return ok();
+}
+
+Status JournalSqlite::replay(const std::function<Status(const Record&)>& visit) {
+  std::int64_t sequence = 0;
+  Instant latest{};
+  const auto read = read_rows([&](const JournalRow& row) -> Status {
+    if (row.sequence != ++sequence) return damage(sequence, "is missing");
     auto record = record_of(row);
     if (!record) {
       Error error = record.error();
@@ -325,10 +335,9 @@ Status JournalSqlite::replay(const std::function<Status(const Record&)>& visit) 
     }
     if (record->at < latest) return damage(sequence, "is older than the record before it");
     latest = record->at;
-    if (const auto visited = visit(*record); !visited) return visited;
-  }
-  if (stepped != SQLITE_DONE)
-    return damage(sequence + 1, std::string("cannot be read: ") + sqlite3_errmsg(database_.get()));
+    return visit(*record);
+  });
+  if (!read) return read;
   if (sequence != static_cast<std::int64_t>(tail_.sequence))
     return damage(sequence + 1, "is missing at the end");
   return ok();

@@ -26,6 +26,9 @@ class JournalSqlite final : public Journal {
   static Result<std::unique_ptr<JournalSqlite>> open(const std::string& path);
   ~JournalSqlite() override;
 
+  // Every row as it stands, in order, whatever it says; for audits.
+  Status read_rows(const std::function<Status(const JournalRow&)>& visit);
+
   Status append(std::span<const Record> batch, const ClockStamp& stamp) override;
   Status replay(const std::function<Status(const Record&)>& visit) override;
   Result<JournalTail> tail() override;

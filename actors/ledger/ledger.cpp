@@ -7,18 +7,10 @@ namespace {
 
 LedgerRefused refused(JobId job, Errc code) { return {.job = job, .code = code}; }
 
-// Words from a worker or a broker, cut to what a record may carry; never inside a UTF-8 character.
-std::string clipped(const std::string& words) {
-  constexpr std::size_t most = limits::detail_bytes_max;
-  if (words.size() <= most) return words;
-  std::size_t end = most;
-  while (end > 0 && (static_cast<unsigned char>(words[end]) & 0xC0U) == 0x80U) --end;
-  return words.substr(0, end);
-}
-
 }  // namespace
 
-Ledger::Ledger(const Config& config, LedgerBounds bounds) : config_(config), bounds_(bounds) {}
+Ledger::Ledger(const Config& config, LedgerBounds bounds)
+    : config_(&config), bounds_(bounds), orders_(bounds.orders) {}
 
 Effects Ledger::step(Instant now, const ToLedger& message) {
   Effects effects;
@@ -45,7 +37,10 @@ const Ledger::OpenJob* Ledger::job_of_command(Epoch epoch, JobId job, Effects& e
 }
 
 void Ledger::handle(Instant now, const Lead& lead, Effects& effects) {
-  Leading leading{.ticket = lead.ticket, .last_record = core_.at, .open = open_holds()};
+  Leading leading{.ticket = lead.ticket,
+                  .last_record = core_.at,
+                  .open = open_holds(),
+                  .draining = orders_.draining()};
   record(now, EpochRaised{.epoch = {core_.epoch.value + 1}}, effects);
   leading.epoch = core_.epoch;
   effects.to(to_broker(), ToBroker{std::move(leading)});
@@ -66,7 +61,8 @@ void Ledger::handle(Instant now, const Reserve& reserve, Effects& effects) {
     return;
   }
   Hold& hold = std::get<Hold>(*admission);
-  record(now, HoldOpened{.hold = hold}, effects);
+  const bool is_set = orders_.tier_of(hold.account) != nullptr;
+  record(now, HoldOpened{.hold = hold, .token_tier = is_set ? reserve.caller.tier : ""}, effects);
   effects.to(to_broker(), ToBroker{Held{.ticket = reserve.ticket, .hold = std::move(hold)}});
 }
 
@@ -136,6 +132,7 @@ void Ledger::begin_batch() {
   closed_.begin_batch();
   requests_.begin_batch();
   anonymous_.begin_batch();
+  orders_.begin_batch();
 }
 
 void Ledger::keep_batch() {
@@ -145,6 +142,7 @@ void Ledger::keep_batch() {
   closed_.keep_batch();
   requests_.keep_batch();
   anonymous_.keep_batch();
+  orders_.keep_batch();
 }
 
 void Ledger::undo_batch() {
@@ -158,6 +156,7 @@ void Ledger::undo_batch() {
   closed_.undo_batch();
   requests_.undo_batch();
   anonymous_.undo_batch();
+  orders_.undo_batch();
 }
 
 std::vector<OpenHold> Ledger::open_holds() const {

@@ -9,8 +9,13 @@
 //
 // The order in which a request is checked: the numbers of base/errors.def. The broker's verdict
 // comes in Reserve::verdict and takes its place between the ledger's own checks, which are the tier
-// (unauthenticated), id_expired, the known id (AlreadyHeld or id_reused), the tier's longest cost
-// (illegal_duration), too_many_jobs, the table of ids (overloaded) and quota_exceeded.
+// (unauthenticated), id_expired, the known id (AlreadyHeld or id_reused), the app's tiers
+// (forbidden), the tier's longest cost (illegal_duration), too_many_jobs, the table of ids
+// (overloaded) and quota_exceeded.
+//
+// The terms that count are the recorded ones, so that no change of them takes effect before it is
+// on record; until terms are recorded for the first time, the configuration's. A tier that an
+// operator set for an account counts before the one that its caller comes with.
 //
 // A command of another epoch than the current one is answered LedgerRefused{stale_epoch}, a Reserve
 // with job 0: that broker has lost the lead and everything that it waits for.
@@ -25,6 +30,7 @@
 
 #include "actors/effects.h"
 #include "actors/ledger/account.h"
+#include "actors/ledger/standing_orders.h"
 #include "actors/ledger/story.h"
 #include "actors/ledger/undo_table.h"
 #include "config/limits.h"
@@ -36,11 +42,14 @@ struct LedgerBounds {
   std::int64_t requests_max = limits::requests_max;
   std::int64_t receipts_per_account_max = limits::receipts_per_account_max;
   std::int64_t refusals_max = limits::refusals_remembered_max;
+  OrderBounds orders = {};
 };
 
 class Ledger {
  public:
+  // `config` outlives the ledger, as does every one given to use().
   explicit Ledger(const Config& config, LedgerBounds bounds = {});
+  void use(const Config& config) { config_ = &config; }
 
   // The state after this record, live or replayed. Its sequence follows the last one.
   void apply(const Record& record);
@@ -63,11 +72,13 @@ class Ledger {
   void undo_batch();
 
   Balance balance(Instant now, const AccountId& account, const std::string& tier) const;
+  const StandingOrders& orders() const { return orders_; }
   std::vector<OpenHold> open_holds() const;  // in order of arrival
   const Receipt* receipt(JobId job) const;   // nullptr: not closed, or forgotten
   Epoch epoch() const { return core_.epoch; }
   std::uint64_t last_sequence() const { return core_.sequence; }
   Instant last_record() const { return core_.at; }
+  const Account* account(const AccountId& id) const { return accounts_.find(id); }
   std::size_t account_count() const { return accounts_.size(); }
   std::size_t request_count() const { return requests_.size(); }
 
@@ -118,6 +129,14 @@ class Ledger {
     auto fields() { return std::tie(body_hash, job); }
   };
 
+  // What counts of a tier.
+  struct TierLimits {
+    GpuTime allowance;
+    GpuTime longest;
+    std::uint32_t rank = 0;
+    std::uint32_t jobs_max = 0;
+  };
+
   // The state that is not a table; small, so that a batch keeps a copy.
   struct Core {
     std::uint64_t sequence = 0;
@@ -153,9 +172,14 @@ class Ledger {
   std::optional<Error> id_out_of_range(Instant now, RequestId id) const;
   Admission known_answer(Instant now, const Reserve& reserve, const RequestEntry& entry) const;
   bool table_is_full(Instant now) const;
+  Error tier_missing(const Caller& caller) const;
+  std::optional<Error> app_closed_to(const std::string& app, const std::string& tier) const;
+  static std::optional<Error> illegal_duration(const Reserve& reserve, const TierLimits& tier);
+  static Duration longest_allowed(const TierLimits& tier, Duration app_longest,
+                                  std::uint32_t factor);
   std::optional<Error> quota_missing(Instant now, const Reserve& reserve,
-                                     const TierConfig& tier) const;
-  Hold hold_for(Instant now, const Reserve& reserve, const TierConfig& tier) const;
+                                     const TierLimits& tier) const;
+  Hold hold_for(Instant now, const Reserve& reserve, const TierLimits& tier) const;
   HoldSettled settle_for(Instant now, const Settle& settle, const OpenJob& job) const;
   Balance balance_for(Instant now, const Question& question) const;
   JobDone done_of(Instant now, const Receipt& receipt) const;
@@ -168,6 +192,25 @@ class Ledger {
   void handle(Instant now, const ExplainQuery& query, Effects& effects) const;
   std::vector<Happening> refusals_of(const AccountId& account, RequestId request) const;
 
+  // ledger_orders.cpp: what operators set, what they ask, and what follows from it.
+  void handle(Instant now, const Configure& command, Effects& effects);
+  void handle(Instant now, const SetAccountTier& command, Effects& effects);
+  void handle(Instant now, const RevokeToken& command, Effects& effects);
+  void handle(Instant now, const SetDraining& command, Effects& effects);
+  void handle(Instant now, const Announce& command, Effects& effects);
+  void obey(Instant now, std::uint64_t ticket, StandingOrders::Decision decision, Effects& effects);
+  void handle(Instant now, const Shapes& shapes, Effects& effects);
+  void handle(Instant now, const StandingQuery& query, Effects& effects) const;
+  void handle(Instant now, const AccountsQuery& query, Effects& effects) const;
+  void handle(Instant now, const AuditQuery& query, Effects& effects) const;
+  void handle(Instant now, const ChangesQuery& query, Effects& effects) const;
+  std::optional<TierLimits> limits_of(const std::string& tier) const;
+  std::vector<std::string> tier_names() const;
+  const std::vector<std::string>* tiers_of_app(const std::string& app) const;
+  const std::string& tier_of(const AccountId& account, const std::string& otherwise) const;
+  std::string recognised_by(const Caller& caller) const;
+  bool is_offered(const SizeConfig& size) const;
+
   // ledger_apply.cpp: records.
   void enact(const EpochRaised& raised, Instant at);
   void enact(const HoldOpened& opened, Instant at);
@@ -175,6 +218,10 @@ class Ledger {
   void enact(const JobRequeued& requeued, Instant at);
   void enact(const PromiseRestated& restated, Instant at);
   void enact(const HoldSettled& settled, Instant at);
+  template <class Order>
+  void enact(const Order& order, Instant) {
+    orders_.enact(order);
+  }
   void list_receipt(Account& account, JobId job);
   void unlist(JobId job);
   void forget_id(const RequestKey& key, JobId job);
@@ -192,7 +239,7 @@ class Ledger {
                             const std::vector<Window>& windows, const Account& sum);
   void check_receipts(Findings& findings) const;
 
-  const Config& config_;
+  const Config* config_;
   LedgerBounds bounds_;
   Core core_;
   UndoTable<AccountId, Account> accounts_;
@@ -201,8 +248,11 @@ class Ledger {
   UndoTable<RequestKey, RequestEntry> requests_;
   // Anonymous accounts by the opening of their latest window: when to look whether they can go.
   UndoTable<std::pair<Instant, AccountId>, std::monostate> anonymous_;
+  StandingOrders orders_;
   std::deque<Refusal> refusals_;  // the newest last
-  Core core_before_;              // the batch
+  // The sizes that there is a shape for. Not state: the broker says so again after every start.
+  std::optional<std::vector<std::string>> shapes_;
+  Core core_before_;  // the batch
   std::size_t refusals_in_batch_ = 0;
 };
 

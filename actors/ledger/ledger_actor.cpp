@@ -13,43 +13,44 @@ class LedgerActor : public LedgerHandle::base {
         commits_(std::move(commits)) {}
 
  private:
-  behavior_type make_behavior() override { return accept(static_cast<ToLedger*>(nullptr)); }
-
-  template <class... Messages>
-  behavior_type accept(std::variant<Messages...>*) {
-    return behavior_type{[this](const Messages& message) { on(message); }...};
-  }
-
   // A Tick to itself stands behind all that was in the mailbox when the batch began, so that
   // everything which waited for the last commit goes into the next one.
-  template <class Message>
-  void on(const Message& message) {
-    if constexpr (std::is_same_v<Message, Tick>) {
-      commit();
-    } else {
-      const bool first = !commits_->waiting();
-      commits_->take(around_.now(), message);
-      if (commits_->full())
+  behavior_type make_behavior() override {
+    return {[this](Envelope<ToLedger>& envelope) {
+      if (std::holds_alternative<Tick>(envelope.message))
         commit();
-      else if (first)
-        send(this, Tick{});
-    }
+      else
+        take(std::move(envelope.message));
+    }};
+  }
+
+  void take(ToLedger message) {
+    if (const auto version = around_.config.version();
+        std::exchange(config_version_, version) != version)
+      commits_->use(around_.config.current());
+    const bool first = !commits_->waiting();
+    commits_->take(around_.now(), std::move(message));
+    if (commits_->full())
+      commit();
+    else if (first)
+      send(this, Envelope<ToLedger>{Tick{}});
   }
 
   void commit() {
     if (!commits_->waiting()) return;
-    const auto effects = commits_->commit(around_.now(), events_.stamp());
+    auto effects = commits_->commit(around_.now(), events_.stamp());
     if (!effects) {
       events_.in_doubt(effects.error());
       return;
     }
     if (commits_->refusal()) events_.refused(*commits_->refusal());
-    perform(*this, *around_.directory, effects->send);
+    perform(*this, *around_.directory, std::move(effects->send));
   }
 
   const Surroundings around_;
   const LedgerEvents events_;
   std::unique_ptr<GroupCommit> commits_;
+  std::uint64_t config_version_ = around_.config.version();
 };
 
 }  // namespace

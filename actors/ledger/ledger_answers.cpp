@@ -7,12 +7,12 @@
 namespace gpupool {
 
 void Ledger::handle(Instant now, const QuotaQuery& query, Effects& effects) const {
-  const Caller& caller = query.caller;
-  QuotaFound found{
-      .session = query.session,
-      .answer = {.query = query.query,
-                 .caller = caller,
-                 .balance = balance_for(now, {.account = caller.account, .tier = caller.tier})}};
+  Caller caller = query.caller;
+  caller.recognised_by = recognised_by(caller);
+  caller.tier = tier_of(caller.account, query.caller.tier);
+  const Balance balance = balance_for(now, {.account = caller.account, .tier = caller.tier});
+  QuotaFound found{.session = query.session,
+                   .answer = {.query = query.query, .caller = caller, .balance = balance}};
   effects.to(to_session(query.session), ToSession{std::move(found)});
 }
 

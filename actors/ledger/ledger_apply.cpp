@@ -13,6 +13,7 @@ void Ledger::apply(const Record& record) {
   core_.at = record.at;
   forget_expired_ids(record.at);
   drop_ended_anonymous(record.at);
+  orders_.pass(record.at);
   std::visit([&](const auto& body) { enact(body, record.at); }, record.body);
 }
 
@@ -27,6 +28,7 @@ void Ledger::enact(const HoldOpened& opened, Instant at) {
   Account& account = accounts_.change(hold.account);
   const Instant opened_before = account.last_opened;
   account.open_hold(hold);
+  if (!opened.token_tier.empty()) account.tier = opened.token_tier;
   if (is_anonymous(hold.account) && account.last_opened != opened_before) {
     if (anonymous_.find({opened_before, hold.account}) != nullptr)
       anonymous_.remove({opened_before, hold.account});
@@ -122,7 +124,8 @@ Receipt Ledger::receipt_of(const OpenJob& job, const HoldSettled& settled, Insta
           .detail = settled.detail,
           .attempts = std::max(settled.attempt, job.attempt),
           .node = settled.node.empty() ? job.node_name : settled.node,
-          .result = settled.result};
+          .result = settled.result,
+          .log = settled.log};
 }
 
 // The newest receipts of an account are listed; the oldest makes room.
@@ -177,7 +180,7 @@ void Ledger::forget_expired_ids(Instant at) {
 
 void Ledger::drop_ended_anonymous(Instant at) {
   while (anonymous_.begin() != anonymous_.end() &&
-         anonymous_.begin()->first.first + config_.window.length <= at) {
+         anonymous_.begin()->first.first + config_->window.length <= at) {
     const auto key = anonymous_.begin()->first;
     anonymous_.remove(key);
     drop_if_done(key.second, at);
@@ -189,7 +192,7 @@ void Ledger::drop_ended_anonymous(Instant at) {
 void Ledger::drop_if_done(const AccountId& id, Instant at) {
   const Account& account = *accounts_.find(id);
   if (!is_anonymous(id) || !account.open.empty() || account.credits != GpuTime{}) return;
-  if (account.last_opened + config_.window.length > at) return;
+  if (account.last_opened + config_->window.length > at) return;
   if (anonymous_.find({account.last_opened, id}) != nullptr)
     anonymous_.remove({account.last_opened, id});
   const std::vector<JobId> closed = account.closed;

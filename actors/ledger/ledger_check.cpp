@@ -55,7 +55,9 @@ std::vector<std::string> Ledger::check_invariants() const {
                    "no more ids are remembered than the maximum", requests_.size());
   findings.require(std::cmp_less_equal(refusals_.size(), bounds_.refusals_max),
                    "no more refusals are remembered than the maximum", refusals_.size());
-  return findings.take();
+  std::vector<std::string> broken = findings.take();
+  for (std::string& finding : orders_.check_invariants()) broken.push_back(std::move(finding));
+  return broken;
 }
 
 // What each account's open jobs add up to, window by window.
@@ -152,6 +154,7 @@ std::uint64_t Ledger::state_digest() const {
     mix(digest, key.first);
     mix(digest, key.second);
   }
+  mix(digest, orders_.digest());
   return digest;
 }
 

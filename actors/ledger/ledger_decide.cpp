@@ -1,7 +1,6 @@
 // Admission: the order of the checks and the numbers behind every answer. All const.
 
 #include <algorithm>
-#include <limits>
 
 #include "actors/ledger/ledger.h"
 
@@ -15,8 +14,11 @@ GpuTime cost_of(const Reserve& reserve) {
   return saturated_cost(reserve.declared, factor_of(reserve));
 }
 
+}  // namespace
+
 // The longest duration that the tier's longest cost and, if it is known, the app allow.
-Duration longest_allowed(const TierConfig& tier, Duration app_longest, std::uint32_t factor) {
+Duration Ledger::longest_allowed(const TierLimits& tier, Duration app_longest,
+                                 std::uint32_t factor) {
   const Duration longest =
       std::min(duration_for(tier.longest, std::max(factor, 1U)), Duration{limits::duration_ms_max});
   return app_longest > Duration{} ? std::min(longest, app_longest) : longest;
@@ -24,7 +26,7 @@ Duration longest_allowed(const TierConfig& tier, Duration app_longest, std::uint
 
 // The broker has seen the app's longest, the ledger sees the tier's: whoever objects, the caller is
 // told the smaller of the two.
-std::optional<Error> illegal_duration(const Reserve& reserve, const TierConfig& tier) {
+std::optional<Error> Ledger::illegal_duration(const Reserve& reserve, const TierLimits& tier) {
   const Duration longest = longest_allowed(tier, reserve.app_longest, factor_of(reserve));
   const bool broker_objects = reserve.verdict == Errc::illegal_duration;
   const bool fits = reserve.declared > Duration{} && reserve.declared <= longest;
@@ -37,24 +39,23 @@ std::optional<Error> illegal_duration(const Reserve& reserve, const TierConfig& 
                .detail = reserve.detail};
 }
 
-}  // namespace
-
 Result<Ledger::Admission> Ledger::decide(Instant now, const Reserve& reserve) const {
   const Error verdict{reserve.verdict, reserve.want, reserve.have, reserve.detail};
   const auto objects_up_to = [&reserve](Errc last) {
     return reserve.verdict != Errc{} && reserve.verdict <= last;
   };
   if (objects_up_to(Errc::unauthenticated)) return verdict;
-  const TierConfig* tier = config_.tier(reserve.caller.tier);
-  if (tier == nullptr)
-    return Error{.code = Errc::unauthenticated,
-                 .detail = "tier \"" + reserve.caller.tier + "\" is not configured"};
+  const std::string& tier_name = tier_of(reserve.caller.account, reserve.caller.tier);
+  const std::optional<TierLimits> tier = limits_of(tier_name);
+  if (!tier) return tier_missing(reserve.caller);
   if (auto expired = id_out_of_range(now, reserve.request)) return *std::move(expired);
   if (objects_up_to(Errc::id_reused)) return verdict;
   if (const auto* entry = requests_.find({reserve.request, reserve.caller.account})) {
     if (entry->body_hash != reserve.body_hash) return Error{.code = Errc::id_reused};
     return known_answer(now, reserve, *entry);
   }
+  if (objects_up_to(Errc::unknown_app)) return verdict;
+  if (auto forbidden = app_closed_to(reserve.body.app, tier_name)) return *std::move(forbidden);
   if (objects_up_to(Errc::forbidden)) return verdict;
   if (auto illegal = illegal_duration(reserve, *tier)) return *std::move(illegal);
   const Account* account = accounts_.find(reserve.caller.account);
@@ -70,6 +71,25 @@ Result<Ledger::Admission> Ledger::decide(Instant now, const Reserve& reserve) co
   if (reserve.verdict != Errc{}) return verdict;
   if (auto missing = quota_missing(now, reserve, *tier)) return *std::move(missing);
   return Admission{hold_for(now, reserve, *tier)};
+}
+
+// Whoever set it: the way out is another tier for this account, or this tier in the configuration.
+Error Ledger::tier_missing(const Caller& caller) const {
+  const std::string* set = orders_.tier_of(caller.account);
+  const std::string name = set == nullptr ? caller.tier : *set;
+  return {.code = Errc::unauthenticated,
+          .detail = "tier \"" + name + "\" is not configured" +
+                    (set == nullptr ? "" : "; an operator set it and can set another one")};
+}
+
+// An app that no terms name is the broker's to refuse.
+std::optional<Error> Ledger::app_closed_to(const std::string& app, const std::string& tier) const {
+  const std::vector<std::string>* tiers = tiers_of_app(app);
+  if (tiers == nullptr || tiers->empty()) return std::nullopt;
+  if (std::find(tiers->begin(), tiers->end(), tier) != tiers->end()) return std::nullopt;
+  std::string names;
+  for (const std::string& name : *tiers) names += (names.empty() ? "" : ", ") + name;
+  return Error{.code = Errc::forbidden, .detail = "it is open to " + names};
 }
 
 // Both bounds are legal themselves.
@@ -111,10 +131,10 @@ bool Ledger::table_is_full(Instant now) const {
 
 // Design 2.2: max(0, allowance - used - held) + (credits - credits held) pays for the cost, or not.
 std::optional<Error> Ledger::quota_missing(Instant now, const Reserve& reserve,
-                                           const TierConfig& tier) const {
+                                           const TierLimits& tier) const {
   const Account* account = accounts_.find(reserve.caller.account);
   const Window* window =
-      account == nullptr ? nullptr : account->window_at(now, config_.window.length);
+      account == nullptr ? nullptr : account->window_at(now, config_->window.length);
   GpuTime payable = left_of(tier.allowance, window);
   if (account != nullptr) payable += account->credits - account->credits_held;
   const GpuTime cost = cost_of(reserve);
@@ -122,10 +142,10 @@ std::optional<Error> Ledger::quota_missing(Instant now, const Reserve& reserve,
   return Error{.code = Errc::quota_exceeded, .want = cost.ms, .have = payable.ms};
 }
 
-Hold Ledger::hold_for(Instant now, const Reserve& reserve, const TierConfig& tier) const {
+Hold Ledger::hold_for(Instant now, const Reserve& reserve, const TierLimits& tier) const {
   const Account* account = accounts_.find(reserve.caller.account);
   const Window* window =
-      account == nullptr ? nullptr : account->window_at(now, config_.window.length);
+      account == nullptr ? nullptr : account->window_at(now, config_->window.length);
   const GpuTime left = left_of(tier.allowance, window);
   const GpuTime cost = cost_of(reserve);
   const GpuTime quota = std::min(left, cost);
@@ -133,7 +153,7 @@ Hold Ledger::hold_for(Instant now, const Reserve& reserve, const TierConfig& tie
             .request = reserve.request,
             .body_hash = reserve.body_hash,
             .account = reserve.caller.account,
-            .tier = reserve.caller.tier,
+            .tier = tier_of(reserve.caller.account, reserve.caller.tier),
             .body = reserve.body,
             .partition = reserve.partition,
             .slots = reserve.slots,
@@ -147,7 +167,7 @@ Hold Ledger::hold_for(Instant now, const Reserve& reserve, const TierConfig& tie
             .credits_part = cost - quota,
             .window_opened = window == nullptr ? now : window->opened,
             .admitted_at = now,
-            .recognised_by = reserve.caller.recognised_by};
+            .recognised_by = recognised_by(reserve.caller)};
   // A request may leave the size to its app; the job has the one that it was admitted at.
   if (!reserve.size.empty()) hold.body.size = reserve.size;
   const GpuTime spent = window == nullptr ? GpuTime{} : window->used + window->held;
@@ -168,7 +188,7 @@ NotHeld Ledger::refuse(Instant now, const Reserve& reserve, const Error& why) {
                   .factor = factor_of(reserve),
                   .declared = reserve.declared,
                   .cost = cost_of(reserve),
-                  .recognised_by = reserve.caller.recognised_by,
+                  .recognised_by = recognised_by(reserve.caller),
                   .balance = balance_for(std::max(now, core_.at), question),
                   .detail = why.detail};
   refusals_.push_back(refusal);
@@ -183,8 +203,8 @@ HoldSettled Ledger::settle_for(Instant now, const Settle& settle, const OpenJob&
   GPUPOOL_ENSURE(account != nullptr, job.hold.account);
   Account after = *account;
   after.close_hold(job.hold, charged);
-  const TierConfig* tier = config_.tier(after.tier);
-  const GpuTime allowance = tier == nullptr ? GpuTime{} : tier->allowance;
+  const auto tier = limits_of(tier_of(job.hold.account, after.tier));
+  const GpuTime allowance = tier ? tier->allowance : GpuTime{};
   return {.job = settle.job,
           .outcome = settle.outcome,
           .cause = settle.cause,
@@ -196,7 +216,8 @@ HoldSettled Ledger::settle_for(Instant now, const Settle& settle, const OpenJob&
           .leased_at = settle.leased_at,
           .node = settle.node,
           .result = settle.result,
-          .left = left_of(allowance, after.window_at(now, config_.window.length))};
+          .left = left_of(allowance, after.window_at(now, config_->window.length)),
+          .log = settle.log};
 }
 
 JobDone Ledger::done_of(Instant now, const Receipt& receipt) const {
@@ -213,13 +234,13 @@ Balance Ledger::balance(Instant now, const AccountId& account, const std::string
 // A tier that is not configured has no allowance, and nothing fits.
 Balance Ledger::balance_for(Instant now, const Question& question) const {
   static const Account nobody;
-  const TierConfig* configured = config_.tier(question.tier);
-  const TierConfig tier = configured == nullptr ? TierConfig{.jobs_max = 0} : *configured;
+  const std::string& tier_name = tier_of(question.account, question.tier);
+  const TierLimits tier = limits_of(tier_name).value_or(TierLimits{});
   const Account* known = accounts_.find(question.account);
   const Account& account = known == nullptr ? nobody : *known;
-  const Window* window = account.window_at(now, config_.window.length);
+  const Window* window = account.window_at(now, config_->window.length);
   Balance balance{.account = question.account,
-                  .tier = question.tier,
+                  .tier = tier_name,
                   .allowance = tier.allowance,
                   .left = left_of(tier.allowance, window),
                   .longest = tier.longest,
@@ -231,17 +252,19 @@ Balance Ledger::balance_for(Instant now, const Question& question) const {
     balance.used = window->used;
     balance.held = window->held;
     balance.window_opened = window->opened;
-    balance.resets_at = window->opened + config_.window.length;
+    balance.resets_at = window->opened + config_->window.length;
   }
   const GpuTime payable = balance.left + account.credits - account.credits_held;
   const bool may_ask = balance.open_jobs < balance.jobs_max;
-  for (const SizeConfig& size : config_.sizes) {
+  for (const SizeConfig& size : config_->sizes) {
     const Duration longest = std::min(duration_for(payable, std::max(size.factor, 1U)),
                                       longest_allowed(tier, question.app_longest, size.factor));
+    const bool offered = is_offered(size);
+    const bool fits = may_ask && (offered || !shapes_);
     balance.fits.push_back({.size = size.name,
                             .factor = size.factor,
-                            .longest = may_ask ? longest : Duration{},
-                            .offered = size.slots == 1});
+                            .longest = fits ? longest : Duration{},
+                            .offered = offered});
   }
   return balance;
 }

@@ -17,7 +17,8 @@ struct EpochRaised {
 
 struct HoldOpened {
   Hold hold;
-  auto fields() { return std::tie(hold); }
+  std::string token_tier;  // of its caller, where an operator's word made the hold's another one
+  auto fields() { return std::tie(hold, token_tier); }
 };
 
 struct LeaseNoted {
@@ -58,14 +59,53 @@ struct HoldSettled {
   ResultRef result;
   // Of the account after this: a receipt stays the same under another configuration.
   GpuTime left;
+  ResultRef log;
   auto fields() {
     return std::tie(job, outcome, cause, detail, ran, charged_quota, charged_credits, attempt,
-                    leased_at, node, result, left);
+                    leased_at, node, result, left, log);
   }
 };
 
+// What operators and configurations set. Each record says what holds from now on, and as changes
+// who set it and what it replaced; there is none without a change.
+
+// The tiers and apps, all of them.
+struct TermsSet {
+  std::vector<TierTerms> tiers;
+  std::vector<AppTerms> apps;
+  std::vector<Change> changes;
+  auto fields() { return std::tie(tiers, apps, changes); }
+};
+
+struct AccountTierSet {
+  AccountId account;
+  std::string tier;  // empty: of its tokens again
+  std::vector<Change> changes;
+  auto fields() { return std::tie(account, tier, changes); }
+};
+
+struct TokenRevoked {
+  Revocation revocation;
+  std::vector<Change> changes;
+  auto fields() { return std::tie(revocation, changes); }
+};
+
+struct DrainingSet {
+  std::string node;
+  bool draining = false;
+  std::vector<Change> changes;
+  auto fields() { return std::tie(node, draining, changes); }
+};
+
+struct AnnouncementSet {
+  std::string text;
+  std::vector<Change> changes;
+  auto fields() { return std::tie(text, changes); }
+};
+
 using RecordBody =
-    std::variant<EpochRaised, HoldOpened, LeaseNoted, JobRequeued, PromiseRestated, HoldSettled>;
+    std::variant<EpochRaised, HoldOpened, LeaseNoted, JobRequeued, PromiseRestated, HoldSettled,
+                 TermsSet, AccountTierSet, TokenRevoked, DrainingSet, AnnouncementSet>;
 
 // One entry of the journal: its place, when (ledger time), and what.
 struct Record {

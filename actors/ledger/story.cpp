@@ -110,6 +110,14 @@ std::string fits_text(const std::vector<Fit>& fits) {
 
 }  // namespace
 
+std::string clipped(const std::string& words) {
+  constexpr std::size_t most = limits::detail_bytes_max;
+  if (words.size() <= most) return words;
+  std::size_t end = most;
+  while (end > 0 && (static_cast<unsigned char>(words[end]) & 0xC0U) == 0x80U) --end;
+  return words.substr(0, end);
+}
+
 void remember(std::vector<Moment>& story, Moment moment) {
   if (std::cmp_greater_equal(story.size(), limits::job_moments_max)) story.erase(story.begin() + 1);
   story.push_back(std::move(moment));

@@ -25,6 +25,10 @@ struct Moment {
   auto fields() { return std::tie(at, kind, attempt, cause, promise, used, held, words); }
 };
 
+// Words of a worker, a broker or an operator, cut to what a record may carry; never inside a UTF-8
+// character.
+std::string clipped(const std::string& words);
+
 // Adds a moment; the oldest after the admission makes room.
 void remember(std::vector<Moment>& story, Moment moment);
 

@@ -1,7 +1,5 @@
 #include "actors/session/request_shape.h"
 
-#include <algorithm>
-
 #include "base/pack.h"
 #include "config/limits.h"
 
@@ -19,9 +17,15 @@ bool exceeds(std::size_t size, std::int64_t size_max) {
   return size > static_cast<std::size_t>(size_max);
 }
 
+// Of UTF-8: C0 and DEL are one byte, C1 is 0xc2 0x80 to 0xc2 0x9f.
 bool has_control_bytes(std::string_view text) {
-  return std::any_of(text.begin(), text.end(),
-                     [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; });
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const auto byte = static_cast<unsigned char>(text[i]);
+    if (byte < 0x20 || byte == 0x7f) return true;
+    if (byte == 0xc2 && i + 1 < text.size() && static_cast<unsigned char>(text[i + 1]) < 0xa0)
+      return true;
+  }
+  return false;
 }
 
 Status check_name(const std::string& what, const std::string& name) {
@@ -87,6 +91,22 @@ Status check_shape(const ClientSubmit& submit) {
   const std::size_t bytes = pack(body).size();
   if (exceeds(bytes, limits::request_bytes_max))
     return too_long("the whole request", bytes, limits::request_bytes_max);
+  return ok();
+}
+
+Status check_words(const std::vector<std::string>& words) {
+  if (words.empty()) return bad("the command has no words; `help` lists what there is");
+  if (exceeds(words.size(), limits::operate_words_max))
+    return bad("the command has " + std::to_string(words.size()) + " words; at most " +
+               std::to_string(limits::operate_words_max) + " are allowed");
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    const std::string what = "word " + std::to_string(i + 1) + " of the command";
+    if (words[i].empty()) return bad(what + " is empty");
+    if (exceeds(words[i].size(), limits::announcement_bytes_max))
+      return too_long(what, words[i].size(), limits::announcement_bytes_max);
+    if (!is_utf8(words[i]) || has_control_bytes(words[i]))
+      return bad(what + " is not plain text in UTF-8");
+  }
   return ok();
 }
 

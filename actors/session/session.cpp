@@ -21,7 +21,7 @@ std::uint64_t query_of(const Asked& asked) {
 
 }  // namespace
 
-Session::Session(const Config& config, SessionId id) : config_(config), id_(id) {}
+Session::Session(const Config& config, SessionId id) : config_(&config), id_(id) {}
 
 Effects Session::step(Instant now, const ToSession& message) {
   now_ = now;
@@ -40,6 +40,7 @@ void Session::on(const SessionOpened& opened) {
     questions_.clear();
     following_.clear();
     results_.clear();
+    logs_.clear();
   }
   opened_ = true;
   caller_ = opened.caller;
@@ -198,6 +199,27 @@ void Session::on(const ClientFetch& fetch) {
           .session = id_, .query = remember(fetch), .account = caller_.account, .job = fetch.job}});
 }
 
+void Session::on(const ClientChanges& changes) {
+  if (!may_ask(changes)) return;
+  const auto page_max = static_cast<std::uint32_t>(limits::changes_page_max);
+  out_.to(to_ledger(), ToLedger{ChangesQuery{.session = id_,
+                                             .query = remember(changes),
+                                             .caller = caller_,
+                                             .since = changes.since,
+                                             .limit = std::clamp(changes.limit, 1U, page_max)}});
+}
+
+// Who may command what is the console's to say.
+void Session::on(const ClientOperate& operate) {
+  if (!may_ask(operate)) return;
+  if (const Status shape = check_words(operate.words); !shape)
+    return answer_error(operate.query, shape.error());
+  const std::uint64_t number = remember(ClientOperate{.query = operate.query, .words = {}});
+  out_.to(to_console(),
+          ToConsole{
+              Operate{.session = id_, .query = number, .caller = caller_, .words = operate.words}});
+}
+
 // A result lies on the node that made it; only its hash names it there.
 void Session::fetch_from_node(const ClientFetch& fetch, const ResultRef& result) {
   if (result.hash.empty())
@@ -275,6 +297,7 @@ void Session::on(const BrokerError& error) {
 }
 
 void Session::on(const JobsList& list) {
+  if (follow_log(list)) return;
   const auto jobs = take<ClientJobs>(list.answer.query);
   if (!jobs) return;
   JobsAnswer answer = list.answer;
@@ -306,14 +329,20 @@ void Session::on(const ReceiptFound& found) {
   const auto fetch = take<ClientFetch>(found.query);
   const auto cancel = take<ClientCancel>(found.query);
   const auto watch = take<ClientWatch>(found.query);
-  if (!fetch && !cancel && !watch) return;
-  const std::uint64_t query = fetch ? fetch->query : cancel ? cancel->query : watch->query;
+  const auto logs = take<ClientLogs>(found.query);
+  if (!fetch && !cancel && !watch && !logs) return;
+  const std::uint64_t query = fetch    ? fetch->query
+                              : cancel ? cancel->query
+                              : watch  ? watch->query
+                                       : logs->query;
   const Receipt& receipt = found.done.receipt;
   if (found.error != Errc{} || !is_own(receipt.account)) {
-    const std::string words = fetch ? "no finished job of this account has this number" : "";
+    const std::string words =
+        fetch || logs ? "no finished job of this account has this number" : "";
     return answer_error(query, {.code = Errc::job_unknown, .detail = words});
   }
   remember_result(receipt);
+  if (logs) return fetch_log(*logs, receipt.log);
   if (fetch) return fetch_from_node(*fetch, receipt.result);
   end_questions_about(receipt.job);
   following_.erase(receipt.job);
@@ -333,15 +362,38 @@ void Session::on(const Explained& explained) {
   tell_client(std::move(answer));
 }
 
+void Session::on(const ChangesFound& found) {
+  const auto changes = take<ClientChanges>(found.answer.query);
+  if (!changes) return;
+  ChangesAnswer answer = found.answer;
+  answer.query = changes->query;
+  tell_client(std::move(answer));
+}
+
+void Session::on(const Operated& operated) {
+  const auto operate = take<ClientOperate>(operated.answer.query);
+  if (!operate) return;
+  if (operated.error != Errc{})
+    return answer_error(operate->query, {.code = operated.error,
+                                         .want = operated.want,
+                                         .have = operated.have,
+                                         .detail = operated.detail});
+  tell_client(OperateAnswer{.query = operate->query, .table = operated.answer.table});
+}
+
+void Session::on(const Announcement& announcement) {
+  tell_client(SessionNotice{announcement.text});
+}
+
 void Session::on(const ResultChunk& chunk) {
   const auto fetch = take<ClientFetch>(chunk.query);
   if (!fetch) return;
   if (chunk.error != Errc{})
-    return answer_error(
-        fetch->query,
-        {.code = chunk.error,
-         .detail = "a result is kept " + std::to_string(config_.worker.result_keep.ms / 3'600'000) +
-                   " h, within the node's limit of bytes"});
+    return answer_error(fetch->query,
+                        {.code = chunk.error,
+                         .detail = "a result is kept " +
+                                   std::to_string(config_->worker.result_keep.ms / 3'600'000) +
+                                   " h, within the node's limit of bytes"});
   ResultChunk answer = chunk;
   answer.query = fetch->query;
   tell_client(std::move(answer));
@@ -357,55 +409,7 @@ void Session::end_questions_about(JobId job) {
   });
 }
 
-// ---- What the client is told -----------------------------------------------------------------
-
-Refusal Session::refusal_of(const Error& error) const {
-  Refusal refusal{.code = error.code, .want = error.want, .have = error.have};
-  refusal.recognised_by = caller_.recognised_by;
-  refusal.balance.account = caller_.account;
-  refusal.balance.tier = caller_.tier;
-  refusal.detail = error.detail;
-  return refusal;
-}
-
-Refusal Session::refusal_of(const Error& error, const ClientSubmit& submit) const {
-  Refusal refusal = refusal_of(error);
-  refusal.request = submit.request;
-  // A name that breaks its bounds is not carried back.
-  const auto fit_to_repeat = [](const std::string& name) {
-    return name.size() <= static_cast<std::size_t>(limits::name_bytes_max) && is_utf8(name);
-  };
-  if (fit_to_repeat(submit.body.app)) refusal.app = submit.body.app;
-  if (fit_to_repeat(submit.body.size)) refusal.size = submit.body.size;
-  const AppConfig* app = config_.app(refusal.app);
-  if (refusal.size.empty() && app) refusal.size = app->size;
-  if (const SizeConfig* size = config_.size(refusal.size)) refusal.factor = size->factor;
-  const Duration wanted =
-      app && submit.body.declared == Duration{} ? app->default_duration : submit.body.declared;
-  refusal.declared = std::clamp(wanted, Duration{}, Duration{limits::duration_ms_max});
-  refusal.cost = cost_of(refusal.declared, refusal.factor);
-  return refusal;
-}
-
-// Every refusal leaves with its sentence and hint, whoever found it.
-void Session::refuse(std::uint64_t query, Refusal refusal) {
-  refusal.sentence = sentence_of(refusal);
-  refusal.hint = hint_of(refusal);
-  tell_client(SessionRefused{.query = query, .refusal = std::move(refusal)});
-}
-
-void Session::refuse_with_balance(std::uint64_t query, Refusal refusal) {
-  const std::uint64_t number = remember(Refused{query, std::move(refusal)});
-  out_.to(to_ledger(), ToLedger{QuotaQuery{.session = id_, .query = number, .caller = caller_}});
-}
-
-void Session::answer_error(std::uint64_t query, const Error& error) {
-  tell_client(SessionError{.query = query,
-                           .code = error.code,
-                           .want = error.want,
-                           .have = error.have,
-                           .detail = error.detail});
-}
+// ---- Its tables ------------------------------------------------------------------------------
 
 bool Session::has_room_for_job() const {
   const auto asking = static_cast<std::size_t>(
@@ -418,7 +422,13 @@ bool Session::has_room_for_job() const {
 
 void Session::remember_result(const Receipt& receipt) {
   results_[receipt.job] = receipt.result;
+  logs_[receipt.job] = receipt.log;
   if (results_.size() > jobs_max) results_.erase(results_.begin());  // the oldest job
+  if (logs_.size() > jobs_max) logs_.erase(logs_.begin());
 }
+
+// For session_logs.cpp.
+template bool Session::may_ask(const ClientLogs& logs);
+template std::optional<ClientLogs> Session::take(std::uint64_t number);
 
 }  // namespace gpupool

@@ -27,8 +27,9 @@ inline constexpr Duration session_answer_limit = seconds(30);
 
 class Session {
  public:
-  // `config` outlives the session.
+  // `config` outlives the session, as does every one given to use().
   Session(const Config& config, SessionId id);
+  void use(const Config& config) { config_ = &config; }
 
   Effects step(Instant now, const ToSession& message);
 
@@ -42,8 +43,9 @@ class Session {
     std::uint64_t query = 0;
     Refusal refusal;
   };
-  using Asked = std::variant<ClientSubmit, ClientCancel, ClientWatch, ClientQuota, ClientReceipts,
-                             ClientJobs, ClientExplain, ClientFetch, Refused>;
+  using Asked =
+      std::variant<ClientSubmit, ClientCancel, ClientWatch, ClientQuota, ClientReceipts, ClientJobs,
+                   ClientExplain, ClientFetch, ClientLogs, ClientChanges, ClientOperate, Refused>;
   struct Question {
     Asked asked;
     Instant due{};
@@ -62,6 +64,13 @@ class Session {
   void on(const ClientExplain& explain);
   void on(const ClientFetch& fetch);
   void on(const ClientPing& ping);
+  void on(const ClientLogs& logs);
+  void on(const ClientChanges& changes);
+  void on(const ClientOperate& operate);
+  void on(const LogChunk& chunk);
+  void on(const ChangesFound& found);
+  void on(const Operated& operated);
+  void on(const Announcement& announcement);
   void on(const SubmitRefused& refused);
   void on(const JobMoved& moved);
   void on(const JobSettled& settled);
@@ -94,9 +103,12 @@ class Session {
   bool has_room_for_job() const;
   void remember_result(const Receipt& receipt);
   void fetch_from_node(const ClientFetch& fetch, const ResultRef& result);
+  // Logs (session_logs.cpp)
+  bool follow_log(const JobsList& list);
+  void fetch_log(const ClientLogs& logs, const ResultRef& log);
   void tell_client(ToClient message) { out_.to(to_client(id_), std::move(message)); }
 
-  const Config& config_;
+  const Config* config_;
   const SessionId id_;
   Instant now_{};
   Effects out_;
@@ -108,6 +120,7 @@ class Session {
   Questions questions_;
   std::set<JobId> following_;           // open jobs whose events go to the client
   std::map<JobId, ResultRef> results_;  // of jobs that this session saw end
+  std::map<JobId, ResultRef> logs_;     // of the same ones
 };
 
 }  // namespace gpupool

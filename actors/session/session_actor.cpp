@@ -11,7 +11,7 @@ using InFlight = std::shared_ptr<std::atomic<std::int64_t>>;
 class SessionActor : public CoreActor<Session, ToSession> {
  public:
   SessionActor(caf::actor_config& config, Surroundings around, SessionId id, InFlight in_flight)
-      : CoreActor(config, around, std::make_unique<Session>(around.config, id)),
+      : CoreActor(config, around, std::make_unique<Session>(around.config.current(), id)),
         id_(id),
         in_flight_(std::move(in_flight)) {}
 

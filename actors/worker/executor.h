@@ -2,15 +2,16 @@
 // The executors of a node as processes. ExecutorHost owns them, their sockets and one I/O thread
 // that starts, watches and ends them; it decides nothing about jobs. Always: what is on a slot is
 // killed to the last process before ExecutorExited is reported, and no process outlives the host; a
-// result is durable in the ResultStore before ExecutorDone is reported. Every StartExecutor on an
-// empty slot is followed by exactly one ExecutorExited in the end; orders for a slot whose executor
-// has just gone are dropped, since that report is on its way.
+// result, and what its run wrote, is durable in the ResultStore before its end is reported. Every
+// StartExecutor on an empty slot is followed by exactly one ExecutorExited in the end; orders for a
+// slot whose executor has just gone are dropped, since that report is on its way.
 
 #include <filesystem>
 #include <functional>
 #include <memory>
 
 #include "actors/messages.h"
+#include "actors/worker/executor_log.h"
 #include "actors/worker/result_store.h"
 #include "base/result.h"
 #include "config/config.h"
@@ -42,6 +43,9 @@ class ExecutorHost {
 
   // From any thread; never blocks on an executor.
   void perform(const ToExecutors& command);
+
+  // What the runs write; from any thread.
+  const RunLogs& logs() const;
 
  private:
   class Loop;

@@ -25,25 +25,36 @@ namespace {
 
 constexpr std::size_t read_bytes = 64 * 1024;
 constexpr std::size_t reads_per_turn_max = 64;  // so that one executor can't keep the thread
+constexpr std::size_t output_bytes_per_turn_max = 1024 * 1024;  // the most that a pipe holds
 constexpr int first_free_descriptor = 16;
 constexpr int sweep_rounds_max = 500;  // of 10 ms each
 constexpr int sweep_round_ms = 10;
 
-struct SocketPair {
+struct Ends {
   FileDescriptor ours;
   FileDescriptor theirs;
 };
 
-Result<SocketPair> make_pair(int type) {
+// Ours never blocks; theirs is out of the way of the numbers that the supervisor finds it under.
+Result<Ends> prepared(int ours, int theirs) {
+  Ends ends{FileDescriptor{ours}, FileDescriptor{theirs}};
+  ::fcntl(ends.ours.get(), F_SETFL, O_NONBLOCK);
+  ends.theirs = FileDescriptor{::fcntl(ends.theirs.get(), F_DUPFD_CLOEXEC, first_free_descriptor)};
+  if (!ends.theirs) return system_error("a descriptor could not be moved");
+  return ends;
+}
+
+Result<Ends> make_pair(int type) {
   int ends[2];
   if (::socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, ends) != 0)
     return system_error("a socket pair could not be made");
-  SocketPair pair{FileDescriptor{ends[0]}, FileDescriptor{ends[1]}};
-  ::fcntl(pair.ours.get(), F_SETFL, O_NONBLOCK);
-  // Out of the way of the numbers that the supervisor finds them under.
-  pair.theirs = FileDescriptor{::fcntl(pair.theirs.get(), F_DUPFD_CLOEXEC, first_free_descriptor)};
-  if (!pair.theirs) return system_error("a descriptor could not be moved");
-  return pair;
+  return prepared(ends[0], ends[1]);
+}
+
+Result<Ends> make_pipe() {
+  int ends[2];
+  if (::pipe2(ends, O_CLOEXEC) != 0) return system_error("a pipe could not be made");
+  return prepared(ends[0], ends[1]);
 }
 
 // ECONNRESET says, once, that the other side went without reading everything. What it had sent
@@ -73,16 +84,26 @@ std::vector<std::string> environment_with(const std::string& marker) {
   return all;
 }
 
-// posix_spawn with the two sockets under their numbers, default signals, and nothing else open.
+// What a supervisor finds open when it starts.
+struct Openings {
+  Ends control;
+  Ends socket;
+  Ends output;
+};
+
+// posix_spawn with the sockets and the output under their numbers, default signals, and nothing
+// else open.
 Result<pid_t> spawn(std::vector<std::string> command, std::vector<std::string> environment,
-                    const SocketPair& control, const SocketPair& socket) {
+                    const Openings& open) {
   posix_spawn_file_actions_t actions;
   posix_spawnattr_t attributes;
   ::posix_spawn_file_actions_init(&actions);
   ::posix_spawnattr_init(&attributes);
-  ::posix_spawn_file_actions_adddup2(&actions, control.theirs.get(), supervisor_control_descriptor);
-  ::posix_spawn_file_actions_adddup2(&actions, socket.theirs.get(),
-                                     supervisor_passes_on_descriptor);
+  for (const auto& [ours, theirs] :
+       {std::pair{&open.control, supervisor_control_descriptor},
+        std::pair{&open.socket, supervisor_passes_on_descriptor},
+        std::pair{&open.output, STDOUT_FILENO}, std::pair{&open.output, STDERR_FILENO}})
+    ::posix_spawn_file_actions_adddup2(&actions, ours->theirs.get(), theirs);
   ::posix_spawn_file_actions_addclosefrom_np(&actions, supervisor_passes_on_descriptor + 1);
   sigset_t signals;
   ::sigfillset(&signals);
@@ -106,16 +127,20 @@ Result<std::unique_ptr<ExecutorChild>> ExecutorChild::start(const ChildPlan& pla
   if (!control) return control.error();
   auto socket = make_pair(SOCK_STREAM);
   if (!socket) return socket.error();
+  auto output = make_pipe();
+  if (!output) return output.error();
+  Openings open{*std::move(control), *std::move(socket), *std::move(output)};
   std::unique_ptr<ExecutorChild> child{new ExecutorChild};
   child->marker_ = new_marker();
   std::vector<std::string> command{plan.supervisor.string(), std::to_string(::getpid())};
   command.insert(command.end(), plan.command.begin(), plan.command.end());
-  const auto pid = spawn(std::move(command), environment_with(child->marker_), *control, *socket);
+  const auto pid = spawn(std::move(command), environment_with(child->marker_), open);
   if (!pid) return pid.error();
   // Nobody else waits for it, so the pid is still its own, even if it has exited.
   child->supervisor_ = process_named(*pid).value_or(ProcessName{.pid = *pid});
-  child->control_ = std::move(control->ours);
-  child->socket_ = std::move(socket->ours);
+  child->control_ = std::move(open.control.ours);
+  child->socket_ = std::move(open.socket.ours);
+  child->output_ = std::move(open.output.ours);
   child->record_ = plan.record;
   child->note();
   return child;
@@ -194,6 +219,22 @@ void ExecutorChild::read_reports() {
       ending_detail_ =
           std::string("its program could not be started: ") + std::strerror(report.exit_code);
   }
+}
+
+std::string ExecutorChild::read_output() {
+  std::string output;
+  char buffer[16 * 1024];
+  while (output_ && output.size() < output_bytes_per_turn_max) {
+    const ssize_t got = ::read(output_.get(), buffer, sizeof buffer);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0 && errno == EAGAIN) break;
+    if (got <= 0) {
+      output_.close();
+      break;
+    }
+    output.append(buffer, static_cast<std::size_t>(got));
+  }
+  return output;
 }
 
 bool ExecutorChild::sweep() {

@@ -1,8 +1,8 @@
 #pragma once
-// One executor process and its supervisor, as the host sees them: two sockets, and a note on disk
-// for whoever cleans up after a crash of the worker. It translates between packets and messages and
-// keeps no rule about runs. Used by the host's thread only, which must live as long as the child:
-// the kernel takes the thread that started it for its parent.
+// One executor process and its supervisor, as the host sees them: two sockets, the pipe of their
+// output, and a note on disk for whoever cleans up after a crash of the worker. It translates
+// between packets and messages and keeps no rule about runs. Used by the host's thread only, which
+// must live as long as the child: the kernel takes the thread that started it for its parent.
 
 #include <signal.h>
 
@@ -34,6 +34,7 @@ class ExecutorChild {
   // To be polled; below 0 once the other side has closed it.
   int control() const { return control_.get(); }
   int socket() const { return socket_.get(); }
+  int output() const { return output_.get(); }
 
   void end_by(Instant at, Instant kill_at);
   void disarm();
@@ -47,6 +48,9 @@ class ExecutorChild {
   // What the executor said since the last call. An error: it speaks nonsense.
   Result<std::vector<FromChild>> receive();
   void read_reports();
+  // What it wrote to stdout and stderr since the last call. All that it had written before, unless
+  // somebody writes faster than this reads.
+  std::string read_output();
 
   // The supervisor has gone: nobody else holds the other end of its socket.
   bool has_lost_supervisor() const { return !control_; }
@@ -67,6 +71,7 @@ class ExecutorChild {
   ProcessName executor_;
   FileDescriptor control_;
   FileDescriptor socket_;
+  FileDescriptor output_;
   FrameReader<FromChild> inbox_;
   bool reported_ = false;  // the supervisor said how it ended, so nothing was left
   bool reaped_ = false;

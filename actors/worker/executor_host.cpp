@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <climits>
 #include <mutex>
 #include <optional>
 #include <system_error>
@@ -27,6 +28,19 @@ constexpr Duration patience_at_the_end = seconds(2);  // with supervisors, befor
 std::string cut(std::string text, std::int64_t bytes_max) {
   if (std::ssize(text) > bytes_max) text.resize(static_cast<std::size_t>(bytes_max));
   return text;
+}
+
+// "a result of 67108900 bytes; a node keeps at most 67108864"; empty if it is not a matter of size.
+std::string too_large_text(const Error& error) {
+  if (error.have == 0) return {};
+  return "a result of " + std::to_string(error.want) + " bytes; a node keeps at most " +
+         std::to_string(error.have);
+}
+
+std::string last_line_of(std::string_view text) {
+  while (text.ends_with('\n')) text.remove_suffix(1);
+  const auto line = text.rfind('\n');
+  return std::string(line == std::string_view::npos ? text : text.substr(line + 1));
 }
 
 // A device's slots share its threads; each has at least one.
@@ -61,6 +75,7 @@ class ExecutorHost::Loop {
   ~Loop();
 
   void push(const ToExecutors& command);
+  const RunLogs& logs() const { return logs_; }
 
  private:
   struct RunName {
@@ -75,6 +90,8 @@ class ExecutorHost::Loop {
     bool ready = false;
     std::optional<RunName> run{};
     bool killing = false;
+    std::string idle_words{};          // the last that it wrote while no run was on
+    std::optional<Error> too_large{};  // its result, which is not read any further
   };
 
   void run();
@@ -88,6 +105,8 @@ class ExecutorHost::Loop {
   Result<std::unique_ptr<ExecutorChild>> start_child(SlotIndex slot, const AppConfig& app);
   void report(ToWorker message);
   void listen(SlotIndex slot, Resident& resident);
+  void collect_output(SlotIndex slot, Resident& resident);
+  ResultRef end_log(SlotIndex slot, Resident& resident);
 
   void perform(const StartExecutor& command);
   void perform(const StartRun& command);
@@ -109,6 +128,7 @@ class ExecutorHost::Loop {
   std::vector<ToExecutors> commands_;  // guarded by mutex_
   std::atomic<bool> stopping_{false};
 
+  RunLogs logs_;
   std::vector<std::optional<Resident>> slots_;
   std::thread thread_;  // last: it uses everything above
 };
@@ -122,11 +142,14 @@ ExecutorHost::Loop::~Loop() {
 }
 
 void ExecutorHost::Loop::push(const ToExecutors& command) {
+  bool was_idle = false;
   {
     const std::scoped_lock lock{mutex_};
+    was_idle = commands_.empty();
     commands_.push_back(command);
   }
-  wake();
+  // The thread takes all that is there, so only the first of them has to wake it.
+  if (was_idle) wake();
 }
 
 void ExecutorHost::Loop::wake() {
@@ -176,6 +199,7 @@ void ExecutorHost::Loop::poll_children() {
     if (!slot || !slot->child) continue;
     sources.push_back({slot->child->control(), POLLIN, 0});
     sources.push_back({slot->child->socket(), POLLIN, 0});
+    sources.push_back({slot->child->output(), POLLIN, 0});
     sweeping = sweeping || slot->child->has_lost_supervisor();
   }
   ::poll(sources.data(), sources.size(), sweeping ? sweep_poll_ms : -1);
@@ -189,6 +213,7 @@ void ExecutorHost::Loop::watch(SlotIndex slot) {
   if (!resident || !resident->child) return;
   ExecutorChild& child = *resident->child;
   child.read_reports();
+  collect_output(slot, *resident);
   const bool had_socket = child.socket() >= 0;
   listen(slot, *resident);
   if (child.has_lost_supervisor()) {
@@ -200,9 +225,32 @@ void ExecutorHost::Loop::watch(SlotIndex slot) {
 
 void ExecutorHost::Loop::listen(SlotIndex slot, Resident& resident) {
   const auto messages = resident.child->receive();
-  if (!messages) return;  // it speaks nonsense, and its socket is closed now
+  if (!messages) {  // it speaks nonsense, and its socket is closed now
+    if (messages.error().code == Errc::frame_too_large) resident.too_large = messages.error();
+    return;
+  }
   for (const FromChild& message : *messages)
     std::visit([&](const auto& each) { heard(slot, resident, each); }, message);
+}
+
+// What it writes while no run is on is for the operator: it goes where the worker's own words go,
+// unless nobody takes them there.
+void ExecutorHost::Loop::collect_output(SlotIndex slot, Resident& resident) {
+  const std::string output = resident.child->read_output();
+  if (output.empty() || logs_.add(slot, output)) return;
+  resident.idle_words += output;
+  if (std::ssize(resident.idle_words) > limits::detail_bytes_max)
+    resident.idle_words.erase(0, resident.idle_words.size() - limits::detail_bytes_max);
+  pollfd words{STDERR_FILENO, POLLOUT, 0};
+  if (::poll(&words, 1, 0) == 1 && words.revents == POLLOUT) [[maybe_unused]]
+    const ssize_t written =
+        ::write(STDERR_FILENO, output.data(), std::min(output.size(), std::size_t{PIPE_BUF}));
+}
+
+// What the run wrote before it told its end is in the pipe by now.
+ResultRef ExecutorHost::Loop::end_log(SlotIndex slot, Resident& resident) {
+  collect_output(slot, resident);
+  return logs_.end(slot, settings_.node, settings_.results);
 }
 
 // Nothing of the executor is left. What it said before is heard first: it may be a result.
@@ -213,11 +261,22 @@ void ExecutorHost::Loop::forget(SlotIndex slot) {
     listen(slot, *resident);
   const SupervisorReport ending = resident->child->ending();
   std::string detail = resident->child->ending_detail();
+  ResultRef log = end_log(slot, *resident);
+  if (resident->run && resident->too_large)
+    report(ExecutorDone{.slot = slot,
+                        .job = resident->run->job,
+                        .attempt = resident->run->attempt,
+                        .cause = Errc::result_not_stored,
+                        .detail = too_large_text(
+                            {.want = resident->too_large->want, .have = limits::result_bytes_max}),
+                        .log = log});
+  if (detail.empty() && !resident->run) detail = last_line_of(resident->idle_words);
   resident.reset();
   report(ExecutorExited{.slot = slot,
                         .signal = ending.signal,
                         .exit_code = ending.exit_code,
-                        .detail = cut(std::move(detail), limits::detail_bytes_max)});
+                        .detail = cut(std::move(detail), limits::detail_bytes_max),
+                        .log = std::move(log)});
 }
 
 void ExecutorHost::Loop::report(ToWorker message) {
@@ -264,6 +323,8 @@ void ExecutorHost::Loop::perform(const StartRun& command) {
     report(ExecutorBegan{.slot = command.slot, .job = run.job, .attempt = run.attempt});
     return report(ExecutorDone{.slot = command.slot, .job = run.job, .attempt = run.attempt});
   }
+  collect_output(command.slot, **resident);  // what it wrote before this run
+  logs_.begin(command.slot, run.job, run.attempt);
   (*resident)->run = run;
   const Status sent =
       (*resident)->child->send(ChildRun{run.job, run.attempt, command.body.arguments});
@@ -326,8 +387,9 @@ void ExecutorHost::Loop::heard(SlotIndex slot, Resident& resident, const ChildRe
                    .node = settings_.node};
   } else {
     done.cause = hash.error().code;
-    done.detail = cut(hash.error().detail, limits::detail_bytes_max);
+    done.detail = cut(hash.error().detail + too_large_text(hash.error()), limits::detail_bytes_max);
   }
+  done.log = end_log(slot, resident);
   report(std::move(done));
 }
 
@@ -340,14 +402,18 @@ void ExecutorHost::Loop::heard(SlotIndex slot, Resident& resident, const ChildFa
                       .job = message.job,
                       .attempt = message.attempt,
                       .cause = cause,
-                      .detail = cut(message.detail, limits::detail_bytes_max)});
+                      .detail = cut(message.detail, limits::detail_bytes_max),
+                      .log = end_log(slot, resident)});
 }
 
 void ExecutorHost::Loop::heard(SlotIndex slot, Resident& resident, const ChildStopped& message) {
   if (resident.run != RunName{message.job, message.attempt}) return;
   resident.run.reset();
-  report(
-      ExecutorDone{.slot = slot, .job = message.job, .attempt = message.attempt, .stopped = true});
+  report(ExecutorDone{.slot = slot,
+                      .job = message.job,
+                      .attempt = message.attempt,
+                      .stopped = true,
+                      .log = end_log(slot, resident)});
 }
 
 // ---- The host --------------------------------------------------------------------------------
@@ -395,5 +461,6 @@ ExecutorHost::ExecutorHost(std::unique_ptr<Loop> loop) : loop_(std::move(loop)) 
 ExecutorHost::~ExecutorHost() = default;
 
 void ExecutorHost::perform(const ToExecutors& command) { loop_->push(command); }
+const RunLogs& ExecutorHost::logs() const { return loop_->logs(); }
 
 }  // namespace gpupool

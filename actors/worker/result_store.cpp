@@ -112,10 +112,7 @@ Result<std::string> ResultStore::store(Instant now, std::string_view bytes) {
   const auto size = static_cast<std::int64_t>(bytes.size());
   const std::int64_t most = std::min(bounds_.bytes_max, limits::result_bytes_max);
   if (counted(size) > most)
-    return Error{.code = Errc::result_not_stored,
-                 .want = size,
-                 .have = most,
-                 .detail = "the result is larger than the node may keep"};
+    return Error{.code = Errc::result_not_stored, .want = size, .have = most};
   std::string hash = sha256_of(bytes);
   const std::scoped_lock lock{mutex_};
   drop_expired(now);

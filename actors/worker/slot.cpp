@@ -66,6 +66,16 @@ void Slot::take(Instant now, const Lease& lease, SlotActions& out) {
   }
 }
 
+void Slot::accompany(const Lease& lease) {
+  GPUPOOL_ENSURE(state() == SlotState::free, place_.slot);
+  companion_ = Companion{.job = lease.job, .attempt = lease.attempt, .runs_on = lease.slot};
+}
+
+void Slot::leave(Instant now, SlotActions& out) {
+  companion_.reset();
+  restore(now, out);
+}
+
 void Slot::cancel(Instant now, SlotActions& out) {
   if (!run_ || run_->cancelled || run_->doom || (run_->began && now >= run_->end_at)) return;
   run_->cancelled = true;
@@ -109,7 +119,7 @@ void Slot::hand_over(SlotActions& out) {
 
 // The check of an idle slot: its warm executor becomes ready, or the slot goes down.
 void Slot::restore(Instant now, SlotActions& out) {
-  if (life_ == Life::ready || warm_app_.empty()) return;
+  if (life_ == Life::ready || warm_app_.empty() || companion_) return;
   if (check_until_ == Instant::never()) check_until_ = now + config_.worker.slot_check;
   if (life_ == Life::absent) start_executor(now, warm_app_, out);
 }
@@ -139,7 +149,9 @@ void Slot::on(Instant now, const ExecutorExited& exited, SlotActions& out) {
   if (!run_) return restore(now, out);
   const bool made_room = was_ready_ && !run_->handed_over && !run_->doom;
   if (made_room) return start_executor(now, run_->lease.app, out);
-  end(now, verdict_without_answer(now, words_of(exited)), out);
+  RunEnded how = verdict_without_answer(now, words_of(exited));
+  how.log = exited.log;
+  end(now, std::move(how), out);
 }
 
 // ---- The run ---------------------------------------------------------------------------------
@@ -171,7 +183,9 @@ void Slot::on(Instant now, const ExecutorStep& step, SlotActions& out) {
 
 void Slot::on(Instant now, const ExecutorDone& done, SlotActions& out) {
   if (!carries(done.job, done.attempt) || !run_->handed_over) return;
-  end(now, verdict_of(now, done), out);
+  RunEnded how = verdict_of(now, done);
+  how.log = done.log;
+  end(now, std::move(how), out);
 }
 
 // Never more than was declared: what lies between SIGTERM and the end is the pool's time.
@@ -180,12 +194,22 @@ Duration Slot::ran(Instant now) const {
   return std::clamp(now - run_->began, Duration{}, run_->lease.declared);
 }
 
+// What the receipt of a success has to say beyond its numbers.
+std::string Slot::remark() const {
+  if (run_->lease.more_slots.empty()) return {};
+  const bool diffusion = app_of(*run_).executor == ExecutorKind::diffusion;
+  return "ran on one of the " + std::to_string(run_->lease.more_slots.size() + 1) +
+         " slots that it held: this build's " + (diffusion ? "diffusion" : "noop") +
+         " app has no ranks yet";
+}
+
 RunEnded Slot::verdict_of(Instant now, const ExecutorDone& done) const {
   if (done.stopped)
     return verdict_without_answer(now,
                                   "the run was stopped by a signal that the pool did not send");
   if (done.cause == Errc{})
-    return {.outcome = Outcome::succeeded, .ran = ran(now), .result = done.result};
+    return {
+        .outcome = Outcome::succeeded, .detail = remark(), .ran = ran(now), .result = done.result};
   if (done.cause == Errc::program_failed)
     return {
         .outcome = Outcome::failed, .cause = done.cause, .detail = done.detail, .ran = ran(now)};
@@ -282,6 +306,7 @@ Instant Slot::next_deadline() const {
 
 SlotState Slot::state() const {
   if (run_) return run_->began ? SlotState::running : SlotState::starting;
+  if (companion_) return SlotState::checking;  // while its run is on, the worker says more
   if (down_) return SlotState::down;
   const bool needs_nothing = life_ == Life::absent && warm_app_.empty();
   return life_ == Life::ready || needs_nothing ? SlotState::free : SlotState::checking;

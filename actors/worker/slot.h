@@ -1,8 +1,9 @@
 #pragma once
-// One slot of a node: the executor that lives on it and the run that it carries, if any. It decides
-// what its executor is told and how a run ended; the worker decides which leases it gets. Always: a
-// run ends exactly once; a slot is free only while its executor is known to be well, or while it
-// keeps none warm and a lease starts what it needs. Pure, owned by Worker.
+// One slot of a node: the executor that lives on it and the run that it carries, if any, or the run
+// of another slot that it is held for. It decides what its executor is told and how a run ended;
+// the worker decides which leases it gets. Always: a run ends exactly once; a slot is free only
+// while its executor is known to be well, or while it keeps none warm and a lease starts what it
+// needs. Pure, owned by Worker.
 
 #include <cstdint>
 #include <optional>
@@ -29,6 +30,13 @@ class Slot {
     std::uint32_t device = 0;
   };
 
+  // A run on another slot whose job holds this one too.
+  struct Companion {
+    JobId job;
+    std::uint32_t attempt = 0;
+    SlotIndex runs_on;
+  };
+
   // `config` outlives the slot.
   Slot(const Config& config, Place place);
 
@@ -37,6 +45,11 @@ class Slot {
   // Precondition: the slot is free, and the lease's app is configured.
   void take(Instant now, const Lease& lease, SlotActions& out);
   void cancel(Instant now, SlotActions& out);
+  // Held for the lease's run on another slot, until leave(); the executor here stays as it is. One
+  // that dies meanwhile is started again only then, so that it can't take anything from that run.
+  // Precondition: the slot is free.
+  void accompany(const Lease& lease);
+  void leave(Instant now, SlotActions& out);
   // Does everything that is due at `now`.
   void advance(Instant now, SlotActions& out);
 
@@ -49,6 +62,9 @@ class Slot {
   SlotState state() const;
   SlotReport report() const;
   bool carries(JobId job, std::uint32_t attempt) const;
+  const std::optional<Companion>& companion() const { return companion_; }
+  // No run is on, and nothing of one is being killed.
+  bool is_clear() const { return !run_ && life_ != Life::ending; }
   Instant next_deadline() const;
 
  private:
@@ -85,6 +101,7 @@ class Slot {
   Instant stalls_at() const;
 
   Duration ran(Instant now) const;
+  std::string remark() const;
   RunEnded verdict_of(Instant now, const ExecutorDone& done) const;
   RunEnded verdict_without_answer(Instant now, const std::string& what_happened) const;
   void end(Instant now, RunEnded how, SlotActions& out);
@@ -103,6 +120,7 @@ class Slot {
   Instant check_until_ = Instant::never();  // idle and not well by then: down
   bool down_ = false;
   std::optional<Run> run_;
+  std::optional<Companion> companion_;  // then there is no run
 };
 
 }  // namespace gpupool

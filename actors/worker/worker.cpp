@@ -24,14 +24,17 @@ Worker::Worker(const Config& config, NodeId node, Incarnation incarnation, std::
     }
     ++device;
   }
+  deadline_of_.assign(slots_.size(), Instant::never());
+  is_free_.assign(slots_.size(), false);
+  for (std::uint32_t i = 0; i < slots_.size(); ++i) note({i});
 }
 
 Effects Worker::start(Instant now) {
   Effects out;
-  for (Slot& slot : slots_) {
+  for (std::uint32_t i = 0; i < slots_.size(); ++i) {
     SlotActions actions;
-    slot.start(now, actions);
-    carry_out(now, std::move(actions), out);
+    slots_[i].start(now, actions);
+    carry_out(now, {i}, std::move(actions), out);
   }
   join(now, out);
   next_beat_ = now + config_.worker.heartbeat_interval;
@@ -43,10 +46,11 @@ Effects Worker::start(Instant now) {
 // stopped still counts before its run is called stalled.
 Effects Worker::step(Instant now, const ToWorker& message) {
   Effects out;
-  const auto free_before = free_slots();
+  now_ = now;
+  freed_untold_ = 0;
   std::visit([&](const auto& each) { on(now, each, out); }, message);
   advance(now, out);
-  if (joined_ && free_slots() > free_before) beat(now, out);  // it can be lent again right away
+  if (joined_ && freed_untold_ > 0) beat(now, out);  // they can be lent again right away
   out.wake_at = next_deadline();
   return out;
 }
@@ -54,11 +58,18 @@ Effects Worker::step(Instant now, const ToWorker& message) {
 // ---- Heartbeats and epochs -------------------------------------------------------------------
 
 void Worker::advance(Instant now, Effects& out) {
-  for (Slot& slot : slots_) {
-    SlotActions actions;
-    slot.advance(now, actions);
-    carry_out(now, std::move(actions), out);
+  std::vector<std::uint32_t> due;
+  for (const auto& [at, slot] : slot_deadlines_) {
+    if (at > now) break;
+    due.push_back(slot);
   }
+  std::sort(due.begin(), due.end());
+  for (const std::uint32_t slot : due) {
+    SlotActions actions;
+    slots_[slot].advance(now, actions);
+    carry_out(now, {slot}, std::move(actions), out);
+  }
+  release_companions(now, out);
   repeat_ends(now, out);
   if (now < next_beat_) return;
   broker_is_lost(now) ? join(now, out) : beat(now, out);
@@ -70,7 +81,8 @@ void Worker::beat(Instant now, Effects& out) {
   out.to(to_broker(), ToBroker{Heartbeat{.node = node_,
                                          .incarnation = incarnation_,
                                          .number = new_heartbeat(now),
-                                         .slots = slot_reports()}});
+                                         .slots = slot_reports(),
+                                         .draining = stop_by_.has_value()}});
 }
 
 void Worker::join(Instant now, Effects& out) {
@@ -79,7 +91,8 @@ void Worker::join(Instant now, Effects& out) {
                                     .incarnation = incarnation_,
                                     .build = build_,
                                     .heartbeat = new_heartbeat(now),
-                                    .slots = slot_reports()}});
+                                    .slots = slot_reports(),
+                                    .draining = stop_by_.has_value()}});
 }
 
 std::uint64_t Worker::new_heartbeat(Instant now) {
@@ -102,7 +115,8 @@ void Worker::on(Instant now, const Joined& joined, Effects&) {
   if (!joined_) return;  // asked again with the next heartbeat
   broker_seen_ = now;
   if (!is_new) return;
-  for (UnseenEnd& end : unseen_) end.send_again = now;  // a new broker has heard of none of them
+  for (auto& [run, end] : unseen_) end.send_again = now;  // a new broker has heard of none of them
+  if (!unseen_.empty()) repeat_at_ = now;
 }
 
 void Worker::on(Instant now, const HeartbeatSeen& seen, Effects& out) {
@@ -115,6 +129,22 @@ void Worker::on(Instant now, const HeartbeatSeen& seen, Effects& out) {
   epoch_ = seen.epoch;
   joined_ = true;
   broker_seen_ = now;
+}
+
+// ---- Stopping --------------------------------------------------------------------------------
+
+void Worker::on(Instant now, const Stop& stop, Effects& out) {
+  stop_by_ = stop.by;
+  if (joined_) beat(now, out);  // the broker leases nothing here from now on
+}
+
+bool Worker::stopped() const {
+  if (!stop_by_) return false;
+  const bool at_rest =
+      unseen_.empty() && std::all_of(slots_.begin(), slots_.end(), [](const Slot& slot) {
+        return slot.is_clear() && !slot.companion();
+      });
+  return at_rest || now_ >= *stop_by_;
 }
 
 // ---- Leases ----------------------------------------------------------------------------------
@@ -132,21 +162,51 @@ void Worker::on(Instant now, const Lease& lease, Effects& out) {
   }
   epoch_ = lease.epoch;
   SlotActions actions;
+  for (const SlotIndex slot : lease.more_slots) {
+    slots_[slot.value].accompany(lease);
+    companions_.insert(slot.value);
+    note(slot);
+  }
   slots_[lease.slot.value].take(now, lease, actions);
-  carry_out(now, std::move(actions), out);
+  carry_out(now, lease.slot, std::move(actions), out);
 }
 
 bool Worker::is_known(Instant now, const Lease& lease, Effects& out) {
-  for (UnseenEnd& end : unseen_) {
-    if (end.report.job != lease.job || end.report.attempt != lease.attempt) continue;
-    end.send_again = now;
-    repeat_ends(now, out);
+  const RunName name{lease.job, lease.attempt};
+  if (const auto ended = unseen_.find(name); ended != unseen_.end()) {
+    repeat_end(now, ended->second, out);
     return true;
   }
-  const RunName name{lease.job, lease.attempt};
-  return std::find(recent_ends_.begin(), recent_ends_.end(), name) != recent_ends_.end() ||
-         std::any_of(slots_.begin(), slots_.end(),
-                     [&](const Slot& slot) { return slot.carries(lease.job, lease.attempt); });
+  return recent_names_.contains(name) || carries(lease.job, lease.attempt);
+}
+
+bool Worker::carries(JobId job, std::uint32_t attempt) const {
+  return std::any_of(slots_.begin(), slots_.end(),
+                     [&](const Slot& slot) { return slot.carries(job, attempt); });
+}
+
+// All that the lease names are slots of this node, none twice, and each is free.
+bool Worker::all_free(const Lease& lease) const {
+  std::vector<SlotIndex> named{lease.slot};
+  named.insert(named.end(), lease.more_slots.begin(), lease.more_slots.end());
+  std::sort(named.begin(), named.end());
+  if (std::adjacent_find(named.begin(), named.end()) != named.end()) return false;
+  return std::all_of(named.begin(), named.end(), [this](SlotIndex slot) {
+    return slot.value < slots_.size() && slots_[slot.value].state() == SlotState::free;
+  });
+}
+
+void Worker::release_companions(Instant now, Effects& out) {
+  const std::vector<std::uint32_t> companions(companions_.begin(), companions_.end());
+  for (const std::uint32_t place : companions) {
+    const auto& held = slots_[place].companion();
+    const Slot& first = slots_[held->runs_on.value];
+    if (first.carries(held->job, held->attempt) || !first.is_clear()) continue;
+    SlotActions actions;
+    slots_[place].leave(now, actions);
+    companions_.erase(place);
+    carry_out(now, {place}, std::move(actions), out);
+  }
 }
 
 std::optional<Error> Worker::objection(Instant now, const Lease& lease) const {
@@ -157,9 +217,8 @@ std::optional<Error> Worker::objection(Instant now, const Lease& lease) const {
     return Error{.code = Errc::stale_epoch,
                  .want = static_cast<std::int64_t>(lease.epoch.value),
                  .have = static_cast<std::int64_t>(epoch_.value)};
-  if (lease.incarnation != incarnation_ || age > limit) return refused;
-  if (lease.slot.value >= slots_.size() || slots_[lease.slot.value].state() != SlotState::free)
-    return refused;
+  if (stop_by_) return Error{.code = Errc::pool_unavailable};
+  if (lease.incarnation != incarnation_ || age > limit || !all_free(lease)) return refused;
   if (config_.app(lease.app) == nullptr) return Error{.code = Errc::unknown_app};
   if (lease.declared <= Duration{} || lease.declared.ms > limits::duration_ms_max)
     return Error{
@@ -179,43 +238,76 @@ Duration Worker::age_of(Instant now, std::uint64_t heartbeat) const {
 
 void Worker::on(Instant now, const CancelRun& cancel, Effects& out) {
   if (cancel.epoch < epoch_) return;
-  for (Slot& slot : slots_) {
-    if (!slot.carries(cancel.job, cancel.attempt)) continue;
+  for (std::uint32_t i = 0; i < slots_.size(); ++i) {
+    if (!slots_[i].carries(cancel.job, cancel.attempt)) continue;
     SlotActions actions;
-    slot.cancel(now, actions);
-    carry_out(now, std::move(actions), out);
+    slots_[i].cancel(now, actions);
+    carry_out(now, {i}, std::move(actions), out);
   }
 }
 
 // ---- Ends ------------------------------------------------------------------------------------
 
-void Worker::carry_out(Instant now, SlotActions actions, Effects& out) {
+void Worker::carry_out(Instant now, SlotIndex slot, SlotActions actions, Effects& out) {
+  note(slot);
   for (ToExecutors& command : actions.executors) out.to(to_executors(), std::move(command));
   for (ToBroker& news : actions.broker) out.to(to_broker(), std::move(news));
   if (!actions.ended) return;
-  recent_ends_.push_back({actions.ended->job, actions.ended->attempt});
-  if (recent_ends_.size() > ends_kept) recent_ends_.pop_front();
+  const RunName name{actions.ended->job, actions.ended->attempt};
+  recent_ends_.push_back(name);
+  recent_names_.insert(name);
+  if (recent_ends_.size() > ends_kept) {
+    recent_names_.erase(recent_ends_.front());
+    recent_ends_.pop_front();
+  }
+  // The usual end leaves the slot as ready as it was: the end itself says so, which spares a
+  // heartbeat for every run.
+  actions.ended->slots_free = is_free_[slot.value];
+  if (actions.ended->slots_free) --freed_untold_;
   out.to(to_broker(), ToBroker{*actions.ended});
-  unseen_.push_back({.report = std::move(*actions.ended), .send_again = now + repeat_interval});
+  const Instant again = now + repeat_interval;
+  unseen_.emplace(name, UnseenEnd{.report = std::move(*actions.ended), .send_again = again});
+  repeat_at_ = std::min(repeat_at_, again);
 }
 
+void Worker::note(SlotIndex slot) {
+  const std::uint32_t place = slot.value;
+  if (const Instant at = slots_[place].next_deadline(); at != deadline_of_[place]) {
+    slot_deadlines_.erase({deadline_of_[place], place});
+    deadline_of_[place] = at;
+    if (at != Instant::never()) slot_deadlines_.insert({at, place});
+  }
+  const bool is_free = slots_[place].state() == SlotState::free;
+  if (is_free && !is_free_[place]) ++freed_untold_;
+  is_free_[place] = is_free;
+}
+
+// Looks through the ends only when the earliest of them may be due.
 void Worker::repeat_ends(Instant now, Effects& out) {
-  for (UnseenEnd& end : unseen_) {
-    if (now < end.send_again) continue;
-    end.send_again = now + repeat_interval;
-    out.to(to_broker(), ToBroker{end.report});
+  if (now < repeat_at_) return;
+  repeat_at_ = Instant::never();
+  for (auto& [run, end] : unseen_) {
+    if (now >= end.send_again)
+      repeat_end(now, end, out);
+    else
+      repeat_at_ = std::min(repeat_at_, end.send_again);
   }
 }
 
-void Worker::on(Instant, const EndSeen& seen, Effects&) {
-  std::erase_if(unseen_, [&](const UnseenEnd& end) {
-    return end.report.job == seen.job && end.report.attempt == seen.attempt;
-  });
+// By now its slots may carry another run.
+void Worker::repeat_end(Instant now, UnseenEnd& end, Effects& out) {
+  end.send_again = now + repeat_interval;
+  repeat_at_ = std::min(repeat_at_, end.send_again);
+  end.report.slots_free = false;
+  out.to(to_broker(), ToBroker{end.report});
 }
+
+void Worker::on(Instant, const EndSeen& seen, Effects&) { unseen_.erase({seen.job, seen.attempt}); }
 
 // Bytes of results are the shell's: it reads them from its ResultStore
 // (actors/worker/result_store.h).
 void Worker::on(Instant, const FetchResult&, Effects&) {}
+void Worker::on(Instant, const FetchLog&, Effects&) {}
 
 // ---- Executors -------------------------------------------------------------------------------
 
@@ -224,7 +316,7 @@ void Worker::tell_slot(Instant now, const Report& report, Effects& out) {
   if (report.slot.value >= slots_.size()) return;
   SlotActions actions;
   slots_[report.slot.value].on(now, report, actions);
-  carry_out(now, std::move(actions), out);
+  carry_out(now, report.slot, std::move(actions), out);
 }
 
 void Worker::on(Instant now, const ExecutorReady& ready, Effects& out) {
@@ -242,21 +334,30 @@ void Worker::on(Instant now, const ExecutorExited& exited, Effects& out) {
 // ---- Time ------------------------------------------------------------------------------------
 
 Instant Worker::next_deadline() const {
-  Instant next = next_beat_;
-  for (const Slot& slot : slots_) next = std::min(next, slot.next_deadline());
-  for (const UnseenEnd& end : unseen_) next = std::min(next, end.send_again);
+  Instant next = std::min(next_beat_, repeat_at_);
+  if (!slot_deadlines_.empty()) next = std::min(next, slot_deadlines_.begin()->first);
+  if (stop_by_ && *stop_by_ > now_) next = std::min(next, *stop_by_);
   return next;
-}
-
-std::ptrdiff_t Worker::free_slots() const {
-  return std::count_if(slots_.begin(), slots_.end(),
-                       [](const Slot& slot) { return slot.state() == SlotState::free; });
 }
 
 std::vector<SlotReport> Worker::slot_reports() const {
   std::vector<SlotReport> reports;
-  for (const Slot& slot : slots_) reports.push_back(slot.report());
+  for (const Slot& slot : slots_) reports.push_back(report_of(slot));
   return reports;
+}
+
+// A slot that is held for a run looks like the one that carries it, so that the broker finds the
+// run's slots all together. When the run has ended they are being cleared.
+SlotReport Worker::report_of(const Slot& slot) const {
+  SlotReport report = slot.report();
+  const auto& held = slot.companion();
+  if (!held) return report;
+  const Slot& first = slots_[held->runs_on.value];
+  if (!first.carries(held->job, held->attempt)) return report;
+  report.state = first.state();
+  report.job = held->job;
+  report.attempt = held->attempt;
+  return report;
 }
 
 }  // namespace gpupool

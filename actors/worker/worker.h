@@ -1,15 +1,19 @@
 #pragma once
 // The pure core of one node: its slots, the leases on them, their deadlines, and the life of the
-// executor on each slot. Always: a slot carries at most one run; a run is started only for a lease
-// whose echoed heartbeat is fresh by this node's own clock; every run ends in exactly one RunEnded,
-// which is repeated until the broker has seen it. `now` is the node's CLOCK_BOOTTIME. It goes on
-// without a broker: what runs, runs to its end; nothing new starts. One thread, the worker's shell.
+// executor on each slot. Always: a slot carries at most one run, or is held for one on another
+// slot, together with it and no longer; a run is started only for a lease whose echoed heartbeat is
+// fresh by this node's own clock; every run ends in exactly one RunEnded, which is repeated until
+// the broker has seen it. `now` is the node's CLOCK_BOOTTIME. It goes on without a broker: what
+// runs, runs to its end; nothing new starts. One thread, the worker's shell.
 
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <optional>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "actors/effects.h"
@@ -28,6 +32,11 @@ class Worker {
   Effects step(Instant now, const ToWorker& message);
 
   std::vector<SlotReport> slot_reports() const;
+  // This attempt has a lease here, whether or not its run began.
+  bool carries(JobId job, std::uint32_t attempt) const;
+  // It was told to stop, nothing runs on its slots any more and the broker has seen every end; or
+  // it has waited as long as it may.
+  bool stopped() const;
 
  private:
   // A run's end until the broker has seen it.
@@ -38,7 +47,7 @@ class Worker {
   struct RunName {
     JobId job;
     std::uint32_t attempt = 0;
-    friend bool operator==(const RunName&, const RunName&) = default;
+    friend auto operator<=>(const RunName&, const RunName&) = default;
   };
 
   void on(Instant now, const Tick&, Effects& out);
@@ -48,6 +57,8 @@ class Worker {
   void on(Instant now, const EndSeen&, Effects& out);
   void on(Instant now, const CancelRun&, Effects& out);
   void on(Instant now, const FetchResult&, Effects& out);
+  void on(Instant now, const FetchLog&, Effects& out);
+  void on(Instant now, const Stop&, Effects& out);
   void on(Instant now, const ExecutorReady&, Effects& out);
   void on(Instant now, const ExecutorBegan&, Effects& out);
   void on(Instant now, const ExecutorStep&, Effects& out);
@@ -63,13 +74,19 @@ class Worker {
 
   // Whether this run is on, or was; if its end is unseen, it is told again.
   bool is_known(Instant now, const Lease& lease, Effects& out);
+  // After every call of a slot: keeps the index of deadlines and the count of free slots.
+  void note(SlotIndex slot);
   std::optional<Error> objection(Instant now, const Lease& lease) const;
+  bool all_free(const Lease& lease) const;
+  SlotReport report_of(const Slot& slot) const;
+  // Slots that were held for a run are free again once nothing of it is left.
+  void release_companions(Instant now, Effects& out);
   Duration age_of(Instant now, std::uint64_t heartbeat) const;
   // Sends what a slot decided, and remembers the end of its run until that is seen.
-  void carry_out(Instant now, SlotActions actions, Effects& out);
+  void carry_out(Instant now, SlotIndex slot, SlotActions actions, Effects& out);
+  void repeat_end(Instant now, UnseenEnd& end, Effects& out);
   void repeat_ends(Instant now, Effects& out);
   Instant next_deadline() const;
-  std::ptrdiff_t free_slots() const;
   // Hands an executor's report to its slot; one about a slot that doesn't exist is dropped.
   template <class Report>
   void tell_slot(Instant now, const Report& report, Effects& out);
@@ -79,15 +96,24 @@ class Worker {
   Incarnation incarnation_;
   std::string build_;
   std::vector<Slot> slots_;
+  std::vector<Instant> deadline_of_;                            // of each slot, as last noted
+  std::set<std::pair<Instant, std::uint32_t>> slot_deadlines_;  // the same ones, by time
+  std::vector<bool> is_free_;                                   // likewise
+  std::set<std::uint32_t> companions_;  // slots that are held with another one, which runs the job
+  std::int64_t freed_untold_ = 0;       // in this step: slots that fell free and no message says so
 
-  Epoch epoch_;  // the highest seen
+  Instant now_{};
+  std::optional<Instant> stop_by_;  // told to stop: no lease is taken any more
+  Epoch epoch_;                     // the highest seen
   bool joined_ = false;
   Instant broker_seen_{};  // when a heartbeat was last answered
   Instant next_beat_{};
-  std::uint64_t heartbeat_ = 0;      // the number sent last
-  std::deque<Instant> sent_;         // when the last heartbeats left, up to heartbeat_; bounded
-  std::vector<UnseenEnd> unseen_;    // bounded: at the maximum no lease is taken
-  std::deque<RunName> recent_ends_;  // so that a doubled lease doesn't run twice; bounded
+  std::uint64_t heartbeat_ = 0;          // the number sent last
+  std::deque<Instant> sent_;             // when the last heartbeats left, up to heartbeat_; bounded
+  std::map<RunName, UnseenEnd> unseen_;  // bounded: at the maximum no lease is taken
+  Instant repeat_at_ = Instant::never();  // no end has to be sent again before
+  std::deque<RunName> recent_ends_;       // so that a doubled lease doesn't run twice; bounded
+  std::set<RunName> recent_names_;        // the same ones
 };
 
 }  // namespace gpupool

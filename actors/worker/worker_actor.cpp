@@ -18,9 +18,12 @@ constexpr Duration connect_pause = milliseconds(500);
 
 class WorkerActor : public CoreActor<Worker, ToWorker> {
  public:
-  WorkerActor(caf::actor_config& config, Surroundings around, std::shared_ptr<ResultStore> results,
-              std::unique_ptr<Worker> core)
-      : CoreActor(config, std::move(around), std::move(core)), results_(std::move(results)) {
+  WorkerActor(caf::actor_config& config, Surroundings around, WorkerEvents events,
+              const WorkerParts& parts, std::unique_ptr<Worker> core)
+      : CoreActor(config, std::move(around), std::move(core)),
+        events_(std::move(events)),
+        results_(parts.results),
+        executors_(parts.executors) {
     set_down_handler([this](const caf::down_msg&) {
       this->around().directory->set_broker(BrokerHandle{});
       dial_at_ = this->around().now() + connect_pause;
@@ -29,11 +32,9 @@ class WorkerActor : public CoreActor<Worker, ToWorker> {
 
  private:
   void take(const ToWorker& message) override {
-    if (const auto* fetch = std::get_if<FetchResult>(&message)) {
-      if (!current_sender()) return;
-      send(caf::actor_cast<SessionHandle>(current_sender()), read_chunk(*results_, *fetch));
-      return;
-    }
+    if (const auto* fetch = std::get_if<FetchResult>(&message))
+      return answer(read_chunk(*results_, *fetch));
+    if (const auto* fetch = std::get_if<FetchLog>(&message)) return answer(read_log(*fetch));
     dial_if_due();
     if (std::holds_alternative<Tick>(message)) results_->drop_old(wall_time());
     // The first message is the Tick of spawn_worker(), sent once the executors can report here.
@@ -41,12 +42,25 @@ class WorkerActor : public CoreActor<Worker, ToWorker> {
       CoreActor::take(message);
     else
       carry_out(core().start(around().now()));
+    if (core().stopped() && events_.stopped) std::exchange(events_.stopped, nullptr)();
+  }
+
+  void answer(ToSession chunk) {
+    if (current_sender())
+      send(caf::actor_cast<SessionHandle>(current_sender()), Envelope<ToSession>{std::move(chunk)});
+  }
+
+  // A run whose executor has not been told of it yet has written nothing so far.
+  LogChunk read_log(const FetchLog& fetch) {
+    LogChunk chunk = executors_->logs().read(fetch, *results_);
+    if (fetch.hash.empty() && core().carries(fetch.job, fetch.attempt)) chunk.error = {};
+    return chunk;
   }
 
   // In a process of its own the worker dials the broker. Its core's heartbeats step it often enough
   // to need no timer here.
   void dial_if_due() {
-    const std::string& address = around().config.worker.broker_address;
+    const std::string& address = around().config.current().worker.broker_address;
     if (address.empty() || dialing_ || around().directory->broker() || around().now() < dial_at_)
       return;
     const auto peer = parse_address(address);
@@ -69,7 +83,9 @@ class WorkerActor : public CoreActor<Worker, ToWorker> {
             });
   }
 
+  WorkerEvents events_;
   const std::shared_ptr<ResultStore> results_;
+  const std::shared_ptr<ExecutorHost> executors_;
   bool started_ = false;
   bool dialing_ = false;
   Instant dial_at_{};
@@ -78,8 +94,8 @@ class WorkerActor : public CoreActor<Worker, ToWorker> {
 }  // namespace
 
 Result<WorkerParts> spawn_worker(caf::actor_system& system, Surroundings around,
-                                 const std::string& build) {
-  const WorkerConfig& worker = around.config.worker;
+                                 WorkerEvents events, const std::string& build) {
+  const WorkerConfig& worker = around.config.current().worker;
   const NodeId node{hash_of(worker.name)};
   WorkerParts parts;
   auto results = ResultStore::open(
@@ -90,12 +106,12 @@ Result<WorkerParts> spawn_worker(caf::actor_system& system, Surroundings around,
 
   // The executors report to the actor through the directory, so that neither needs the other first.
   const auto reports = std::make_shared<Directory>();
-  auto executors = ExecutorHost::open(
-      around.config, node, ExecutorPrograms::beside_this_program(), *parts.results,
-      [reports, node](const ToWorker& report) {
-        if (const WorkerHandle actor = reports->worker(node))
-          std::visit([&](const auto& one) { caf::anon_send(actor, one); }, report);
-      });
+  auto executors =
+      ExecutorHost::open(around.config.current(), node, ExecutorPrograms::beside_this_program(),
+                         *parts.results, [reports, node](const ToWorker& report) {
+                           if (const WorkerHandle actor = reports->worker(node))
+                             post<ToWorker>(actor, report);
+                         });
   if (!executors) return executors.error();
   parts.executors = std::move(*executors);
   around.directory->set_executors(
@@ -103,10 +119,11 @@ Result<WorkerParts> spawn_worker(caf::actor_system& system, Surroundings around,
 
   // The wall clock tells one run of this node's worker from an earlier one, over reboots too.
   const Incarnation incarnation{static_cast<std::uint64_t>(wall_time().ms)};
-  auto core = std::make_unique<Worker>(around.config, node, incarnation, build);
-  parts.actor = system.spawn<WorkerActor>(std::move(around), parts.results, std::move(core));
+  auto core = std::make_unique<Worker>(around.config.current(), node, incarnation, build);
+  parts.actor =
+      system.spawn<WorkerActor>(std::move(around), std::move(events), parts, std::move(core));
   reports->set_worker(node, parts.actor);
-  caf::anon_send(parts.actor, Tick{});
+  post<ToWorker>(parts.actor, Tick{});
   return parts;
 }
 

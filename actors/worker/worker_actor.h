@@ -1,8 +1,9 @@
 #pragma once
 // The worker's shell: steps the core by CLOCK_BOOTTIME, hands its commands to the executors,
-// answers questions for results from the node's store, and, in a process without a broker, dials
-// one and dials again whenever the connection is lost.
+// answers questions for results and logs from the node's store, and, in a process without a broker,
+// dials one and dials again whenever the connection is lost.
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -21,7 +22,11 @@ struct WorkerParts {
   std::shared_ptr<ExecutorHost> executors;
 };
 
+struct WorkerEvents {
+  std::function<void()> stopped;  // it was told to stop, and nothing runs on its slots any more
+};
+
 Result<WorkerParts> spawn_worker(caf::actor_system& system, Surroundings around,
-                                 const std::string& build);
+                                 WorkerEvents events, const std::string& build);
 
 }  // namespace gpupool

@@ -23,7 +23,7 @@ TEST_CASE("A quota in JSON has its keys, milliseconds and RFC 3339 times") {
   const Json json = json_of(QuotaAnswer{.caller = samples::ada(), .balance = samples::balance()});
   CHECK(keys_of(json) == Keys{"caller", "balance"});
   CHECK(keys_of(json["caller"]) ==
-        Keys{"account", "tier", "recognised_by", "operator", "token_expires_at"});
+        Keys{"account", "tier", "recognised_by", "operator", "token_expires_at", "token_id"});
   CHECK(keys_of(json["balance"]) ==
         Keys{"account", "tier", "allowance_ms", "used_ms", "held_ms", "left_ms", "longest_cost_ms",
              "window_opened_at", "resets_at", "held_until", "open_jobs", "jobs_max", "fits", "at"});
@@ -36,12 +36,12 @@ TEST_CASE("A quota in JSON has its keys, milliseconds and RFC 3339 times") {
 
 TEST_CASE("A receipt in JSON adds up and names its result") {
   const Json json = json_of(samples::done())["receipt"];
-  CHECK(keys_of(json) == Keys{"job",      "request",     "account",        "tier",
-                              "app",      "size",        "factor",         "outcome",
-                              "cause",    "detail",      "declared_ms",    "waited_ms",
-                              "ran_ms",   "held_ms",     "charged_ms",     "given_back_ms",
-                              "left_ms",  "admitted_at", "promised_start", "leased_at",
-                              "ended_at", "attempts",    "node",           "result"});
+  CHECK(keys_of(json) ==
+        Keys{"job",           "request",   "account",     "tier",           "app",
+             "size",          "factor",    "outcome",     "cause",          "detail",
+             "declared_ms",   "waited_ms", "ran_ms",      "held_ms",        "charged_ms",
+             "given_back_ms", "left_ms",   "admitted_at", "promised_start", "leased_at",
+             "ended_at",      "attempts",  "node",        "result",         "log"});
   CHECK(json["job"] == 17);
   CHECK(json["request"] == "0190a6c1-2f3a-7b10-8c4d-5e6f70819293");
   CHECK(json["outcome"] == "succeeded");

@@ -108,6 +108,9 @@ audience = "lab"
 anonymous = false
 default_tier = "staff"
 keys = [{kid = "k", secret_file = "s"}]
+[daemon]
+pid_file = "run/pool.pid"
+drain_limit_s = 0
 [log]
 level = "debug"
 json = true
@@ -200,6 +203,8 @@ TEST_CASE("gpupool.toml says what the defaults are, field by field") {
   CHECK(file.identity.anonymous == code.identity.anonymous);
   CHECK(file.identity.anonymous_tier == code.identity.anonymous_tier);
   CHECK(file.identity.default_tier == code.identity.default_tier);
+  CHECK(file.daemon.pid_file == code.daemon.pid_file);
+  CHECK(file.daemon.drain_limit == code.daemon.drain_limit);
   CHECK(file.log.level == code.log.level);
   CHECK(file.log.json == code.log.json);
 
@@ -310,6 +315,8 @@ TEST_CASE_METHOD(EveryKey, "Every key of the pool reaches its field") {
   REQUIRE(config.identity.keys.size() == 1);
   CHECK(config.identity.keys[0].kid == "k");
   CHECK(config.identity.keys[0].secret == std::string(32, 'x'));
+  CHECK(config.daemon.pid_file == base() / "run/pool.pid");
+  CHECK(config.daemon.drain_limit == Duration{});
   CHECK(config.log.level == "debug");
   CHECK(config.log.json);
   REQUIRE(config.tiers.size() == 1);
@@ -411,6 +418,10 @@ TEST_CASE("Values that cannot work are errors") {
   rejects("[worker]\nbroker_address = \"127.0.0.1:1\"\n",
           "2: worker.broker_address: expected noth");
   rejects("[broker]\nclient_endpoint = \"127.0.0.1:1\"\n", "2: broker.client_endpoint");
+  rejects("[broker]\nclient_endpoint = \"ipc://pool.sock\"\n", "2: broker.client_endpoint");
+  rejects("[broker]\nclient_endpoint = \"ipc:///run/\"\n", "2: broker.client_endpoint");
+  rejects("[broker]\nclient_endpoint = \"ipc:///" + std::string(107, 'x') + "\"\n",
+          "2: broker.client_endpoint");
   rejects("[broker]\nclient_endpoint = \"tcp://a:65536\"\n", "2: broker.client_endpoint");
   rejects("[broker]\nworker_address = \"10.0.0.1:7401\"\n", "2: broker.worker_address");
   rejects("[broker]\nworker_address = \"127.0.0.1\"\n", "2: broker.worker_address");

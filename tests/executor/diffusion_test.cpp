@@ -64,6 +64,20 @@ TEST_CASE("The diffusion executor draws a picture, and the same one again from t
   CHECK(test.draw(wish, JobId{2}).result.hash == first.result.hash);
 }
 
+TEST_CASE(
+    "The log of a picture says what the model is, which words it dropped and how fast it was") {
+  TemporaryFolder folder;
+  DiffusionHost test{folder.path()};
+  const ExecutorDone done =
+      test.draw({{"prompt", "a red blorpish heart"}, {"steps", "2"}, {"pixels", "32"}});
+  const auto log = test.results->read(done.log.hash, 0);
+  REQUIRE(log);
+  CHECK_THAT(log->bytes, Catch::Contains("weights is resident, loaded in") &&
+                             Catch::Contains("unknown words, dropped: blorpish") &&
+                             Catch::Contains("drawn after 2 of 2 steps in") &&
+                             Catch::Contains("ms a step"));
+}
+
 TEST_CASE("The diffusion executor tells its steps, one after the other") {
   TemporaryFolder folder;
   DiffusionHost test{folder.path()};

@@ -104,12 +104,14 @@ class Reports {
 
 class TestHost {
  public:
-  explicit TestHost(const std::filesystem::path& folder, const std::string& model = "model") {
+  explicit TestHost(const std::filesystem::path& folder, const std::string& model = "model",
+                    std::int64_t result_bytes_max = 1 << 23) {
     config.worker.folder = folder.string();
     config.worker.devices = {DeviceConfig{}, DeviceConfig{}};
     config.apps = {{.name = "fake", .model = (folder / model).string()},
                    {.name = "nothing", .executor = ExecutorKind::noop}};
-    auto opened = ResultStore::open(folder / "results", {.bytes_max = 1 << 20}, wall_time());
+    auto opened =
+        ResultStore::open(folder / "results", {.bytes_max = result_bytes_max}, wall_time());
     REQUIRE(opened);
     results = *std::move(opened);
     open();
@@ -126,16 +128,16 @@ class TestHost {
   }
 
   // Brings the executor up and hands it a run.
-  void run(const std::string& wish, JobId job = JobId{1}) {
-    start();
-    hand_over(wish, job);
+  void run(const std::string& wish, JobId job = JobId{1}, SlotIndex slot = {}) {
+    start(slot);
+    hand_over(wish, job, slot);
   }
-  void start() {
-    host->perform(StartExecutor{.slot = {}, .app = "fake"});
+  void start(SlotIndex slot = {}) {
+    host->perform(StartExecutor{.slot = slot, .app = "fake"});
     REQUIRE(reports.next<ExecutorReady>());
   }
-  void hand_over(const std::string& wish, JobId job = JobId{1}) {
-    host->perform(StartRun{.slot = {},
+  void hand_over(const std::string& wish, JobId job = JobId{1}, SlotIndex slot = {}) {
+    host->perform(StartRun{.slot = slot,
                            .job = job,
                            .attempt = 1,
                            .app = "fake",

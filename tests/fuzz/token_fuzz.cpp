@@ -1,5 +1,5 @@
-// Any bytes as a token, as the claims of a rightly signed token, and as a network address: each
-// ends in a caller or an error, and only what was signed makes a user.
+// Any bytes as a token, as the claims of a rightly signed token, as an Ed25519 signature, and as a
+// network address: each ends in a caller or an error, and only what was signed makes a user.
 
 #include <sodium.h>
 
@@ -22,7 +22,10 @@ constexpr std::string_view header = R"({"alg":"HS256","kid":"k1"})";
 const Config& pool() {
   static const Config config = [] {
     Config made = default_config();
-    made.identity.keys = {key};
+    const std::string seed(32, 's');
+    made.identity.keys = {
+        key,
+        {.kid = "k2", .algorithm = "EdDSA", .secret = {}, .public_key = ed25519_public_key(seed)}};
     return made;
   }();
   return config;
@@ -67,6 +70,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
   const std::string text{reinterpret_cast<const char*>(bytes), size};
   if (!text.empty()) check(recognise(pool(), {.token = text}, now));
   check(recognise(pool(), {.token = signed_token(text)}, now));
+  const std::string forged = base64(R"({"alg":"EdDSA","kid":"k2"})") + "." +
+                             base64(R"({"sub":"a","aud":"gpupool","exp":1900000000})") + "." +
+                             base64(text);
+  GPUPOOL_ENSURE(!recognise(pool(), {.token = forged}, now));
   const std::string network = network_of(text);
   GPUPOOL_ENSURE(network.empty() || network_of(network.substr(0, network.find('/'))) == network);
   return 0;

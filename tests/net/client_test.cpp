@@ -91,6 +91,51 @@ TEST_CASE("A full pool is told apart from an absent one") {
   CHECK(second.error().code == Errc::overloaded);
 }
 
+TEST_CASE("A client operates, asks for changes, and hears each announcement once") {
+  TestPool pool{[](TestPool& own, SessionId session, const ToSession& message) {
+    if (const auto* operate = std::get_if<ClientOperate>(&message)) {
+      own.send(session, SessionNotice{"node-2 is down"});
+      own.send(session, SessionNotice{"node-2 is down"});
+      own.send(session,
+               OperateAnswer{.query = operate->query, .table = {.title = operate->words.back()}});
+    } else if (const auto* changes = std::get_if<ClientChanges>(&message)) {
+      own.send(session, SessionNotice{""});
+      own.send(session, ChangesAnswer{.query = changes->query,
+                                      .changes = {{.at = changes->since}},
+                                      .more = changes->limit == 7});
+    }
+  }};
+  std::vector<std::string> announced;
+  const auto client =
+      Client::connect({.endpoint = pool.endpoint(),
+                       .token = "root",
+                       .connect_timeout = seconds(30),
+                       .announced = [&](const std::string& text) { announced.push_back(text); }});
+  REQUIRE(client);
+  CHECK((*client)->operate({"drain", "node-2"})->title == "node-2");
+  CHECK(announced == std::vector<std::string>{"node-2 is down"});
+  CHECK((*client)->welcome().announcement == "node-2 is down");
+  const auto changes = (*client)->changes(Instant{5}, 7);
+  REQUIRE(changes);
+  CHECK(changes->more);
+  CHECK(changes->changes.at(0).at == Instant{5});
+  CHECK((*client)->welcome().announcement.empty());
+  CHECK(announced.size() == 1);
+}
+
+TEST_CASE("The welcome tells what is announced") {
+  TestPool pool;
+  pool.announce("closed on Sunday");
+  std::string announced;
+  const auto client =
+      Client::connect({.endpoint = pool.endpoint(),
+                       .token = "ada",
+                       .connect_timeout = seconds(30),
+                       .announced = [&](const std::string& text) { announced = text; }});
+  REQUIRE(client);
+  CHECK(announced == "closed on Sunday");
+}
+
 TEST_CASE("Questions get their answers, and errors their codes") {
   TestPool pool{[](TestPool& own, SessionId session, const ToSession& message) {
     if (const auto* q = std::get_if<ClientQuota>(&message)) {
@@ -306,6 +351,40 @@ TEST_CASE("A result that is not the receipt's is not handed out") {
   CHECK(fetch_from(stuck, picture()).error().code == Errc::file_malformed);
   TestPool empty{send_result(picture(), [](ResultChunk& chunk) { chunk.bytes.clear(); })};
   CHECK(fetch_from(empty, picture()).error().code == Errc::file_malformed);
+}
+
+TEST_CASE("A result of 64 MB passes piece by piece, and its hash is checked at its end") {
+  const std::string all(limits::result_bytes_max, 'x');
+  TestPool pool{send_result(all)};
+  Receipt receipt = receipt_of(Outcome::succeeded);
+  receipt.result = {.hash = sha256(all), .bytes = limits::result_bytes_max};
+  const auto client = connect_to(pool);
+  std::int64_t taken = 0;
+  std::size_t longest = 0;
+  const Client::Sink sink = [&](std::string_view piece) {
+    taken += static_cast<std::int64_t>(piece.size());
+    longest = std::max(longest, piece.size());
+    return ok();
+  };
+  REQUIRE(client->fetch(receipt, sink));
+  CHECK(taken == limits::result_bytes_max);
+  CHECK(longest == limits::chunk_bytes_max);
+  receipt.result.hash = sha256("other");
+  CHECK(client->fetch(receipt, sink).error().code == Errc::file_malformed);
+}
+
+TEST_CASE("A sink that takes no more ends the fetch with its own error") {
+  TestPool pool{send_result(picture())};
+  Receipt receipt = receipt_of(Outcome::succeeded);
+  receipt.result = {.hash = sha256(picture()),
+                    .bytes = static_cast<std::int64_t>(picture().size())};
+  const auto client = connect_to(pool);
+  const Status fetched = client->fetch(receipt, [](std::string_view) -> Status {
+    return Error{.code = Errc::file_unwritable, .detail = "the disk is full"};
+  });
+  REQUIRE_FALSE(fetched);
+  CHECK(fetched.error().code == Errc::file_unwritable);
+  CHECK(pool.count<ClientFetch>() == 1);
 }
 
 TEST_CASE("A result that is gone is an error, and so is that of a job without one") {

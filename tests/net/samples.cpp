@@ -12,7 +12,8 @@ Caller caller() {
           .tier = "free",
           .recognised_by = "token for ada, key k1",
           .is_operator = true,
-          .expires = noon + hours(1)};
+          .expires = noon + hours(1),
+          .token_id = "5f0c2a9d"};
 }
 
 JobRequest body() {
@@ -107,7 +108,11 @@ Receipt receipt() {
           .result = {.hash = std::string(64, 'a'),
                      .bytes = 48'213,
                      .media_type = "image/png",
-                     .node = {0x123456789abcdef0U}}};
+                     .node = {0x123456789abcdef0U}},
+          .log = {.hash = std::string(64, 'b'),
+                  .bytes = 1'234,
+                  .media_type = "text/plain",
+                  .node = {0x123456789abcdef0U}}};
 }
 
 Refusal refusal() {
@@ -127,6 +132,25 @@ Refusal refusal() {
           .hint = "a 5 s request would be admitted now"};
 }
 
+Change change() {
+  return {.at = noon,
+          .who = "operator user:root",
+          .kind = ChangeKind::account,
+          .subject = "user:ada",
+          .field = "tier",
+          .before = "free",
+          .after = "pro"};
+}
+
+Table table() {
+  return {.title = "Nodes",
+          .columns = {{.name = "node", .kind = CellKind::text},
+                      {.name = "seen", .kind = CellKind::instant}},
+          .rows = {{"node-1", "1700000000000"}, {"node-2", "0"}},
+          .note = "node-2 is draining",
+          .more = "node-2"};
+}
+
 void add_questions(std::vector<Sample>& samples) {
   const auto add = [&](const char* name, FromClient message) {
     samples.push_back({name, std::move(message)});
@@ -142,15 +166,20 @@ void add_questions(std::vector<Sample>& samples) {
   add("client_jobs", ClientJobs{.query = 13});
   add("client_explain", ClientExplain{.query = 14, .job = job, .request = request});
   add("client_fetch", ClientFetch{.query = 15, .job = job, .offset = 49'152});
+  add("client_logs", ClientLogs{.query = 16, .job = job, .offset = 300});
+  add("client_changes", ClientChanges{.query = 17, .since = noon - hours(24), .limit = 10});
+  add("client_operate", ClientOperate{.query = 18, .words = {"drain", "node-2"}});
 }
 
 void add_answers(std::vector<Sample>& samples) {
   const auto add = [&](const char* name, ToClient message) {
     samples.push_back({name, std::move(message)});
   };
-  add("session_welcome",
-      SessionWelcome{
-          .caller = caller(), .pool = "gpupool", .build = "0.1.0", .heartbeat = seconds(2)});
+  add("session_welcome", SessionWelcome{.caller = caller(),
+                                        .pool = "gpupool",
+                                        .build = "0.1.0",
+                                        .heartbeat = seconds(2),
+                                        .announcement = "maintenance at noon"});
   add("session_error", SessionError{.query = 15,
                                     .code = Errc::timed_out,
                                     .want = 30'000,
@@ -171,6 +200,19 @@ void add_answers(std::vector<Sample>& samples) {
                                   .total = 49'158,
                                   .bytes = std::string{"\x89PNG\0\xff", 6},
                                   .error = Errc::result_gone});
+  add("log_chunk", LogChunk{.query = 16,
+                            .session = {99},
+                            .job = job,
+                            .offset = 300,
+                            .total = 312,
+                            .bytes = std::string{"step 12\n\0\xff", 10},
+                            .finished = true,
+                            .error = Errc::result_gone});
+  add("changes_answer",
+      ChangesAnswer{
+          .query = 17, .changes = {change()}, .more = true, .known_since = noon - hours(24 * 30)});
+  add("operate_answer", OperateAnswer{.query = 18, .table = table()});
+  add("session_notice", SessionNotice{.text = "maintenance at noon"});
 }
 
 }  // namespace

@@ -39,7 +39,8 @@ class TestPool {
     const std::lock_guard lock{mutex_};
     auto socket = GatewaySocket::open(
         options,
-        {.recognise = [this](const Introduction& who) { return recognise(who); },
+        {.read_credentials = [this](const Introduction& who) { return recognise(who); },
+         .admit = [this](const Credentials& credentials) { return admit(credentials); },
          .receive = [this](SessionId id, const ToSession& message) { receive(id, message); },
          .steady_now = [this] { return Instant{now_ms_}; },
          .congested = [this] { return congested_.load(); }});
@@ -49,13 +50,35 @@ class TestPool {
   }
 
   // Tokens are the names of their users; "bad" is no token.
-  Result<Caller> recognise(const Introduction& who) {
+  Result<Credentials> recognise(const Introduction& who) {
     const std::lock_guard lock{mutex_};
     last_introduction_ = who;
     if (who.token == "bad" || door_ == Door::closed)
       return Error{.code = Errc::token_expired, .want = 1, .detail = "the token expired"};
-    return Caller{.account = {"user:" + who.token}, .tier = "free", .recognised_by = "a test"};
+    return Credentials{.caller = {.account = {"user:" + who.token},
+                                  .tier = "free",
+                                  .recognised_by = "a test",
+                                  .token_id = who.token}};
   }
+
+  // By what `set_standing` said.
+  Result<Caller> admit(const Credentials& credentials) {
+    const std::lock_guard lock{mutex_};
+    Caller caller = credentials.caller;
+    if (auto why = rulings_.revocation_of(caller, credentials.issued))
+      return Error{.code = Errc::unauthenticated, .detail = std::move(*why)};
+    if (const std::string* tier = rulings_.tier_of(caller.account)) caller.tier = *tier;
+    return caller;
+  }
+  void set_standing(const Standing& standing) {
+    {
+      const std::lock_guard lock{mutex_};
+      rulings_ = Rulings{standing};
+    }
+    socket().reconsider();
+  }
+  void announce(std::string text) { socket().announce(std::move(text)); }
+  std::string server_key() { return socket().server_key(); }
 
   const std::string& endpoint() const { return endpoint_; }
   void send(SessionId session, ToClient message) { socket().send(session, std::move(message)); }
@@ -117,6 +140,7 @@ class TestPool {
   std::condition_variable arrived_;
   std::vector<std::pair<SessionId, ToSession>> messages_;
   Introduction last_introduction_;
+  Rulings rulings_;
   std::atomic<std::int64_t> now_ms_ = 1'000'000;
   std::atomic<bool> congested_ = false;
   std::string endpoint_;
@@ -136,6 +160,10 @@ class RawClient {
 
   void send_bytes(const std::string& frame, int flags = 0) {
     REQUIRE(zmq_send(dealer_.get(), frame.data(), frame.size(), flags) >= 0);
+  }
+  // What the connection has no room for is dropped.
+  void try_send(const std::string& frame) {
+    zmq_send(dealer_.get(), frame.data(), frame.size(), ZMQ_DONTWAIT);
   }
   void send(const FromClient& message) { send_bytes(*encode(message)); }
 

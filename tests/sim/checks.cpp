@@ -23,6 +23,12 @@ bool is_pool_fault(Errc cause) {
 
 }  // namespace
 
+// Until the first terms are on record, the configuration's hold.
+Checks::Checks(const Config& config) : config_(config), shadow_(config) {
+  for (const TierConfig& tier : config.tiers)
+    tiers_.push_back({tier.name, tier.allowance, tier.longest, tier.rank, tier.jobs_max});
+}
+
 void Checks::durable(const Record& record) {
   shadow_.apply(record);
   if (const auto* raised = std::get_if<EpochRaised>(&record.body)) enact(*raised);
@@ -32,6 +38,8 @@ void Checks::durable(const Record& record) {
   if (const auto* requeued = std::get_if<JobRequeued>(&record.body)) enact(*requeued);
   if (const auto* restated = std::get_if<PromiseRestated>(&record.body)) enact(*restated);
   if (const auto* settled = std::get_if<HoldSettled>(&record.body)) enact(*settled);
+  if (const auto* set = std::get_if<TermsSet>(&record.body)) enact(*set);
+  if (const auto* set = std::get_if<AccountTierSet>(&record.body)) enact(*set);
 }
 
 Checks::Job& Checks::open_job(JobId job) {
@@ -67,7 +75,7 @@ void Checks::enact(const HoldOpened& opened, Instant at, std::uint64_t sequence)
           "a hold belongs to a window that is open", hold.window_opened, at);
   jobs_[hold.job] = {.hold = hold, .promise = hold.promise};
   ++open_count_;
-  const TierConfig* tier = config_.tier(hold.tier);
+  const TierTerms* tier = tier_of(hold);
   require(tier != nullptr, "a hold has a tier");
   const Sums sums = sums_of(hold.account, hold.window_opened);
   require(sums.used + sums.held <= tier->allowance, "used + held <= allowance at every hold",
@@ -76,6 +84,25 @@ void Checks::enact(const HoldOpened& opened, Instant at, std::uint64_t sequence)
     return entry.second.hold.account == hold.account && !entry.second.end;
   });
   require(open <= std::int64_t{tier->jobs_max}, "jobs_max is kept", hold.job, open);
+}
+
+const TierTerms* Checks::tier_of(const Hold& hold) const {
+  const auto set = account_tiers_.find(hold.account);
+  require(set == account_tiers_.end() || set->second == hold.tier,
+          "a hold has the tier that an operator set", hold.job, hold.tier);
+  const auto it = std::find_if(tiers_.begin(), tiers_.end(),
+                               [&hold](const TierTerms& tier) { return tier.name == hold.tier; });
+  return it == tiers_.end() ? nullptr : &*it;
+}
+
+void Checks::enact(const TermsSet& set) {
+  require(!set.changes.empty(), "a record of terms changes something");
+  tiers_ = set.tiers;
+}
+
+void Checks::enact(const AccountTierSet& set) {
+  account_tiers_[set.account] = set.tier;
+  if (set.tier.empty()) account_tiers_.erase(set.account);
 }
 
 void Checks::enact(const LeaseNoted& noted) { open_job(noted.job); }
@@ -155,8 +182,41 @@ void Checks::broker_sent(Instant, const ToLedger& message) {
     promised_anew_[restate->job] = std::max(promised_anew_[restate->job], restate->promise);
 }
 
+// A node's slots speak with one voice: what a job holds is reported whole or not at all.
+void Checks::check_reports(const std::vector<SlotReport>& reports) const {
+  std::map<RunName, std::uint32_t> held;
+  for (const SlotReport& report : reports)
+    if (report.job) ++held[{report.job, report.attempt}];
+  for (const auto& [run, slots] : held)
+    require(jobs_.contains(run.first) && slots == jobs_.at(run.first).hold.slots,
+            "a run has all the slots of its job", run.first, run.second, slots);
+}
+
+void Checks::executors_told(NodeId node, const ToExecutors& message) {
+  const auto* start = std::get_if<StartRun>(&message);
+  if (!start) return;
+  const RunName run{start->job, start->attempt};
+  const auto leased = leased_slots_.find({node, run});
+  require(leased != leased_slots_.end() && leased->second.contains(start->slot),
+          "a run has a lease of its slot", node, start->job, start->slot);
+  require(leased->second.size() == jobs_.at(start->job).hold.slots,
+          "a lease has all the slots of its job", start->job, leased->second.size());
+  gang_runs_ += leased->second.size() > 1 ? 1U : 0U;
+  for (const SlotIndex slot : leased->second) {
+    const auto [entry, is_free] = occupied_.insert({{node, slot}, run});
+    require(is_free, "no two leases share a slot", node, slot, start->job, entry->second.first);
+  }
+}
+
 void Checks::worker_sent(const ToBroker& message) {
+  if (const auto* join = std::get_if<Join>(&message)) check_reports(join->slots);
+  if (const auto* beat = std::get_if<Heartbeat>(&message)) check_reports(beat->slots);
   const auto* ended = std::get_if<RunEnded>(&message);
+  if (ended != nullptr)
+    std::erase_if(occupied_, [&](const auto& entry) {
+      return entry.first.first == ended->node &&
+             entry.second == RunName{ended->job, ended->attempt};
+    });
   if (ended != nullptr && ended->outcome == Outcome::succeeded)
     succeeded_.insert({ended->node, ended->job, ended->attempt});
 }
@@ -166,6 +226,9 @@ void Checks::broker_sent(Instant now, NodeId to, const ToWorker& message) {
     const auto it = jobs_.find(lease->job);
     require(it != jobs_.end(), "a lease stands on a durable hold", lease->job);
     if (it->second.end) return;  // it ended in doubt, and this broker does not know yet
+    auto& slots = leased_slots_[{to, {lease->job, lease->attempt}}];
+    slots = {lease->more_slots.begin(), lease->more_slots.end()};
+    slots.insert(lease->slot);
     require(lease->epoch <= epoch_, "an epoch is durable before its first lease", lease->epoch);
     // Not the copies of a lease, nor of one that a later broker found and took up.
     if (!leases_.insert({lease->job, lease->attempt}).second) return;

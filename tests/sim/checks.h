@@ -31,7 +31,7 @@ void require(bool holds, const char* fact, const Values&... values) {
 
 class Checks {
  public:
-  explicit Checks(const Config& config) : config_(config), shadow_(config) {}
+  explicit Checks(const Config& config);
 
   // A record is in the journal now, whether or not its writer knows.
   void durable(const Record& record);
@@ -43,12 +43,14 @@ class Checks {
   void broker_sent(Instant now, const ToLedger& message);
   void broker_sent(Instant now, NodeId to, const ToWorker& message);
   void worker_sent(const ToBroker& message);
+  void executors_told(NodeId node, const ToExecutors& message);
 
   // The executors' own account.
   void executor_said(Instant now, NodeId node, const ToWorker& message);
   // What it had not reported yet is lost with it.
   void worker_died(NodeId node) {
     std::erase_if(succeeded_, [&](const auto& run) { return std::get<NodeId>(run) == node; });
+    std::erase_if(occupied_, [&](const auto& entry) { return entry.first.first == node; });
   }
 
   void client_told(const JobEvent& event);
@@ -58,6 +60,7 @@ class Checks {
   std::size_t open_count() const { return open_count_; }
   std::size_t job_count() const { return jobs_.size(); }
   std::size_t restated_count() const { return restated_; }
+  std::size_t gang_runs() const { return gang_runs_; }
   std::vector<JobId> told_of() const { return {told_.begin(), told_.end()}; }
 
  private:
@@ -83,19 +86,29 @@ class Checks {
   void enact(const JobRequeued& requeued);
   void enact(const PromiseRestated& restated);
   void enact(const HoldSettled& settled);
+  void enact(const TermsSet& set);
+  void enact(const AccountTierSet& set);
   Job& open_job(JobId job);
   Sums sums_of(const AccountId& account, Instant window) const;
+  const TierTerms* tier_of(const Hold& hold) const;
 
   const Config& config_;
   Ledger shadow_;
   Epoch epoch_;
+  std::vector<TierTerms> tiers_;  // those that hold now
+  std::map<AccountId, std::string> account_tiers_;
   std::map<JobId, Job> jobs_;
   std::size_t open_count_ = 0;
   std::size_t restated_ = 0;
+  std::size_t gang_runs_ = 0;
   std::map<std::pair<AccountId, RequestId>, JobId> requests_;
   std::map<JobId, Instant> promised_anew_;  // restated by the broker, maybe not durable yet
   std::set<std::pair<JobId, std::uint32_t>> leases_;
   std::set<std::tuple<NodeId, JobId, std::uint32_t>> succeeded_;  // as their workers said
+  using RunName = std::pair<JobId, std::uint32_t>;
+  void check_reports(const std::vector<SlotReport>& reports) const;
+  std::map<std::pair<NodeId, RunName>, std::set<SlotIndex>> leased_slots_;
+  std::map<std::pair<NodeId, SlotIndex>, RunName> occupied_;  // from a run's start to its end
   std::set<JobId> began_;
   std::map<std::tuple<NodeId, JobId, std::uint32_t>, Instant> began_at_;
   std::map<std::string, Result> results_;

@@ -47,6 +47,7 @@ void Client::connect() {
   const bool short_lived = !settling_ && rng_.one_in(8);
   token_ends_ = short_lived ? schedule_.now() + seconds(rng_.between(0, 20)) : Instant::never();
   caller.expires = token_ends_;
+  caller.is_operator = is_operator_ = rng_.one_in(3);
   session_ = gateway_.open(caller);
   if (session_) ask_again();
 }
@@ -80,6 +81,7 @@ JobRequest Client::draw_body() {
                   .declared = seconds(rng_.between(0, 12)),
                   .detached = rng_.one_in(4)};
   if (rng_.one_in(6)) body.max_wait = seconds(rng_.between(1, 300));
+  if (rng_.one_in(4)) body.size = "xlarge";
   if (body.app == "draw" || body.app == "paint") {
     body.arguments.push_back({"prompt", "a red heart"});
     if (rng_.one_in(3)) body.arguments.push_back({"seed", std::to_string(rng_.below(100))});
@@ -132,9 +134,13 @@ void Client::submit(Request& request) {
 void Client::ask_something() {
   const std::uint64_t query = ++last_query_;
   const Request* known = requests_.empty() ? nullptr : &requests_[rng_.below(requests_.size())];
-  switch (rng_.below(8)) {
+  switch (rng_.below(10)) {
+    case 9:
+      return operate(query);
     case 0:
       return say(ClientQuota{query});
+    case 8:
+      return say(ClientChanges{.query = query, .limit = 5});
     case 1:
       return say(ClientReceipts{.query = query, .limit = 3});
     case 2:
@@ -150,9 +156,20 @@ void Client::ask_something() {
   }
 }
 
+// Words that change nothing of what stands, of operators and of others, right and wrong.
+void Client::operate(std::uint64_t query) {
+  const std::string job = std::to_string(rng_.below(200));
+  const std::vector<std::vector<std::string>> lines{
+      {"nodes"}, {"queue"}, {"accounts"},    {"audit"}, {"tier"},       {"apps"},
+      {"help"},  {},        {"cancel", job}, {"drain"}, {"queue", job}, {"nonsense", "\xff"}};
+  say(ClientOperate{.query = query, .words = lines[rng_.below(lines.size())]});
+}
+
 void Client::ask_about_job(JobId job) {
   const std::uint64_t query = ++last_query_;
-  switch (rng_.below(5)) {
+  switch (rng_.below(6)) {
+    case 5:
+      return say(ClientLogs{.query = query, .job = job});
     case 0:
       return say(ClientCancel{.query = query, .job = job});
     case 1:
@@ -248,6 +265,18 @@ void Client::on(const ReceiptsAnswer& answer) {
   }
 }
 
+void Client::on(const ChangesAnswer& answer) {
+  Instant latest = Instant::never();
+  for (const Change& change : answer.changes) {
+    require(change.at <= latest, "changes are told newest first", change.at);
+    latest = change.at;
+    if (is_operator_) continue;
+    require(change.kind != ChangeKind::node, "nodes concern operators", change.subject);
+    require(change.kind != ChangeKind::account || change.subject == plan_.account,
+            "only one's own account concerns a user", change.subject);
+  }
+}
+
 void Client::on(const ExplainAnswer& answer) {
   require(!answer.story.empty(), "a story says something", answer.query);
 }
@@ -255,6 +284,11 @@ void Client::on(const ExplainAnswer& answer) {
 void Client::on(const ResultChunk& chunk) {
   require(chunk.bytes == "result of job " + std::to_string(chunk.job.value),
           "a fetch gives the job's own result", chunk.job, chunk.bytes);
+}
+
+void Client::on(const LogChunk& chunk) {
+  require(chunk.bytes.empty() || chunk.bytes == "log of job " + std::to_string(chunk.job.value),
+          "a log is of the job's own run", chunk.job, chunk.bytes);
 }
 
 bool Client::knows_everything() const {

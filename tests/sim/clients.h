@@ -55,12 +55,17 @@ class Client {
   void submit(Request& request);
   void ask_something();
   void ask_about_job(JobId job);
+  void operate(std::uint64_t query);
   JobRequest draw_body();
   JobRequest draw_bad_body(JobRequest body);
   RequestId draw_id();
 
   void on(const SessionWelcome&) {}
   void on(const SessionError& error);
+  void on(const LogChunk& chunk);
+  void on(const ChangesAnswer& answer);
+  void on(const OperateAnswer&) {}
+  void on(const SessionNotice&) {}
   void on(const SessionRefused& refused);
   void on(const JobEvent& event);
   void on(const JobDone& done);
@@ -81,6 +86,7 @@ class Client {
   const Gateway gateway_;
   SessionId session_;
   Instant token_ends_ = Instant::never();
+  bool is_operator_ = false;  // by the token of this connection
   bool settling_ = false;
   std::uint64_t last_query_ = 0;
   std::uint64_t conflicting_query_ = 0;  // an id with another body: id_reused is the answer

@@ -104,8 +104,21 @@ void Executors::give_result(SlotIndex slot) {
                          .node = node_}});
 }
 
+// Every other run wrote something.
+ResultRef Executors::store_log(const StartRun& run) {
+  if (rng_.one_in(2)) return {};
+  const std::string bytes = "log of job " + std::to_string(run.job.value);
+  const std::string hash = "log-" + std::to_string(node_.value) + "-" + std::to_string(++serial_);
+  results_[hash] = bytes;
+  return {.hash = hash,
+          .bytes = static_cast<std::int64_t>(bytes.size()),
+          .media_type = "text/plain",
+          .node = node_};
+}
+
 void Executors::done(SlotIndex slot, ExecutorDone how) {
   Executor& executor = slots_[slot];
+  how.log = store_log(executor.run);
   how.slot = slot;
   how.job = executor.run.job;
   how.attempt = executor.run.attempt;
@@ -116,8 +129,9 @@ void Executors::done(SlotIndex slot, ExecutorDone how) {
 }
 
 void Executors::exit(SlotIndex slot, std::int32_t signal, std::int32_t code) {
-  slots_[slot] = {};
-  say(ExecutorExited{.slot = slot, .signal = signal, .exit_code = code});
+  const Executor gone = std::exchange(slots_[slot], {});
+  const ResultRef log = gone.life == Life::running ? store_log(gone.run) : ResultRef{};
+  say(ExecutorExited{.slot = slot, .signal = signal, .exit_code = code, .log = log});
 }
 
 void Executors::on(const EndBy& end) {

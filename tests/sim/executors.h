@@ -54,6 +54,7 @@ class Executors {
   void begin(SlotIndex slot);
   void step(SlotIndex slot, std::uint32_t number, std::uint32_t of_steps, Duration each);
   void give_result(SlotIndex slot);
+  ResultRef store_log(const StartRun& run);
   void done(SlotIndex slot, ExecutorDone how);
   void exit(SlotIndex slot, std::int32_t signal, std::int32_t code);
   void later(SlotIndex slot, Duration delay, std::function<void()> what);

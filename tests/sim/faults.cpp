@@ -31,6 +31,7 @@ Config draw_config(Prng rng, bool combined) {
   const auto app = [&](const char* name, ExecutorKind kind) {
     return AppConfig{.name = name,
                      .executor = kind,
+                     .spread = rng.one_in(3) ? Spread::device : Spread::devices,
                      .default_duration = seconds(rng.between(2, 8)),
                      .longest = seconds(rng.between(10, 30)),
                      .start_limit = seconds(rng.between(2, 5)),
@@ -41,7 +42,6 @@ Config draw_config(Prng rng, bool combined) {
   config.apps.back().tiers = {"pro"};
   config.worker.kill_grace = milliseconds(rng.between(200, 2000));
   config.worker.slot_check = milliseconds(rng.between(500, 5000));
-  config.worker.devices.assign(one_of<std::size_t>(rng, {1, 1, 2, 3}), DeviceConfig{});
   config.window.length = one_of(rng, std::vector<Duration>{seconds(60), seconds(300), hours(24)});
   return config;
 }
@@ -65,6 +65,8 @@ std::vector<Fault> draw_faults(Prng rng, const Plan& plan) {
   draw(FaultKind::partition, 4, 30);
   draw(FaultKind::old_worker_speaks, 1, 1);
   draw(FaultKind::rival_leads, 2, 1);
+  draw(FaultKind::broker_stops, 2, 20);
+  draw(FaultKind::worker_stops, 2, 20);
   return faults;
 }
 
@@ -77,6 +79,10 @@ Plan draw_plan(std::uint64_t seed) {
   plan.combined = rng.one_in(5);
   plan.config = draw_config(seeded.fork("config"), plan.combined);
   plan.nodes = plan.combined ? 1 : static_cast<std::uint32_t>(rng.between(1, 3));
+  for (std::uint32_t i = 0; i < plan.nodes; ++i) {
+    auto& devices = plan.devices.emplace_back(one_of<std::size_t>(rng, {1, 1, 2, 2, 3, 4}));
+    for (DeviceConfig& device : devices) device.slots = one_of<std::uint32_t>(rng, {1, 1, 2});
+  }
   plan.start = Instant{1'767'225'600'000} + milliseconds(rng.between(0, 86'400'000));
   plan.faults_last = seconds(rng.between(60, 400));
   plan.links = {.lost = sometimes(rng, 150),
@@ -129,6 +135,10 @@ const char* name_of(FaultKind kind) {
       return "old worker speaks";
     case FaultKind::rival_leads:
       return "rival leads";
+    case FaultKind::broker_stops:
+      return "broker stops";
+    case FaultKind::worker_stops:
+      return "worker stops";
   }
   return "";
 }

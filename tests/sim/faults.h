@@ -20,7 +20,9 @@ enum class FaultKind : std::uint8_t {
   worker_dies,        // and its executors with it; back after a while, maybe as another build
   partition,          // no message to or from a node for a while
   old_worker_speaks,  // a Join of an earlier incarnation arrives
-  rival_leads         // another broker takes the lead: this one has to end
+  rival_leads,        // another broker takes the lead: this one has to end
+  broker_stops,       // in good order: its process ends when nothing runs, or at its limit
+  worker_stops        // likewise
 };
 
 struct Fault {
@@ -54,7 +56,8 @@ struct Plan {
   std::uint64_t seed = 0;
   Config config;  // of the broker's process; the nodes differ in their names
   std::uint32_t nodes = 1;
-  bool combined = false;  // one process with both roles
+  std::vector<std::vector<DeviceConfig>> devices;  // of each node
+  bool combined = false;                           // one process with both roles
   Instant start{};
   Duration faults_last{};  // then everything heals and no new requests are made
   LinkFaults links;

@@ -33,6 +33,7 @@ std::string failure_of(std::uint64_t seed, Coverage& coverage) {
   }
   coverage.add(world.coverage());
   coverage.events["jobs"] += world.checks().job_count();
+  coverage.events["runs on several slots"] += world.checks().gang_runs();
   coverage.events["restated promises"] += world.checks().restated_count();
   return {};
 }
@@ -89,6 +90,7 @@ TEST_CASE("The whole pool keeps its promises and its books under every fault", "
   }
   if (single || count < 200) return;
   check_coverage(coverage);
+  CHECK(coverage.events["runs on several slots"] > 0);
   std::cout << count << " seeds:";
   for (const auto& [name, times] : coverage.events) std::cout << ' ' << name << ' ' << times << ';';
   std::cout << '\n';

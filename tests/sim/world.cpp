@@ -4,6 +4,9 @@
 #include <algorithm>
 #include <limits>
 
+#include "actors/ledger/audit.h"
+#include "base/pack.h"
+
 namespace gpupool::sim {
 namespace {
 
@@ -32,13 +35,17 @@ World::World(std::uint64_t seed, std::ostream* trace)
       schedule_(plan_.start, Prng(seed).fork("schedule")),
       checks_(plan_.config),
       journal_(checks_),
-      link_(plan_.links, Prng(seed).fork("links")) {
+      link_(plan_.links, Prng(seed).fork("links")),
+      operator_(schedule_, plan_, Prng(seed).fork("operator"),
+                {.to_ledger = [this](const ToLedger& message) { from_console(message); },
+                 .to_broker = [this](const ToBroker& message) { from_console(message); }}) {
   nodes_.resize(plan_.nodes);
   for (std::uint32_t i = 0; i < plan_.nodes; ++i) {
     NodeProcess& node = nodes_[i];
-    node.id = NodeId{i + 1};
     node.config = plan_.config;
     node.config.worker.name = "node-" + std::to_string(i + 1);
+    node.config.worker.devices = plan_.devices[i];
+    node.id = NodeId{hash_of(node.config.worker.name)};
     node.boot = plan_.start - milliseconds(rng_.between(1000, 5'000'000'000));
     node.executors = std::make_unique<Executors>(schedule_, checks_, plan_.executors,
                                                  Prng(seed).fork(node.config.worker.name), node.id,
@@ -61,6 +68,7 @@ World::World(std::uint64_t seed, std::ostream* trace)
                                                 gateway));
     clients_.back()->start();
   }
+  operator_.start();
   for (const Fault& fault : plan_.faults) schedule_.at(fault.at, [this, fault] { strike(fault); });
 }
 
@@ -77,6 +85,11 @@ void World::start_pool() {
   const Effects effects = pool_->broker->start(now());
   perform("broker", nullptr, effects);
   arm_broker(effects.wake_at);
+  pool_->console = std::make_unique<Console>(plan_.config);
+  const Effects first_words = pool_->console->start(now());
+  perform("console", nullptr, first_words);
+  arm_console(first_words.wake_at);
+  operator_.pool_started();
   if (plan_.combined) start_worker(nodes_.front());
 }
 
@@ -84,6 +97,7 @@ void World::pool_dies(Duration down) {
   if (!pool_) return;
   happened("the broker's process dies");
   pool_.reset();
+  operator_.pool_died();
   for (const auto& client : clients_) client->connection_lost();
   schedule_.after(down, [this] { start_pool(); });
   if (!plan_.combined) return;
@@ -139,6 +153,14 @@ void World::strike(const Fault& fault) {
     case FaultKind::old_worker_speaks:
       if (node.old_join && pool_) deliver(ToBroker{*node.old_join});
       return;
+    case FaultKind::worker_stops:
+      if (!plan_.combined) deliver(node, ToWorker{Stop{node.local(now() + fault.lasts)}});
+      return;
+    case FaultKind::broker_stops:
+      if (!pool_) return;
+      deliver(ToBroker{Stop{now() + fault.lasts}});
+      if (plan_.combined) deliver(node, ToWorker{Stop{node.local(now() + fault.lasts)}});
+      return;
     case FaultKind::rival_leads:
       if (!pool_) return;
       rival_ = true;
@@ -157,17 +179,22 @@ void World::heal() {
     node.executors->heal();
   }
   for (const auto& client : clients_) client->settle_down();
+  operator_.settle_down();
 }
 
 bool World::everything_ended() const {
-  return checks_.open_count() == 0 &&
+  return checks_.open_count() == 0 && operator_.at_rest() &&
          std::all_of(clients_.begin(), clients_.end(),
                      [](const auto& client) { return client->knows_everything(); });
 }
 
 void World::check_everything() {
+  for (NodeProcess& node : nodes_)
+    if (!plan_.combined && node.core && node.core->stopped())
+      worker_dies(node, milliseconds(rng_.between(1, 5000)));
   if (!pool_) return;
   pool_->broker->check_invariants();
+  if (pool_->broker->stopped()) return pool_dies(milliseconds(rng_.between(1, 5000)));
   if (!pool_->broker->deposed()) return;
   require(rival_, "only a rival deposes a broker");
   rival_ = false;
@@ -203,6 +230,21 @@ void World::run() {
   require(now() - quiet_since_ > seconds(10), "an end that was acknowledged is not sent again");
   require(pool_ && pool_->broker->jobs().empty(), "the broker forgets what ended");
   checks_.compare(now(), pool_->ledger->ledger());
+  audit();
+}
+
+// As `gpupool audit` does it with a ledger's file.
+void World::audit() {
+  Audit audit(plan_.config, plan_.config.window.length);
+  const Status read = journal_.replay([&audit](const Record& record) {
+    audit.read(row_of(record));
+    return ok();
+  });
+  require(bool{read}, "the journal can be read");
+  const AuditReport report = audit.finish();
+  for (const std::string& finding : report.findings) require(false, "an audit", finding);
+  require(report.digest == pool_->ledger->ledger().state_digest(),
+          "an audit rebuilds the state of the ledger");
 }
 
 }  // namespace gpupool::sim

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "actors/broker/broker.h"
+#include "actors/console/console.h"
 #include "actors/ledger/group_commit.h"
 #include "actors/ledger/journal_memory.h"
 #include "actors/session/session.h"
@@ -22,6 +23,7 @@
 #include "tests/sim/executors.h"
 #include "tests/sim/faults.h"
 #include "tests/sim/network.h"
+#include "tests/sim/operators.h"
 #include "tests/sim/trace.h"
 
 namespace gpupool::sim {
@@ -56,11 +58,15 @@ class World {
     std::uint64_t generation = 0;
     std::unique_ptr<GroupCommit> ledger;
     std::unique_ptr<Broker> broker;
+    std::unique_ptr<Console> console;
+    std::string announcement;  // the gateway's, told to every session
     std::map<SessionId, SessionActor> sessions;
     Mailbox to_broker;
     Mailbox to_ledger;
     Mailbox to_sessions;
+    Mailbox to_console;
     Alarm alarm;
+    Alarm console_alarm;
   };
   struct NodeProcess {
     NodeId id;
@@ -101,20 +107,29 @@ class World {
   void run_until(Instant end, const std::function<bool()>& early);
   bool everything_ended() const;
   void check_everything();
+  void audit();
 
   // world_delivery.cpp: messages and alarms
   void perform(const std::string& from, NodeProcess* node, const Effects& effects);
   void route(const std::string& from, NodeProcess* node, const Send& send);
   void deliver(const ToBroker& message);
   void deliver(const ToLedger& message);
+  void deliver(const ToConsole& message);
+  void deliver(const ToGateway& message);
   void deliver(SessionId session, const ToSession& message);
   void deliver(NodeProcess& node, const ToWorker& message);
+  void from_console(const ToBroker& message);
+  void from_console(const ToLedger& message);
   void broker_to_worker(NodeId node, const ToWorker& message);
   void worker_to_broker(NodeProcess& node, const ToBroker& message);
   void fetch(NodeProcess& node, const FetchResult& fetch);
+  void fetch(NodeProcess& node, const FetchLog& fetch);
+  void answer(NodeProcess& node, SessionId session, const ToSession& message);
+  NodeProcess* node_of(NodeId id);
   void in_pool(Mailbox& mailbox, std::function<void()> what);
   void commit();
   void arm_broker(Instant at);
+  void arm_console(Instant at);
   void arm_worker(NodeProcess& node, Instant at);
   void arm_session(SessionId id, Instant at);
   bool rearm(Alarm& alarm, Instant at);
@@ -143,6 +158,7 @@ class World {
   Instant quiet_since_{};  // the last message about a run's end
   std::vector<NodeProcess> nodes_;
   std::vector<std::unique_ptr<Client>> clients_;
+  Operator operator_;
 };
 
 }  // namespace gpupool::sim

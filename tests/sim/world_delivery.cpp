@@ -1,4 +1,5 @@
 // What the shells do: messages to where they are addressed, alarms, and the ledger's group commit.
+#include <algorithm>
 #include <iostream>
 
 #include "tests/sim/world.h"
@@ -57,11 +58,30 @@ void World::route(const std::string& from, NodeProcess* node, const Send& send) 
       if (it != pool_->sessions.end() && it->second.client->session() == id)
         it->second.client->hear(message);
     });
+  } else if (to.role == Role::console) {
+    const auto& message = std::get<ToConsole>(send.message);
+    note(from, "console", message);
+    in_pool(pool_->to_console, [this, message] { deliver(message); });
+  } else if (to.role == Role::gateway) {
+    deliver(std::get<ToGateway>(send.message));
   } else {
     const auto& message = std::get<ToExecutors>(send.message);
     note(from, "executors", message);
+    checks_.executors_told(node->id, message);
     node->executors->perform(message);
   }
+}
+
+void World::from_console(const ToBroker& message) {
+  if (!pool_) return;
+  note("console", "broker", message);
+  in_pool(pool_->to_broker, [this, message] { deliver(message); });
+}
+
+void World::from_console(const ToLedger& message) {
+  if (!pool_) return;
+  note("console", "ledger", message);
+  in_pool(pool_->to_ledger, [this, message] { deliver(message); });
 }
 
 // Inside the broker's process, and on a client's connection to it: in order, and gone with it.
@@ -74,13 +94,14 @@ void World::in_pool(Mailbox& mailbox, std::function<void()> what) {
 
 // What a dead broker sent may still arrive: its worker sees an older epoch.
 void World::broker_to_worker(NodeId id, const ToWorker& message) {
-  if (id.value == 0 || id.value > nodes_.size()) return;
-  NodeProcess& node = nodes_[id.value - 1];
-  if (cut_off(node)) return;
-  link_.deliver(schedule_, [this, &node, message] {
+  NodeProcess* found = node_of(id);
+  if (!found || cut_off(*found)) return;
+  link_.deliver(schedule_, [this, &node = *found, message] {
     if (cut_off(node)) return;
     if (const auto* wanted = std::get_if<FetchResult>(&message))
       fetch(node, *wanted);
+    else if (const auto* log = std::get_if<FetchLog>(&message))
+      fetch(node, *log);
     else
       deliver(node, message);
   });
@@ -110,11 +131,35 @@ void World::fetch(NodeProcess& node, const FetchResult& wanted) {
   } else {
     chunk.error = Errc::result_gone;
   }
-  const ToSession message{chunk};
+  answer(node, wanted.session, chunk);
+}
+
+void World::fetch(NodeProcess& node, const FetchLog& wanted) {
+  if (!node.core || !pool_) return;
+  LogChunk chunk{
+      .query = wanted.query, .session = wanted.session, .job = wanted.job, .offset = wanted.offset};
+  const auto& results = node.executors->results();
+  if (const auto it = results.find(wanted.hash); it != results.end()) {
+    chunk.total = static_cast<std::int64_t>(it->second.size());
+    chunk.bytes = it->second;
+    chunk.finished = true;
+  } else if (!node.core->carries(wanted.job, wanted.attempt)) {
+    chunk.error = Errc::result_gone;
+  }
+  answer(node, wanted.session, chunk);
+}
+
+void World::answer(NodeProcess& node, SessionId session, const ToSession& message) {
   note(node.config.worker.name, "session", message);
-  link_.deliver(schedule_, [this, message, id = wanted.session, generation = pool_->generation] {
-    if (pool_ && pool_->generation == generation) deliver(id, message);
+  link_.deliver(schedule_, [this, message, session, generation = pool_->generation] {
+    if (pool_ && pool_->generation == generation) deliver(session, message);
   });
+}
+
+World::NodeProcess* World::node_of(NodeId id) {
+  const auto it = std::find_if(nodes_.begin(), nodes_.end(),
+                               [&](const NodeProcess& node) { return node.id == id; });
+  return it == nodes_.end() ? nullptr : &*it;
 }
 
 // ---- Receiving ---------------------------------------------------------------------------------
@@ -123,6 +168,22 @@ void World::deliver(const ToBroker& message) {
   const Effects effects = pool_->broker->step(now(), message);
   perform("broker", nullptr, effects);
   arm_broker(effects.wake_at);
+}
+
+void World::deliver(const ToConsole& message) {
+  if (Operator::is_for_operator(message)) operator_.hear(message);
+  const Effects effects = pool_->console->step(now(), message);
+  perform("console", nullptr, effects);
+  arm_console(effects.wake_at);
+}
+
+// The gateway tells every session what is announced anew.
+void World::deliver(const ToGateway& message) {
+  const auto& standing = std::get<Standing>(message);
+  if (std::exchange(pool_->announcement, standing.announcement) == standing.announcement) return;
+  for (auto& [id, session] : pool_->sessions)
+    in_pool(session.from_client,
+            [this, id = id, text = standing.announcement] { deliver(id, Announcement{text}); });
 }
 
 // As the ledger's shell does it: what comes while a commit waits to begin joins its batch.
@@ -195,6 +256,15 @@ void World::arm_broker(Instant at) {
     if (!pool_ || pool_->alarm.number != number) return;
     pool_->alarm = {};
     deliver(ToBroker{Tick{}});
+  });
+}
+
+void World::arm_console(Instant at) {
+  if (!rearm(pool_->console_alarm, at)) return;
+  schedule_.at(at, [this, number = pool_->console_alarm.number] {
+    if (!pool_ || pool_->console_alarm.number != number) return;
+    pool_->console_alarm = {};
+    deliver(ToConsole{Tick{}});
   });
 }
 

@@ -60,7 +60,7 @@ class LoadingClient {
     const RequestId request =
         make_request_id(wall_time(), {.first = prng_.next(), .second = prng_.next()});
     const JobRequest body{.app = "emoji",
-                          .declared = seconds(20),
+                          .declared = seconds(60),
                           .arguments = {{"prompt", "a red heart"},
                                         {"steps", std::to_string(prng_.between(5, 60))},
                                         {"seed", "7"}}};

@@ -92,6 +92,14 @@ void kill_and_reap(pid_t& pid, int signal) {
   pid = 0;
 }
 
+// Reaps the process if it ends within the limit; its pid is 0 then.
+std::optional<int> ended(pid_t& pid, Duration limit) {
+  int status = 0;
+  if (!wait_until(limit, [&] { return waitpid(pid, &status, WNOHANG) == pid; })) return {};
+  pid = 0;
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
 // The pids whose command line names `folder` and whose program is gpupool-diffusion.
 std::vector<pid_t> executors_of(const std::filesystem::path& folder) {
   std::vector<pid_t> found;
@@ -132,6 +140,7 @@ PoolProcess::PoolProcess(PoolOptions options) : options_(std::move(options)) {
 }
 
 PoolProcess::~PoolProcess() {
+  signal_executors(SIGCONT);  // a stopped one would outlive the test
   kill_and_reap(worker_, SIGKILL);
   kill_and_reap(broker_, SIGKILL);
   wait_until(seconds(10), [this] { return executors_of(folder_).empty(); });
@@ -147,7 +156,8 @@ void PoolProcess::write_config(const std::string& name, const std::string& roles
        << "client_endpoint = \"" << client_endpoint_ << "\"\n";
   if (broker) file << "ready_file = \"ready\"\n" << options_.broker_settings;
   if (options_.two_processes && broker) file << "worker_address = \"" << worker_address_ << "\"\n";
-  file << "[ledger]\npath = \"ledger.sqlite\"\n[worker]\nfolder = \"worker\"\n";
+  file << "[daemon]\n" << options_.daemon_settings << "[log]\n" << options_.log_settings;
+  file << "[ledger]\npath = " << ledger() << "\n[worker]\nfolder = \"worker\"\n";
   if (worker && !broker) file << "broker_address = \"" << worker_address_ << "\"\n";
   if (worker) file << options_.worker_settings;
   file << "[window]\n" << options_.window_settings;
@@ -213,6 +223,47 @@ void PoolProcess::stop() {
 bool PoolProcess::kill_an_executor(std::uint64_t choice) {
   const auto found = executors_of(folder_);
   return !found.empty() && kill(found[choice % found.size()], SIGKILL) == 0;
+}
+
+std::filesystem::path PoolProcess::ledger() const {
+  return (options_.ledger_folder.empty() ? folder_ : options_.ledger_folder) / "ledger.sqlite";
+}
+
+void PoolProcess::signal_broker(int signal) const { kill(broker_, signal); }
+void PoolProcess::signal_worker(int signal) const { kill(worker_, signal); }
+
+int PoolProcess::signal_executors(int signal) const {
+  const auto found = executors_of(folder_);
+  for (const pid_t pid : found) kill(pid, signal);
+  return static_cast<int>(found.size());
+}
+
+std::optional<int> PoolProcess::broker_ended(Duration limit) { return ended(broker_, limit); }
+std::optional<int> PoolProcess::worker_ended(Duration limit) { return ended(worker_, limit); }
+
+bool PoolProcess::log_says(const std::string& words, Duration limit) const {
+  return wait_until(limit, [&] { return log().find(words) != std::string::npos; });
+}
+
+void PoolProcess::use_settings(const std::string& settings) {
+  options_.settings = settings;
+  write_config("broker.toml", options_.two_processes ? "\"broker\"" : "\"broker\", \"worker\"");
+  if (options_.two_processes) write_config("worker.toml", "\"worker\"");
+}
+
+Output PoolProcess::gpupoold(const std::vector<std::string>& arguments,
+                             std::vector<std::string> before) const {
+  const auto out = folder_ / "gpupoold.out";
+  const auto error = folder_ / "gpupoold.error";
+  std::filesystem::remove(out);
+  std::filesystem::remove(error);
+  std::vector<std::string> command = std::move(before);
+  command.push_back(program("gpupoold"));
+  command.insert(command.end(), arguments.begin(), arguments.end());
+  pid_t pid = spawn({.command = command, .out = out, .error = error, .environment = {}});
+  const auto code = ended(pid, seconds(20));
+  kill_and_reap(pid, SIGKILL);
+  return {.exit_code = code.value_or(-1), .out = read_file(out), .error = read_file(error)};
 }
 
 std::string PoolProcess::endpoint() const { return client_endpoint_; }

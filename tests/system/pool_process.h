@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,6 +25,10 @@ struct PoolOptions {
   std::string worker_settings;
   std::string broker_settings;
   std::string window_settings;
+  std::string daemon_settings;  // lines of [daemon]
+  std::string log_settings;     // lines of [log]
+  std::string client_endpoint = "tcp://127.0.0.1:*";
+  std::filesystem::path ledger_folder;  // empty: the pool's own
 };
 
 struct Output {
@@ -47,6 +52,13 @@ class PoolProcess {
   // kill -9, and reaps.
   void kill_broker();
   void kill_worker();
+  // A signal to one of the processes, and to every executor.
+  void signal_broker(int signal) const;
+  void signal_worker(int signal) const;
+  int signal_executors(int signal) const;  // how many there were
+  // The exit code, once the process has ended by itself; 128 + signal if one ended it.
+  std::optional<int> broker_ended(Duration limit);
+  std::optional<int> worker_ended(Duration limit);
   // SIGKILL to one executor process of this pool, if there is one.
   bool kill_an_executor(std::uint64_t choice);
   // SIGTERM, and waits until both are gone.
@@ -54,8 +66,16 @@ class PoolProcess {
 
   std::string endpoint() const;
   std::filesystem::path folder() const { return folder_; }
-  std::filesystem::path ledger() const { return folder_ / "ledger.sqlite"; }
+  std::filesystem::path ledger() const;
+  std::filesystem::path config() const { return folder_ / "broker.toml"; }
   std::string log() const;
+  bool log_says(const std::string& words, Duration limit = seconds(20)) const;
+  // Rewrites the configuration with these tiers and apps; a running process reads it at SIGHUP.
+  void use_settings(const std::string& settings);
+  // Runs gpupoold with these arguments, behind the words of `before`, until it ends by itself; one
+  // that runs on is killed after some seconds, with exit code -1.
+  Output gpupoold(const std::vector<std::string>& arguments,
+                  std::vector<std::string> before = {}) const;
 
   std::string token(const std::string& user, Duration valid = hours(1)) const;
   std::unique_ptr<Client> client(const std::string& user, std::uint64_t seed = 1) const;
@@ -71,9 +91,9 @@ class PoolProcess {
   std::string ready_value(const std::string& key) const;
   void write_config(const std::string& name, const std::string& roles) const;
 
-  const PoolOptions options_;
+  PoolOptions options_;
   std::filesystem::path folder_;
-  std::string client_endpoint_ = "tcp://127.0.0.1:*";
+  std::string client_endpoint_ = options_.client_endpoint;
   std::string worker_address_ = "127.0.0.1:0";
   pid_t broker_ = 0;
   pid_t worker_ = 0;

@@ -48,11 +48,11 @@ TEST_CASE("Broker and ledger together find the first failure in the order of the
     CHECK(pool.refuse(fourth).code == Errc::pool_unavailable);
   }
   wish.caller.account = {"user:eve"};
-  CHECK(pool.refuse(wish).code == Errc::size_unavailable);
-  wish.body.size = "large";
   CHECK(pool.refuse(wish).code == Errc::pool_unavailable);
   pool.add_node(1, 1);  // takes the first job; two wait
   const JobId third = pool.admit(pool.request("user:fay"));
+  CHECK(pool.refuse(wish).code == Errc::size_unavailable);
+  wish.body.size = "large";
   CHECK(pool.refuse(wish).code == Errc::overloaded);
   pool.tell(Cancel{.session = SessionId{1}, .query = 1, .account = {"user:fay"}, .job = third});
   CHECK(pool.refuse(wish).code == Errc::promise_too_late);
@@ -67,6 +67,8 @@ TEST_CASE("Broker and ledger together find the first failure in the order of the
 TEST_CASE("Too many jobs of an account comes before a size that the pool lacks") {
   Harness pool;
   pool.start();
+  pool.add_node(1, 1);
+  pool.pass(seconds(5));
   for (int i = 0; i < 4; ++i) pool.admit(pool.request());
   Submit fifth = pool.request();
   fifth.body.size = "xlarge";

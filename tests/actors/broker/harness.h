@@ -23,6 +23,7 @@ struct TestNode {
   Incarnation incarnation{1};
   std::uint64_t heartbeat = 0;
   std::vector<SlotReport> slots;
+  bool draining = false;
 };
 
 inline Config broker_test_config() {
@@ -60,10 +61,14 @@ class Harness {
 
   // ---- Nodes
   TestNode& add_node(std::uint64_t id, std::uint32_t slots) {
+    return add_node(id, std::vector<std::uint32_t>(slots, 0));
+  }
+  // With a slot for each entry, on the device that it names.
+  TestNode& add_node(std::uint64_t id, const std::vector<std::uint32_t>& devices) {
     TestNode& node = nodes[NodeId{id}];
     node.id = NodeId{id};
-    for (std::uint32_t i = 0; i < slots; ++i)
-      node.slots.push_back({.slot = {i}, .state = SlotState::free});
+    for (std::uint32_t i = 0; i < devices.size(); ++i)
+      node.slots.push_back({.slot = {i}, .device = devices[i], .state = SlotState::free});
     beating.insert(node.id);
     join(node);
     return node;
@@ -74,24 +79,34 @@ class Harness {
               .incarnation = node.incarnation,
               .build = test_build,
               .heartbeat = ++node.heartbeat,
-              .slots = node.slots});
+              .slots = node.slots,
+              .draining = node.draining});
   }
   void beat(TestNode& node) {
     tell(Heartbeat{.node = node.id,
                    .incarnation = node.incarnation,
                    .number = ++node.heartbeat,
-                   .slots = node.slots});
+                   .slots = node.slots,
+                   .draining = node.draining});
   }
   void silence(const TestNode& node) { beating.erase(node.id); }
 
   SlotReport& slot_of(const Lease& lease) { return nodes.at(lease.node).slots[lease.slot.value]; }
   // The worker took the lease and the model is resident: the run begins.
   void begin(const Lease& lease) {
-    SlotReport& slot = slot_of(lease);
-    slot.state = SlotState::running;
-    slot.job = lease.job;
-    slot.attempt = lease.attempt;
+    occupy(lease, SlotState::running);
     tell(RunBegan{lease.node, lease.job, lease.attempt});
+  }
+  // As its worker reports all slots of the lease from now on.
+  void occupy(const Lease& lease, SlotState state) {
+    std::vector<SlotIndex> held{lease.slot};
+    held.insert(held.end(), lease.more_slots.begin(), lease.more_slots.end());
+    for (const SlotIndex index : held) {
+      SlotReport& slot = nodes.at(lease.node).slots[index.value];
+      slot.state = state;
+      slot.job = lease.job;
+      slot.attempt = lease.attempt;
+    }
   }
   static RunEnded success(const Lease& lease, Duration ran) {
     return {.node = lease.node,
@@ -116,7 +131,10 @@ class Harness {
   void end(const RunEnded& ended) {
     for (SlotReport& slot : nodes.at(ended.node).slots)
       if (slot.job == ended.job)
-        slot = {.slot = slot.slot, .state = SlotState::free, .warm_app = slot.warm_app};
+        slot = {.slot = slot.slot,
+                .device = slot.device,
+                .state = SlotState::free,
+                .warm_app = slot.warm_app};
     tell(ended);
   }
 
@@ -159,6 +177,10 @@ class Harness {
   template <class Message>
   std::vector<Message> sessions_got() {
     return take<Message>(to_sessions);
+  }
+  template <class Message>
+  std::vector<Message> console_got() {
+    return take<Message>(to_the_console);
   }
   Lease only_lease() {
     const auto leases = workers_got<Lease>();
@@ -225,12 +247,14 @@ class Harness {
       }
       if (const auto* told = std::get_if<ToWorker>(&send.message)) to_workers.push_back(*told);
       if (const auto* told = std::get_if<ToSession>(&send.message)) to_sessions.push_back(*told);
+      if (const auto* told = std::get_if<ToConsole>(&send.message)) to_the_console.push_back(*told);
     }
   }
 
   std::vector<ToLedger> to_the_ledger;
   std::vector<ToWorker> to_workers;
   std::vector<ToSession> to_sessions;
+  std::vector<ToConsole> to_the_console;
 };
 
 }  // namespace gpupool

@@ -22,6 +22,16 @@ inline Config config_with_allowance(Duration allowance) {
   return config;
 }
 
+// What the console says of a configuration.
+inline Configure terms_of(const Config& config, const std::string& who = "configuration at start") {
+  Configure terms{.ticket = 9, .who = who};
+  for (const TierConfig& tier : config.tiers)
+    terms.tiers.push_back({tier.name, tier.allowance, tier.longest, tier.rank, tier.jobs_max});
+  for (const AppConfig& app : config.apps)
+    terms.apps.push_back({app.name, app.size, app.default_duration, app.longest, app.tiers});
+  return terms;
+}
+
 inline Caller caller(const std::string& account, const std::string& tier = "free") {
   return {.account = {account}, .tier = tier, .recognised_by = "token for " + account};
 }
@@ -103,6 +113,18 @@ class LedgerBench {
   Balance quota(const Caller& who) {
     return reply<QuotaFound>(step(QuotaQuery{.session = {1}, .query = 1, .caller = who}))
         .answer.balance;
+  }
+  // The answer to an operator's command.
+  Changed changed(const ToLedger& command) {
+    const Effects effects = step(command);
+    REQUIRE(find_reply<Changed>(effects) != nullptr);
+    return *find_reply<Changed>(effects);
+  }
+  Standing standing() { return reply<Standing>(step(StandingQuery{.ticket = 3})); }
+  ChangesAnswer changes(const Caller& who, Instant since = {}, std::uint32_t limit = 0) {
+    const ChangesQuery query{
+        .session = {1}, .query = 4, .caller = who, .since = since, .limit = limit};
+    return reply<ChangesFound>(step(query)).answer;
   }
   std::vector<Happening> explain(const AccountId& account, JobId job, RequestId request = {}) {
     return reply<Explained>(

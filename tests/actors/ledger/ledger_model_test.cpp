@@ -1,9 +1,10 @@
 // Random commands against the deliberately naive ledger: the same answers, number by number;
-// batches are undone, processes restart, configurations change, and the replayed state equals the
-// live one.
+// batches are undone, processes restart, configurations change, operators set tiers and terms, the
+// replayed state equals the live one, and an audit of the journal finds nothing.
 
 #include <memory>
 
+#include "actors/ledger/audit.h"
 #include "base/pack.h"
 #include "base/prng.h"
 #include "ledger_bench.h"
@@ -44,6 +45,7 @@ class Model {
       REQUIRE(broken.empty());
     }
     restart();
+    audit();
   }
 
  private:
@@ -55,6 +57,7 @@ class Model {
       tier.jobs_max = static_cast<std::uint32_t>(rng_.between(1, 4));
     }
     if (rng_.one_in(3)) config.sizes.push_back({.name = "huge", .slots = 4, .factor = 5});
+    if (rng_.one_in(3)) config.apps.front().tiers = {"pro", "anonymous"};
     return config;
   }
 
@@ -106,8 +109,28 @@ class Model {
       case 10:
         return questions();
       default:
-        return rng_.one_in(8) ? lead() : questions();
+        return rng_.one_in(8) ? lead() : rng_.one_in(2) ? order() : questions();
     }
+  }
+
+  void order() {
+    if (rng_.one_in(3)) {
+      Config next = draw_config();
+      next.sizes = config_.sizes;
+      const Changed changed = reply<Changed>(step(terms_of(next)));
+      if (!changed.changes.empty()) advance();
+      recorded_ = next;
+      naive_.config = &recorded_;
+      return;
+    }
+    const AccountId account = pick_caller().account;
+    const std::string tier = rng_.one_in(3) ? "" : rng_.one_in(2) ? "free" : "pro";
+    const bool is_new = naive_.set_tiers[account] != tier;
+    const Effects effects = step(SetAccountTier{.ticket = 1, .account = account, .tier = tier});
+    CHECK(find_reply<Changed>(effects)->changes.empty() == !is_new);
+    naive_.set_tiers[account] = tier;
+    if (tier.empty()) naive_.set_tiers.erase(account);
+    if (is_new) advance();
   }
 
   void lead() {
@@ -315,6 +338,7 @@ class Model {
   // Commands that the journal then refuses: as if they had never been.
   void undone_batch() {
     const NaiveLedger before = naive_;
+    const Config recorded = recorded_;
     const std::size_t written = records_.size();
     const std::uint64_t digest = real_->state_digest();
     const Instant then = now_;
@@ -326,6 +350,7 @@ class Model {
     real_->undo_batch();
     CHECK(real_->state_digest() == digest);
     naive_ = before;
+    recorded_ = recorded;
     records_.resize(written);
     now_ = then;
   }
@@ -341,8 +366,22 @@ class Model {
     config_.sizes = sizes;
   }
 
+  void audit() {
+    Audit audit(config_, config_.window.length);
+    for (const Record& record : records_) audit.read(row_of(record));
+    const AuditReport report = audit.finish();
+    INFO((report.findings.empty() ? std::string() : report.findings.front()));
+    CHECK(report.findings.empty());
+    CHECK(report.rebuilt);
+    CHECK(report.records == records_.size());
+    CHECK(report.holds == naive_.holds.size());
+    CHECK(report.settled == naive_.closings);
+    CHECK(report.open == naive_.holds.size() - naive_.closings);
+  }
+
   Prng rng_;
-  Config config_;
+  Config config_;    // as it was read
+  Config recorded_;  // whose terms are on record, once some are
   LedgerBounds bounds_;
   NaiveLedger naive_;
   std::unique_ptr<Ledger> real_;

@@ -40,6 +40,11 @@ class NaiveLedger {
   Instant at{};
   std::vector<NaiveHold> holds;
   std::size_t closings = 0;
+  std::map<AccountId, std::string> set_tiers;  // by operators
+
+  std::string tier_of(const AccountId& account, const std::string& of_token) const {
+    return set_tiers.contains(account) ? set_tiers.at(account) : of_token;
+  }
 
   // What happened to an account's windows, told from its first hold on. A hold is marked with the
   // number of its window; the number of the one open at `now` comes out, 0 for none.
@@ -91,8 +96,9 @@ class NaiveLedger {
     });
   }
 
-  Balance balance(Instant now, const AccountId& account, const std::string& tier_name,
+  Balance balance(Instant now, const AccountId& account, const std::string& of_token,
                   Duration app_longest) const {
+    const std::string tier_name = tier_of(account, of_token);
     const TierConfig* tier = config->tier(tier_name);
     const Told told = tell(account, now);
     Balance balance{.account = account, .tier = tier_name, .at = now};
@@ -143,7 +149,8 @@ class NaiveLedger {
                                                                const Reserve& wish) const {
     std::map<Errc, std::pair<std::int64_t, std::int64_t>> found;
     if (wish.verdict != Errc{}) found[wish.verdict] = {wish.want, wish.have};
-    const TierConfig* tier = config->tier(wish.caller.tier);
+    const std::string tier_name = tier_of(wish.caller.account, wish.caller.tier);
+    const TierConfig* tier = config->tier(tier_name);
     if (tier == nullptr) {
       found.try_emplace(Errc::unauthenticated, 0, 0);
       return found;
@@ -153,6 +160,11 @@ class NaiveLedger {
     if (age < -300'000) found[Errc::id_expired] = {age, -300'000};
     const NaiveHold* same = known(wish);
     if (same != nullptr && same->wish.body_hash != wish.body_hash) found[Errc::id_reused] = {0, 0};
+    if (const AppConfig* app = config->app(wish.body.app)) {
+      bool open = app->tiers.empty();
+      for (const std::string& one : app->tiers) open = open || one == tier_name;
+      if (!open) found[Errc::forbidden] = {0, 0};
+    }
     const std::int64_t cost = wish.declared.ms * wish.factor;
     const std::int64_t longest =
         std::min(tier->longest.ms / wish.factor,

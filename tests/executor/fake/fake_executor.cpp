@@ -10,8 +10,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <cstdio>
 #include <cstdlib>
+#include <memory>
 #include <string>
+#include <vector>
 
 #include "actors/worker/executor_protocol.h"
 #include "actors/worker/process.h"
@@ -42,6 +45,37 @@ std::string inherited_descriptors() {
   for (int number = executor_socket_descriptor + 1; number < 256; ++number)
     count += ::fcntl(number, F_GETFD) >= 0 ? 1 : 0;
   return std::to_string(count);
+}
+
+// Takes memory until the process may have no more of it; the limit keeps the machine out of it.
+void leak_memory() {
+  const rlimit most{512U * 1024 * 1024, 512U * 1024 * 1024};
+  ::setrlimit(RLIMIT_AS, &most);
+  std::vector<std::unique_ptr<std::string>> leaked;
+  for (;;) leaked.push_back(std::make_unique<std::string>(1024 * 1024, 'x'));
+}
+
+// Children that have children, all of them deaf and in sessions of their own.
+void leave_a_family(int generations) {
+  for (int child = 0; child < 3 && generations > 0; ++child) {
+    if (::fork() != 0) continue;
+    ::setsid();
+    ::signal(SIGTERM, SIG_IGN);
+    leave_a_family(generations - 1);
+    wait_for_ever();
+  }
+}
+
+void write_lines(std::size_t bytes) {
+  const std::string line = std::string(63, 'x') + "\n";
+  for (std::size_t done = 0; done < bytes; done += line.size())
+    std::fwrite(line.data(), 1, line.size(), stderr);
+}
+
+// "result of N bytes" gives N.
+std::size_t wished_bytes(const std::string& wish) {
+  const std::string start = "result of ";
+  return wish.starts_with(start) ? std::strtoull(wish.c_str() + start.size(), nullptr, 10) : 0;
 }
 
 class FakeExecutor {
@@ -79,8 +113,12 @@ class FakeExecutor {
         say(ChildStopped{run.job, run.attempt});
     } else {
       if (wish == "leave a daemon") leave_a_daemon();
-      const std::string picture =
+      if (wish == "write a log") std::fputs("to stdout\n", stdout), std::fflush(stdout);
+      if (wish == "write a log") std::fputs("to stderr\n", stderr);
+      if (wish == "write much") write_lines(3U * 1024 * 1024);
+      std::string picture =
           wish == "count descriptors" ? inherited_descriptors() : "picture of " + wish;
+      if (const std::size_t bytes = wished_bytes(wish)) picture.assign(bytes, 'p');
       say(ChildResult{run.job, run.attempt, "text/plain", picture});
     }
   }
@@ -91,6 +129,22 @@ class FakeExecutor {
       ::raise(SIGSEGV);
     }
     if (wish == "exit") ::_exit(7);
+    if (wish == "write and crash") {
+      std::fputs("last words\n", stderr);
+      ::_exit(9);
+    }
+    if (wish == "write and wait") {
+      std::fputs("so far\n", stderr);
+      wait_for_ever();
+    }
+    if (wish == "write for ever")
+      for (;;) write_lines(1024 * 1024);
+    if (wish == "leak memory") leak_memory();
+    if (wish == "leave a family") {
+      leave_a_family(3);
+      wait_for_ever();
+    }
+    if (wish == "stop itself") ::raise(SIGSTOP);
     if (wish == "ignore SIGTERM") wait_for_ever();
     if (wish == "ignore SIGTERM with a daemon") {
       leave_a_daemon();
@@ -111,7 +165,10 @@ int run_program(int count, char** arguments) {
   const rlimit no_core{0, 0};
   ::setrlimit(RLIMIT_CORE, &no_core);
   const std::string model = count > 2 ? arguments[2] : "";
-  if (model.ends_with("broken")) return 5;
+  if (model.ends_with("broken")) {
+    std::fputs("the model is no model\n", stderr);
+    return 5;
+  }
   sigset_t terminate;
   ::sigemptyset(&terminate);
   ::sigaddset(&terminate, SIGTERM);

@@ -1,0 +1,117 @@
+// What operators see of the pool and do to it, through the console: nodes, queue, cancel, drain.
+#include <algorithm>
+
+#include "actors/broker/broker.h"
+#include "config/limits.h"
+
+namespace gpupool {
+namespace {
+
+NodeState state_of(const Node& node) {
+  if (node.lost) return NodeState::lost;
+  return node.takes_leases() ? NodeState::healthy : NodeState::draining;
+}
+
+}  // namespace
+
+void Broker::on(const NodesQuery& query) {
+  NodesFound found{.ticket = query.ticket, .nodes = {}};
+  for (const auto& [id, node] : placement_.all()) found.nodes.push_back(view_of(node));
+  std::sort(found.nodes.begin(), found.nodes.end(),
+            [](const NodeView& one, const NodeView& other) { return one.name < other.name; });
+  tell_console(std::move(found));
+}
+
+NodeView Broker::view_of(const Node& node) const {
+  // A worker of another build is refused, so every node runs the pool's.
+  NodeView view{.name = node.name, .state = state_of(node), .build = build_, .seen = node.seen};
+  for (const PoolSlot& slot : node.slots) {
+    SlotView seen{.slot = slot.report.slot,
+                  .device = slot.report.device,
+                  .state = slot.report.state,
+                  .warm_app = slot.report.warm_app};
+    if (const auto it = jobs_.find(slot.leased_to); it != jobs_.end()) {
+      const Job& job = it->second;
+      seen.job = job.hold.job;
+      seen.account = job.hold.account;
+      seen.app = job.hold.body.app;
+      seen.ends_by = latest_end(job);
+    }
+    view.slots.push_back(std::move(seen));
+  }
+  return view;
+}
+
+// By when the worker has ended the job whatever it does: a run at its declared end and the grace
+// for its exit, and before the run began, the whole time that its lease may take.
+Instant Broker::latest_end(const Job& job) const {
+  const Instant lease_end = job.leased_at + job.hold.occupancy;
+  if (!job.began) return lease_end;
+  return std::min(lease_end, job.began + job.hold.declared + config_->worker.kill_grace);
+}
+
+void Broker::on(const QueueQuery& query) {
+  QueueFound found{.ticket = query.ticket, .jobs = {}, .waiting = queue_.size()};
+  std::vector<JobId> open;  // job numbers are the order of arrival
+  for (const auto& [id, job] : jobs_)
+    if (id > query.after) open.push_back(id);
+  const auto page_max = static_cast<std::uint32_t>(limits::table_rows_max);
+  const std::size_t page =
+      std::min<std::size_t>(open.size(), std::clamp(query.limit, 1U, page_max));
+  std::partial_sort(open.begin(), open.begin() + static_cast<std::ptrdiff_t>(page), open.end());
+  found.more = open.size() > page;
+  open.resize(page);
+  for (const JobId id : open) found.jobs.push_back(entry_of(jobs_.at(id)));
+  add_positions(found.jobs);
+  tell_console(std::move(found));
+}
+
+QueueEntry Broker::entry_of(const Job& job) {
+  return {.job = job.hold.job,
+          .account = job.hold.account,
+          .tier = job.hold.tier,
+          .app = job.hold.body.app,
+          .size = job.hold.body.size,
+          .state = state_of(job.phase),
+          .declared = job.hold.declared,
+          .admitted_at = job.hold.admitted_at,
+          .promise = job.promise,
+          .node = job.has_slot() ? job.node_name : std::string{}};
+}
+
+// One walk over the queue for all entries, which are in the order of their jobs.
+void Broker::add_positions(std::vector<QueueEntry>& entries) const {
+  LikelyStarts likely = likely_starts();
+  queue_.walk([&](std::uint32_t position, const Waiting& waiting) {
+    const Instant start = likely.next(waiting.declared, waiting.shape.slots);
+    const auto entry =
+        std::lower_bound(entries.begin(), entries.end(), waiting.job,
+                         [](const QueueEntry& one, JobId job) { return one.job < job; });
+    if (entry == entries.end() || entry->job != waiting.job) return;
+    entry->position = position;
+    if (start != Instant::never()) entry->likely_start = start;
+  });
+}
+
+// Answered at once: that the job's end is on the way. Its receipt says who ended it.
+void Broker::on(const OperatorCancel& cancel) {
+  Job* job = find(cancel.job);
+  if (!job) {
+    tell_console(CancelTaken{.ticket = cancel.ticket, .error = Errc::job_unknown});
+    return;
+  }
+  tell_console(CancelTaken{.ticket = cancel.ticket,
+                           .error = {},
+                           .state = state_of(job->phase),
+                           .account = job->hold.account});
+  if (!job->cancelling) job->cancelled_by = cancel.who;
+  cancel_job(*job);
+}
+
+// What runs on a draining node goes on to its end. Leases resume with the dispatch of this step.
+void Broker::on(const DrainNodes& drain) {
+  placement_.drain({drain.nodes.begin(), drain.nodes.end()});
+  slots_changed();
+}
+
+}  // namespace gpupool

@@ -1,0 +1,102 @@
+#include "actors/console/command_line.h"
+
+#include <algorithm>
+#include <charconv>
+
+#include "config/limits.h"
+
+namespace gpupool {
+namespace {
+
+constexpr std::size_t word_shown_max = 60;  // of a wrong word, in an error
+
+bool holds(const std::vector<std::string_view>& all, std::string_view one) {
+  return std::find(all.begin(), all.end(), one) != all.end();
+}
+
+// Cut between characters, never inside one.
+std::string quoted(std::string_view word) {
+  std::size_t end = std::min(word.size(), word_shown_max);
+  while (end < word.size() && end > 0 && (static_cast<unsigned char>(word[end]) & 0xc0U) == 0x80U)
+    --end;
+  return "\"" + std::string(word.substr(0, end)) + (end < word.size() ? "..." : "") + "\"";
+}
+
+// All digits, not 0 and few enough to fit.
+bool read_number(std::string_view text, std::uint64_t& number) {
+  if (text.empty() || text.size() > 18 ||
+      !std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; }))
+    return false;
+  std::from_chars(text.data(), text.data() + text.size(), number);
+  return number > 0;
+}
+
+}  // namespace
+
+std::string CommandLine::value(std::string_view option) const {
+  const auto it = options.find(option);
+  return it == options.end() ? "" : it->second;
+}
+
+Error misused(const Grammar& grammar, const std::string& mistake) {
+  return {.code = Errc::bad_request, .detail = mistake + "; usage: " + std::string(grammar.usage)};
+}
+
+std::string list_of(const std::vector<std::string>& names) {
+  std::string text;
+  for (const std::string& name : names) text += (text.empty() ? "" : ", ") + name;
+  return text.empty() ? "none" : text;
+}
+
+Result<CommandLine> parse_command(const Grammar& grammar, const std::vector<std::string>& words) {
+  CommandLine line;
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    const std::string& word = words[i];
+    if (!word.starts_with("--")) {
+      line.names.push_back(word);
+      continue;
+    }
+    const bool takes_value = holds(grammar.options, word);
+    if (!takes_value && !holds(grammar.flags, word))
+      return misused(grammar, "there is no option " + quoted(word));
+    if (line.has(word)) return misused(grammar, word + " is given twice");
+    if (takes_value && i + 1 == words.size()) return misused(grammar, word + " has no value");
+    line.options[word] = takes_value ? words[++i] : "";
+  }
+  if (line.names.size() < grammar.names_min) return misused(grammar, "something is missing");
+  if (line.names.size() > grammar.names_max)
+    return misused(grammar, quoted(line.names[grammar.names_max]) + " is one word too many");
+  return line;
+}
+
+Result<AccountId> parse_account(const Grammar& grammar, const std::string& name) {
+  const bool whole = name.starts_with("user:") || name.starts_with("address:");
+  const std::string account = whole ? name : "user:" + name;
+  if (account.size() > static_cast<std::size_t>(limits::account_bytes_max))
+    return misused(grammar, "the account " + quoted(account) + " has " +
+                                std::to_string(account.size()) + " bytes, at most " +
+                                std::to_string(limits::account_bytes_max) + " are allowed");
+  if (account.back() == ':') return misused(grammar, quoted(account) + " names nobody");
+  return AccountId{account};
+}
+
+Result<JobId> parse_job_number(const Grammar& grammar, const std::string& text) {
+  std::uint64_t number = 0;
+  if (!read_number(text, number))
+    return misused(grammar, "a job is a number such as 17, not " + quoted(text));
+  return JobId{number};
+}
+
+Result<std::uint32_t> parse_limit(const Grammar& grammar, const CommandLine& line,
+                                  std::uint32_t otherwise) {
+  if (!line.has("--limit")) return otherwise;
+  std::uint64_t number = 0;
+  if (!read_number(line.value("--limit"), number) ||
+      std::cmp_greater(number, limits::table_rows_max))
+    return misused(grammar, "--limit is a number from 1 to " +
+                                std::to_string(limits::table_rows_max) + ", not " +
+                                quoted(line.value("--limit")));
+  return static_cast<std::uint32_t>(number);
+}
+
+}  // namespace gpupool

@@ -1,0 +1,103 @@
+#pragma once
+// Audit: reads a journal row by row and says whether the books add up. It keeps books of its own,
+// plainly, from the rules of design 2 and not from the code that follows them, and compares the
+// ledger's with them at the end. It judges what rows say and never trusts it: a row that the ledger
+// could not have written is a finding, and from there on only checksums, order and times are
+// looked at. Pure; one thread.
+
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "actors/ledger/journal_row.h"
+#include "actors/ledger/ledger.h"
+
+namespace gpupool {
+
+struct AuditReport {
+  std::uint64_t records = 0;
+  Instant first{};  // times of the first and the last record
+  Instant last{};
+  std::uint64_t holds = 0;  // opened
+  std::uint64_t settled = 0;
+  std::uint64_t open = 0;
+  std::uint64_t accounts = 0;
+  std::uint64_t orders = 0;      // changes by operators and configurations
+  std::uint64_t measured = 0;    // quota holds that were measured against their tier's allowance
+  std::uint64_t unmeasured = 0;  // those that are older than the first recorded terms
+  std::uint64_t digest = 0;      // of the rebuilt state
+  bool rebuilt = false;          // every record could be replayed, and the state was compared
+  std::vector<std::string> findings;  // the first ones, at most findings_max
+  std::uint64_t more_findings = 0;    // how many more there are
+};
+
+class Audit {
+ public:
+  static constexpr std::size_t findings_max = limits::table_rows_max;
+
+  // `window`: how long a window of this pool is, if that is known; `config` has it then too.
+  Audit(const Config& config, std::optional<Duration> window);
+
+  void read(const JournalRow& row);
+  AuditReport finish();
+
+ private:
+  struct OpenHold {
+    AccountId account;
+    RequestId request;
+    GpuTime quota;
+    GpuTime credits;
+    std::uint32_t factor = 1;
+    Instant window{};
+  };
+  struct Sums {
+    GpuTime used;
+    GpuTime held;
+    std::uint64_t open = 0;
+  };
+  struct Book {
+    std::map<Instant, Sums> windows;  // by their opening
+    Instant current{};                // the newest; 0: it was forgotten
+  };
+
+  // A finding that the ledger cannot be replayed over, and one that it can.
+  void broken(const std::string& what);
+  void differs(const std::string& what);
+  bool require(bool holds, const std::string& what);
+
+  void judge(const EpochRaised& raised);
+  void judge(const HoldOpened& opened);
+  void judge(const LeaseNoted& noted);
+  void judge(const JobRequeued& requeued);
+  void judge(const PromiseRestated& restated);
+  void judge(const HoldSettled& settled);
+  void judge(const TermsSet& set);
+  void judge(const AccountTierSet& set);
+  void judge(const TokenRevoked&) { ++report_.orders; }
+  void judge(const DrainingSet&) { ++report_.orders; }
+  void judge(const AnnouncementSet&) { ++report_.orders; }
+  bool is_well_formed(const Hold& hold);
+  bool is_new_request(const Hold& hold);
+  void enter(const Hold& hold);
+  void measure(const Hold& hold, const Sums& sums);
+  void judge_charge(const HoldSettled& settled, const OpenHold& hold);
+  void forget_requests();
+  void compare();
+
+  std::optional<Duration> window_;
+  Ledger ledger_;
+  AuditReport report_;
+  bool is_broken_ = false;
+  std::int64_t sequence_ = 0;  // of the row that is looked at
+  Instant at_{};
+  Epoch epoch_;
+  std::map<JobId, OpenHold> open_;
+  std::map<AccountId, Book> books_;
+  std::set<std::pair<RequestId, AccountId>> requests_;  // of the last 48 hours
+  std::optional<std::map<std::string, GpuTime>> allowances_;
+  std::map<AccountId, std::string> account_tiers_;
+};
+
+}  // namespace gpupool

@@ -1,0 +1,168 @@
+#pragma once
+// Between the broker and the ledger. A command of an older epoch is refused; each command takes
+// effect once, however often it is sent.
+
+#include "actors/messages/client.h"
+#include "actors/messages/parts.h"
+
+namespace gpupool {
+
+// ---- Broker -> ledger ------------------------------------------------------------------------
+
+// Take the lead: a new epoch, journaled before it is answered with every open hold.
+struct Lead {
+  std::uint64_t ticket = 0;
+  auto fields() { return std::tie(ticket); }
+};
+
+// Admit or refuse. The broker has already found `verdict` (0: nothing against it); the ledger looks
+// at the id first, then puts its own checks in their place in the order of design section 3.
+struct Reserve {
+  std::uint64_t ticket = 0;  // the broker's number for this admission
+  Epoch epoch;
+  Caller caller;
+  RequestId request;
+  JobRequest body;
+  std::uint64_t body_hash = 0;
+  std::string partition;
+  std::string size;
+  std::uint32_t slots = 1;
+  std::uint32_t factor = 1;
+  Duration declared{};
+  Duration occupancy{};
+  Duration app_longest{};
+  Instant promise{};
+  Errc verdict{};
+  std::int64_t want = 0;
+  std::int64_t have = 0;
+  std::string detail;
+  auto fields() {
+    return std::tie(ticket, epoch, caller, request, body, body_hash, partition, size, slots, factor,
+                    declared, occupancy, app_longest, promise, verdict, want, have, detail);
+  }
+};
+
+// Journaled, not waited for: workers' reports rebuild leases.
+struct Leased {
+  Epoch epoch;
+  JobId job;
+  std::uint32_t attempt = 0;
+  NodeId node;
+  std::string node_name;
+  auto fields() { return std::tie(epoch, job, attempt, node, node_name); }
+};
+
+// The pool's fault: the job keeps its hold and its arrival and waits for attempt + 1.
+struct Requeue {
+  Epoch epoch;
+  JobId job;
+  std::uint32_t attempt = 0;  // the attempt that was lost
+  Errc cause{};
+  std::string detail;
+  Instant promise{};  // computed anew
+  auto fields() { return std::tie(epoch, job, attempt, cause, detail, promise); }
+};
+
+// A promise that events beyond the policy's bound moved (node loss, requeue, restart).
+struct Restate {
+  Epoch epoch;
+  JobId job;
+  Instant promise{};
+  std::string reason;
+  auto fields() { return std::tie(epoch, job, promise, reason); }
+};
+
+// Close a hold. Sent again until answered; the same job settles once.
+struct Settle {
+  Epoch epoch;
+  JobId job;
+  Outcome outcome{};
+  Errc cause{};
+  std::string detail;
+  Duration ran{};  // what is charged, before the factor; 0 for the pool's fault
+  std::uint32_t attempt = 0;
+  Instant leased_at{};
+  std::string node;
+  ResultRef result;
+  ResultRef log;
+  auto fields() {
+    return std::tie(epoch, job, outcome, cause, detail, ran, attempt, leased_at, node, result, log);
+  }
+};
+
+// The sizes that the pool's nodes have a shape for, so that balances say what is offered.
+struct Shapes {
+  Epoch epoch;
+  std::vector<std::string> sizes;
+  auto fields() { return std::tie(epoch, sizes); }
+};
+
+// ---- Ledger -> broker ------------------------------------------------------------------------
+
+// An open hold as the journal has it, for the rebuild after a restart.
+struct OpenHold {
+  Hold hold;
+  Instant promise{};          // restated or not
+  std::uint32_t attempt = 0;  // the last attempt known to the journal: leased or lost
+  bool leased = false;        // that attempt was leased and not yet reported lost
+  NodeId node;
+  std::uint32_t losses = 0;  // attempts that the pool lost
+  auto fields() { return std::tie(hold, promise, attempt, leased, node, losses); }
+};
+
+struct Leading {
+  std::uint64_t ticket = 0;
+  Epoch epoch;
+  Instant last_record{};              // before this leadership; 0: an empty journal
+  std::vector<OpenHold> open;         // in order of arrival
+  std::vector<std::string> draining;  // names of nodes that get no leases
+  auto fields() { return std::tie(ticket, epoch, last_record, open, draining); }
+};
+
+struct Held {
+  std::uint64_t ticket = 0;
+  Hold hold;
+  auto fields() { return std::tie(ticket, hold); }
+};
+
+struct NotHeld {
+  std::uint64_t ticket = 0;
+  Refusal refusal;
+  auto fields() { return std::tie(ticket, refusal); }
+};
+
+// The id is known with this body: its job is open, or here is its receipt.
+struct AlreadyHeld {
+  std::uint64_t ticket = 0;
+  JobId job;
+  bool closed = false;
+  JobDone done;
+  auto fields() { return std::tie(ticket, job, closed, done); }
+};
+
+struct Requeued {
+  JobId job;
+  std::uint32_t attempt = 0;
+  auto fields() { return std::tie(job, attempt); }
+};
+
+struct Restated {
+  JobId job;
+  Instant promise{};
+  auto fields() { return std::tie(job, promise); }
+};
+
+struct Settled {
+  JobId job;
+  JobDone done;
+  auto fields() { return std::tie(job, done); }
+};
+
+// A command of an older epoch, or about a job that the ledger does not have open.
+struct LedgerRefused {
+  JobId job;
+  Errc code{};
+  auto fields() { return std::tie(job, code); }
+};
+
+}  // namespace gpupool

@@ -1,0 +1,221 @@
+#pragma once
+// Between the broker and a worker, and between a worker and its executors.
+
+#include "actors/messages/parts.h"
+
+namespace gpupool {
+
+// ---- Worker <-> broker -----------------------------------------------------------------------
+
+enum class SlotState : std::uint8_t { free = 1, starting = 2, running = 3, checking = 4, down = 5 };
+
+struct SlotReport {
+  SlotIndex slot;
+  std::uint32_t device = 0;
+  SlotState state{};
+  JobId job;  // of the lease that occupies it; 0: none
+  std::uint32_t attempt = 0;
+  std::string warm_app;  // the app whose executor is resident; empty: none
+  auto fields() { return std::tie(slot, device, state, job, attempt, warm_app); }
+};
+
+// A worker introduces itself: at start, after every lost connection, and to a new epoch.
+struct Join {
+  NodeId node;
+  std::string name;
+  Incarnation incarnation;
+  std::string build;
+  std::uint64_t heartbeat = 0;
+  std::vector<SlotReport> slots;
+  bool draining = false;  // it ends soon and wants no more leases
+  auto fields() { return std::tie(node, name, incarnation, build, heartbeat, slots, draining); }
+};
+
+struct Joined {
+  Epoch epoch;
+  Errc refused{};  // 0, why this node may not join, or node_lost: it counts as lost and may join
+  std::string detail;
+  std::string name;  // the node's
+  auto fields() { return std::tie(epoch, refused, detail, name); }
+};
+
+struct Heartbeat {
+  NodeId node;
+  Incarnation incarnation;
+  std::uint64_t number = 0;
+  std::vector<SlotReport> slots;
+  bool draining = false;
+  auto fields() { return std::tie(node, incarnation, number, slots, draining); }
+};
+
+// The broker knows this node under `epoch`; 0: it does not, join again.
+struct HeartbeatSeen {
+  Epoch epoch;
+  std::uint64_t number = 0;
+  auto fields() { return std::tie(epoch, number); }
+};
+
+struct Lease {
+  JobId job;
+  std::uint32_t attempt = 0;
+  Epoch epoch;
+  NodeId node;
+  Incarnation incarnation;
+  SlotIndex slot;
+  std::uint64_t heartbeat = 0;  // the latest that the broker had of this worker
+  std::string app;
+  JobRequest body;
+  Duration declared{};
+  std::vector<SlotIndex> more_slots;  // of a bigger size: held with `slot`, which runs it
+  auto fields() {
+    return std::tie(job, attempt, epoch, node, incarnation, slot, heartbeat, app, body, declared,
+                    more_slots);
+  }
+};
+
+struct LeaseRefused {
+  NodeId node;
+  JobId job;
+  std::uint32_t attempt = 0;
+  Errc code{};
+  std::int64_t want = 0;
+  std::int64_t have = 0;
+  auto fields() { return std::tie(node, job, attempt, code, want, have); }
+};
+
+// The model is resident and the run began: from here on it is charged.
+struct RunBegan {
+  NodeId node;
+  JobId job;
+  std::uint32_t attempt = 0;
+  auto fields() { return std::tie(node, job, attempt); }
+};
+
+struct RunStep {
+  NodeId node;
+  JobId job;
+  std::uint32_t attempt = 0;
+  std::uint32_t step = 0;
+  std::uint32_t of_steps = 0;
+  auto fields() { return std::tie(node, job, attempt, step, of_steps); }
+};
+
+// How a run ended; its result, if any, is durable. Sent again until acknowledged.
+struct RunEnded {
+  NodeId node;
+  JobId job;
+  std::uint32_t attempt = 0;
+  Epoch epoch;
+  Outcome outcome{};
+  Errc cause{};
+  bool pool_fault = false;  // true: not charged, run again
+  std::string detail;
+  Duration ran{};
+  ResultRef result;
+  ResultRef log;
+  bool slots_free = false;  // what it ran on can be lent again at once; else a heartbeat says when
+  auto fields() {
+    return std::tie(node, job, attempt, epoch, outcome, cause, pool_fault, detail, ran, result, log,
+                    slots_free);
+  }
+};
+
+struct EndSeen {
+  JobId job;
+  std::uint32_t attempt = 0;
+  auto fields() { return std::tie(job, attempt); }
+};
+
+struct CancelRun {
+  Epoch epoch;
+  JobId job;
+  std::uint32_t attempt = 0;
+  auto fields() { return std::tie(epoch, job, attempt); }
+};
+
+// ---- Worker <-> its executors (inside one node) ----------------------------------------------
+
+// Make the executor of `app` resident on a slot; answered by ExecutorReady or ExecutorExited.
+struct StartExecutor {
+  SlotIndex slot;
+  std::string app;
+  auto fields() { return std::tie(slot, app); }
+};
+
+struct StartRun {
+  SlotIndex slot;
+  JobId job;
+  std::uint32_t attempt = 0;
+  std::string app;
+  JobRequest body;
+  auto fields() { return std::tie(slot, job, attempt, app, body); }
+};
+
+// The supervisor ends what runs on the slot: SIGTERM at `at` (worker's boot clock), SIGKILL at
+// `kill_at`. A later EndBy replaces an earlier one.
+struct EndBy {
+  SlotIndex slot;
+  Instant at{};
+  Instant kill_at{};
+  auto fields() { return std::tie(slot, at, kill_at); }
+};
+
+// The run is over: the timer is off, the executor stays resident.
+struct Disarm {
+  SlotIndex slot;
+  auto fields() { return std::tie(slot); }
+};
+
+// Kill everything on the slot now and report ExecutorExited once nothing of it is left.
+struct KillExecutor {
+  SlotIndex slot;
+  auto fields() { return std::tie(slot); }
+};
+
+struct ExecutorReady {
+  SlotIndex slot;
+  std::string app;
+  auto fields() { return std::tie(slot, app); }
+};
+
+struct ExecutorBegan {
+  SlotIndex slot;
+  JobId job;
+  std::uint32_t attempt = 0;
+  auto fields() { return std::tie(slot, job, attempt); }
+};
+
+struct ExecutorStep {
+  SlotIndex slot;
+  JobId job;
+  std::uint32_t attempt = 0;
+  std::uint32_t step = 0;
+  std::uint32_t of_steps = 0;
+  auto fields() { return std::tie(slot, job, attempt, step, of_steps); }
+};
+
+// The run gave a result, already durable in the node's store, or ended by itself without one:
+// `cause` program_failed with `detail`, or 0 with `stopped` after SIGTERM.
+struct ExecutorDone {
+  SlotIndex slot;
+  JobId job;
+  std::uint32_t attempt = 0;
+  Errc cause{};
+  bool stopped = false;
+  std::string detail;
+  ResultRef result;
+  ResultRef log;
+  auto fields() { return std::tie(slot, job, attempt, cause, stopped, detail, result, log); }
+};
+
+// Nothing of the executor is left on the slot: exited or killed, reaped, its children too.
+struct ExecutorExited {
+  SlotIndex slot;
+  std::int32_t signal = 0;  // that ended it; 0: it exited by itself
+  std::int32_t exit_code = 0;
+  std::string detail;
+  ResultRef log;  // of the run that it ended, if one was on
+  auto fields() { return std::tie(slot, signal, exit_code, detail, log); }
+};
+
+}  // namespace gpupool

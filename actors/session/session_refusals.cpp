@@ -1,0 +1,59 @@
+// What a client is told that may not have what it asked for.
+#include <algorithm>
+
+#include "actors/describe.h"
+#include "actors/session/request_shape.h"
+#include "actors/session/session.h"
+#include "config/limits.h"
+
+namespace gpupool {
+
+Refusal Session::refusal_of(const Error& error) const {
+  Refusal refusal{.code = error.code, .want = error.want, .have = error.have};
+  refusal.recognised_by = caller_.recognised_by;
+  refusal.balance.account = caller_.account;
+  refusal.balance.tier = caller_.tier;
+  refusal.detail = error.detail;
+  return refusal;
+}
+
+Refusal Session::refusal_of(const Error& error, const ClientSubmit& submit) const {
+  Refusal refusal = refusal_of(error);
+  refusal.request = submit.request;
+  // A name that breaks its bounds is not carried back.
+  const auto fit_to_repeat = [](const std::string& name) {
+    return name.size() <= static_cast<std::size_t>(limits::name_bytes_max) && is_utf8(name);
+  };
+  if (fit_to_repeat(submit.body.app)) refusal.app = submit.body.app;
+  if (fit_to_repeat(submit.body.size)) refusal.size = submit.body.size;
+  const AppConfig* app = config_->app(refusal.app);
+  if (refusal.size.empty() && app) refusal.size = app->size;
+  if (const SizeConfig* size = config_->size(refusal.size)) refusal.factor = size->factor;
+  const Duration wanted =
+      app && submit.body.declared == Duration{} ? app->default_duration : submit.body.declared;
+  refusal.declared = std::clamp(wanted, Duration{}, Duration{limits::duration_ms_max});
+  refusal.cost = cost_of(refusal.declared, refusal.factor);
+  return refusal;
+}
+
+// Every refusal leaves with its sentence and hint, whoever found it.
+void Session::refuse(std::uint64_t query, Refusal refusal) {
+  refusal.sentence = sentence_of(refusal);
+  refusal.hint = hint_of(refusal);
+  tell_client(SessionRefused{.query = query, .refusal = std::move(refusal)});
+}
+
+void Session::refuse_with_balance(std::uint64_t query, Refusal refusal) {
+  const std::uint64_t number = remember(Refused{query, std::move(refusal)});
+  out_.to(to_ledger(), ToLedger{QuotaQuery{.session = id_, .query = number, .caller = caller_}});
+}
+
+void Session::answer_error(std::uint64_t query, const Error& error) {
+  tell_client(SessionError{.query = query,
+                           .code = error.code,
+                           .want = error.want,
+                           .have = error.have,
+                           .detail = error.detail});
+}
+
+}  // namespace gpupool

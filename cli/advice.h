@@ -1,0 +1,17 @@
+#pragma once
+// What an operator can do about a daemon that cannot start: one sentence to follow the error. Pure.
+
+#include <string>
+
+#include "base/result.h"
+#include "config/config.h"
+
+namespace gpupool {
+
+// Empty if the error says it all by itself.
+std::string advice_for(const Error& error, const Config& config);
+
+// The error and the advice in one line.
+std::string cannot_start_text(const Error& error, const Config& config);
+
+}  // namespace gpupool

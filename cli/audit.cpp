@@ -1,0 +1,139 @@
+#include "cli/audit.h"
+
+#include <array>
+#include <cstdio>
+
+#include "actors/ledger/journal_sqlite_copy.h"
+#include "cli/say.h"
+#include "cli/terminal.h"
+#include "config/load.h"
+
+namespace gpupool {
+namespace {
+
+std::string hex(std::uint64_t number) {
+  std::array<char, 17> text{};
+  std::snprintf(text.data(), text.size(), "%016llx", static_cast<unsigned long long>(number));
+  return text.data();
+}
+
+// "1 hold", "2 holds"
+std::string counted(std::uint64_t count, const std::string& what) {
+  return std::to_string(count) + " " + what + (count == 1 ? "" : "s");
+}
+
+bool differs(const AuditReport& report) {
+  return !report.findings.empty() || report.more_findings > 0;
+}
+
+std::string checked_text(const AuditReport& report, bool knows_window) {
+  std::string text =
+      "checked at every record\n"
+      "  checksum, order and time\n";
+  if (!report.rebuilt) return text + "  everything else up to the first record that is broken\n";
+  text +=
+      "  a hold is the cost of its duration, opens once, and closes at most once\n"
+      "  no request id is admitted twice\n"
+      "  charged = min(held, ran x factor), and 0 for the pool's faults\n"
+      "  a tier that an operator set is the tier of the account's holds\n";
+  if (knows_window) text += "  a hold belongs to a window that is open\n";
+  text += "  used + held <= allowance, at " + std::to_string(report.measured) + " of " +
+          counted(report.measured + report.unmeasured, "hold") + " with a quota part";
+  if (report.unmeasured > 0)
+    text += "; the other " + std::to_string(report.unmeasured) +
+            " are older than the first terms on record";
+  return text +
+         "\nchecked at the end\n"
+         "  every invariant of the rebuilt state: held is the sum of open holds, part by part\n"
+         "  every balance is the sum of its records\n";
+}
+
+std::string not_checked_text(bool knows_window) {
+  std::string text =
+      "not checked, since the file does not say it\n"
+      "  that no two leases shared a slot\n"
+      "  that answers left after their commits\n";
+  if (!knows_window)
+    text += "  that windows ended in time (--config FILE says how long they are)\n";
+  return text;
+}
+
+}  // namespace
+
+std::string audit_view(const AuditReport& report, const AuditOptions& options) {
+  const bool knows_window = !options.config.empty();
+  std::string text = options.ledger + ": " + counted(report.records, "record");
+  if (report.records > 0)
+    text += " from " + utc_text(report.first) + " to " + utc_text(report.last);
+  text += "\n  " + counted(report.holds, "hold") + " opened, " + std::to_string(report.settled) +
+          " settled, " + std::to_string(report.open) + " open; " +
+          counted(report.accounts, "account") + "; " + counted(report.orders, "change") +
+          " of terms and standing\n";
+  text += checked_text(report, knows_window) + not_checked_text(knows_window);
+  if (report.rebuilt && knows_window)
+    text += "state after the last record: " + hex(report.digest) + "\n";
+  if (!differs(report)) return text + "everything adds up\n";
+  text += counted(report.findings.size() + report.more_findings, "difference") + "\n";
+  for (const std::string& finding : report.findings) text += "  " + printable(finding) + "\n";
+  if (report.more_findings > 0) text += "  and " + std::to_string(report.more_findings) + " more\n";
+  return text;
+}
+
+Json json_of(const AuditReport& report, const AuditOptions& options) {
+  const auto time = [&report](Instant at) {
+    return report.records == 0 ? Json(nullptr) : Json(utc_text(at));
+  };
+  return {{"ledger", options.ledger},
+          {"differs", differs(report)},
+          {"findings", report.findings},
+          {"more_findings", report.more_findings},
+          {"records", report.records},
+          {"first_record_at", time(report.first)},
+          {"last_record_at", time(report.last)},
+          {"holds", report.holds},
+          {"settled", report.settled},
+          {"open_holds", report.open},
+          {"accounts", report.accounts},
+          {"orders", report.orders},
+          {"holds_measured", report.measured},
+          {"holds_unmeasured", report.unmeasured},
+          {"windows_checked", !options.config.empty()},
+          {"rebuilt", report.rebuilt},
+          {"digest", report.rebuilt ? Json(hex(report.digest)) : Json(nullptr)}};
+}
+
+ExitCode audit_ledger(const Connection& connection, const AuditOptions& options) {
+  Config config = default_config();
+  std::optional<Duration> window;
+  if (!options.config.empty()) {
+    auto loaded = load_config(options.config);
+    if (!loaded) return say_usage_error(connection, loaded.error());
+    config = std::move(*loaded);
+    window = config.window.length;
+  }
+  const auto copy = JournalSqliteCopy::take(options.ledger);
+  if (!copy && copy.error().code == Errc::journal_corrupt) {
+    say_error(connection, copy.error());
+    return ExitCode::audit_differs;
+  }
+  if (!copy &&
+      (copy.error().code == Errc::system_failed || copy.error().code == Errc::journal_locked)) {
+    say_error(connection, copy.error());
+    return ExitCode::no_pool;
+  }
+  if (!copy) return say_usage_error(connection, copy.error());
+  Audit audit(config, window);
+  const Status read = (*copy)->journal().read_rows([&audit](const JournalRow& row) {
+    audit.read(row);
+    return ok();
+  });
+  AuditReport report = audit.finish();
+  if (!read) {  // a page that SQLite itself cannot read
+    report.rebuilt = false;
+    report.findings.push_back(read.error().detail);
+  }
+  print(connection.json ? text_of(json_of(report, options)) : audit_view(report, options));
+  return differs(report) ? ExitCode::audit_differs : ExitCode::done;
+}
+
+}  // namespace gpupool

@@ -1,0 +1,161 @@
+#include "cli/check_config.h"
+
+#include <fcntl.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+
+#include "actors/worker/executor.h"
+#include "actors/worker/process.h"
+
+extern char** environ;
+
+namespace gpupool {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::size_t said_bytes_max = 4096;
+
+Error wrong(const std::string& key, const std::string& what) {
+  return {.code = Errc::config_invalid, .detail = key + ": " + what};
+}
+
+std::string row(const std::string& name, const std::string& text) {
+  return "  " + name + std::string(name.size() < 8 ? 8 - name.size() : 1, ' ') + text + "\n";
+}
+
+// Writing there for a moment is the only honest answer: modes say nothing on a read-only disk.
+Status check_folder(const std::string& key, const fs::path& folder) {
+  std::string probe = (folder / ".gpupool-check-XXXXXX").string();
+  const int file = ::mkostemp(probe.data(), O_CLOEXEC);
+  if (file < 0)
+    return wrong(key, "cannot write in " + folder.string() + ": " + std::strerror(errno));
+  ::close(file);
+  ::unlink(probe.c_str());
+  return ok();
+}
+
+fs::path folder_of(const fs::path& file) {
+  return file.parent_path().empty() ? fs::path(".") : file.parent_path();
+}
+
+Result<std::string> check_ledger(const std::string& path) {
+  if (const Status writable = check_folder("ledger.path", folder_of(path)); !writable)
+    return writable.error();
+  std::error_code ignored;
+  if (!fs::exists(path, ignored)) return row("ledger", path + ", to be made");
+  std::ifstream file(path, std::ios::binary);
+  std::string magic(16, '\0');
+  file.read(magic.data(), static_cast<std::streamsize>(magic.size()));
+  if (!file.is_open()) return wrong("ledger.path", path + " cannot be read");
+  if (file.gcount() != 0 && magic != std::string("SQLite format 3\0", 16))
+    return wrong("ledger.path", path + " is not a gpupool ledger");
+  return row("ledger", path);
+}
+
+Result<std::string> check_endpoint(const Config& config) {
+  const std::string& endpoint = config.broker.client_endpoint;
+  if (endpoint.starts_with("ipc://"))
+    if (const Status writable =
+            check_folder("broker.client_endpoint", folder_of(endpoint.substr(6)));
+        !writable)
+      return writable.error();
+  return row("clients", endpoint);
+}
+
+// The worker makes its folder itself, so the nearest one that is there counts.
+Result<std::string> check_worker(const WorkerConfig& worker) {
+  fs::path folder = fs::absolute(worker.folder);
+  std::error_code ignored;
+  while (!fs::exists(folder, ignored) && folder.has_relative_path()) folder = folder.parent_path();
+  if (const Status writable = check_folder("worker.folder", folder); !writable)
+    return writable.error();
+  std::uint32_t slots = 0;
+  for (const DeviceConfig& device : worker.devices) slots += device.slots;
+  return row("worker", worker.name + ", slots: " + std::to_string(slots) + ", devices: " +
+                           std::to_string(worker.devices.size()) + ", folder " + worker.folder);
+}
+
+// What the program wrote to its standard error, and whether it ended with 0.
+struct Finished {
+  bool good = false;
+  std::string said;
+};
+
+Finished run_program(const std::vector<std::string>& command) {
+  int ends[2] = {-1, -1};
+  if (::pipe2(ends, O_CLOEXEC) != 0) return {.good = false, .said = std::strerror(errno)};
+  const FileDescriptor read_end{ends[0]};
+  FileDescriptor write_end{ends[1]};
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  posix_spawn_file_actions_adddup2(&actions, write_end.get(), STDERR_FILENO);
+  std::vector<char*> arguments;
+  for (const auto& one : command) arguments.push_back(const_cast<char*>(one.c_str()));
+  arguments.push_back(nullptr);
+  pid_t pid = 0;
+  const int failed =
+      ::posix_spawn(&pid, arguments[0], &actions, nullptr, arguments.data(), environ);
+  posix_spawn_file_actions_destroy(&actions);
+  write_end.close();
+  if (failed != 0) return {.good = false, .said = command[0] + ": " + std::strerror(failed)};
+  Finished finished;
+  std::array<char, 512> piece{};
+  for (ssize_t got = 0; (got = ::read(read_end.get(), piece.data(), piece.size())) > 0;)
+    if (finished.said.size() < said_bytes_max)
+      finished.said.append(piece.data(), static_cast<std::size_t>(got));
+  int status = 0;
+  while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+  }
+  while (finished.said.ends_with('\n')) finished.said.pop_back();
+  finished.good = WIFEXITED(status) && WEXITSTATUS(status) == 0;
+  return finished;
+}
+
+// The executor's own program reads the weights, as it will for a job.
+Result<std::string> check_app(const AppConfig& app) {
+  if (app.executor != ExecutorKind::diffusion) return row("app", app.name);
+  const auto programs = ExecutorPrograms::beside_this_program();
+  const Finished checked = run_program({programs.diffusion.string(), "--check", app.model});
+  if (!checked.good) return wrong("apps." + app.name + ".model", checked.said);
+  return row("app", app.name + ", its weights in " + app.model + " are whole");
+}
+
+template <class Named>
+std::string names_of(const std::vector<Named>& all, std::string Named::*name) {
+  std::string names;
+  for (const Named& one : all) names += (names.empty() ? "" : ", ") + one.*name;
+  return names.empty() ? "none" : names;
+}
+
+}  // namespace
+
+Result<std::string> check_surroundings(const Config& config) {
+  std::string found = row("pool", config.pool);
+  const auto add = [&](Result<std::string> part) -> Status {
+    if (!part) return part.error();
+    found += *part;
+    return ok();
+  };
+  if (config.broker_role) {
+    if (const Status good = add(check_endpoint(config)); !good) return good.error();
+    if (const Status good = add(check_ledger(config.ledger.path)); !good) return good.error();
+    found += row("tiers", names_of(config.tiers, &TierConfig::name));
+    found += row("keys", names_of(config.identity.keys, &KeyConfig::kid));
+  }
+  if (config.worker_role) {
+    if (const Status good = add(check_worker(config.worker)); !good) return good.error();
+    for (const AppConfig& app : config.apps)
+      if (const Status good = add(check_app(app)); !good) return good.error();
+  }
+  return found;
+}
+
+}  // namespace gpupool

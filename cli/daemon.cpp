@@ -1,0 +1,326 @@
+#include "cli/daemon.h"
+
+#include <atomic>
+#include <caf/all.hpp>
+#include <caf/io/all.hpp>
+#include <chrono>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <mutex>
+
+#include "actors/broker/broker_actor.h"
+#include "actors/console/console_actor.h"
+#include "actors/describe.h"
+#include "actors/ledger/journal_sqlite.h"
+#include "actors/ledger/ledger_actor.h"
+#include "actors/ledger/ledger_clock.h"
+#include "actors/worker/process.h"
+#include "actors/worker/worker_actor.h"
+#include "base/clock.h"
+#include "cli/build.h"
+#include "cli/liveness.h"
+#include "cli/notify.h"
+#include "cli/socket_file.h"
+#include "config/reload.h"
+#include "net/gateway.h"
+
+namespace gpupool {
+namespace {
+
+ClockStamp read_stamp() {
+  static const std::string id = boot_id();
+  return {.wall = wall_time(), .boot = boot_time(), .boot_id = id};
+}
+
+struct SystemConfig : caf::actor_system_config {
+  SystemConfig() {
+    load<caf::io::middleman>();
+    announce_messages(*this);
+    // Work stealing sleeps 50 us between polls of an idle pool; sharing blocks.
+    set("scheduler.policy", caf::atom("sharing"));
+    set("scheduler.max-throughput", std::size_t{100});
+    set("middleman.workers", std::size_t{0});
+    set("middleman.heartbeat-interval", caf::timespan{std::chrono::seconds(1)});
+    set("middleman.connection-timeout", caf::timespan{std::chrono::seconds(5)});
+  }
+};
+
+std::string listed(const std::vector<std::string>& keys) {
+  std::string text;
+  for (const auto& key : keys) text += (text.empty() ? "" : ", ") + key;
+  return text;
+}
+
+}  // namespace
+
+// In the order in which it is built; torn down in reverse.
+class Daemon::Parts {
+ public:
+  Parts(Config config, Log& log, std::function<void()> call)
+      : live_(std::move(config)), log_(log), call_(std::move(call)) {
+    directory_->set_log(
+        {.least = log.least(), .write = [&log](const LogLine& line) { log.write(line); }});
+  }
+
+  Status start();
+  void reload(const Result<Config>& fresh);
+  void drain(Duration limit);
+  bool drained() const { return drained_; }
+  std::size_t clients() const { return directory_->session_count(); }
+  bool is_alive();
+  void stop();
+
+ private:
+  enum class State : std::uint8_t { starting, ready };
+
+  Status start_broker();
+  Status open_ledger();
+  Status start_clock();
+  Status open_client_socket(const Surroundings& around, const Standing& standing);
+  Status publish(const BrokerHandle& broker);
+  Status start_worker();
+  LedgerEvents ledger_events();
+  BrokerEvents broker_events();
+  void announce_ready();
+  void write_ready_file(State state);
+  void note_drained();
+  [[noreturn]] void end_now(int code, std::string_view event, const std::string& text);
+
+  LiveConfig live_;
+  const Config& config_ = live_.current();  // as at the start
+  Log& log_;
+  const std::function<void()> call_;
+  std::unique_ptr<JournalSqlite> journal_;
+  bool made_ledger_ = false;
+  std::function<Instant()> ledger_now_;
+  std::shared_ptr<Directory> directory_ = std::make_shared<Directory>();
+  SystemConfig system_config_;
+  caf::actor_system system_{system_config_};
+  std::shared_ptr<GatewaySocket> gateway_;
+  std::string worker_endpoint_;
+  std::mutex ready_mutex_;
+  State state_ = State::starting;  // guarded by ready_mutex_
+  bool wrote_ready_file_ = false;  // guarded by ready_mutex_
+  WorkerParts worker_;
+  std::unique_ptr<Liveness> liveness_;
+  std::atomic<bool> drained_ = false;
+};
+
+Status Daemon::Parts::start() {
+  if (config_.broker_role)
+    if (const auto status = start_broker(); !status) return status;
+  if (config_.worker_role)
+    if (const auto status = start_worker(); !status) return status;
+  if (watchdog_interval())
+    liveness_ = std::make_unique<Liveness>(system_, directory_, worker_.actor);
+  return ok();
+}
+
+Status Daemon::Parts::start_broker() {
+  if (const auto status = open_ledger(); !status) return status;
+  if (const auto status = start_clock(); !status) return status;
+  auto commits = std::make_unique<GroupCommit>(config_, *journal_);
+  if (const auto status = commits->recover(); !status) return status;
+  log_.say(LogLevel::info, "ledger_opened",
+           config_.ledger.path + ": " + std::to_string(commits->ledger().last_sequence()) +
+               " records, " + std::to_string(commits->ledger().open_holds().size()) +
+               " open holds");
+
+  // What operators have set holds from the first hello on.
+  const Standing standing = commits->ledger().orders().standing(ledger_now_());
+  const Surroundings around{live_, ledger_now_, directory_};
+  directory_->set_ledger(spawn_ledger(system_, around, ledger_events(), std::move(commits)));
+  if (const auto status = open_client_socket(around, standing); !status) return status;
+  const auto broker = spawn_broker(system_, around, broker_events(), build_string());
+  directory_->set_broker(broker);
+  spawn_console(system_, around);
+  if (!config_.broker.worker_address.empty())
+    if (const auto status = publish(broker); !status) return status;
+  write_ready_file(State::starting);
+  return ok();
+}
+
+Status Daemon::Parts::open_ledger() {
+  std::error_code ignored;
+  const bool was_there = std::filesystem::exists(config_.ledger.path, ignored);
+  auto journal = JournalSqlite::open(config_.ledger.path);
+  if (!journal) return journal.error();
+  journal_ = std::move(*journal);
+  made_ledger_ = !was_there;
+  return ok();
+}
+
+// Ledger time goes on from the journal's last record (design section 2.9).
+Status Daemon::Parts::start_clock() {
+  const auto tail = journal_->tail();
+  if (!tail) return tail.error();
+  const ClockStamp reading = read_stamp();
+  auto clock = LedgerClock::start(
+      reading, *tail, config_.ledger.accept_clock ? JumpedClock::accept : JumpedClock::refuse);
+  if (!clock) return clock.error();
+  if (tail->sequence > 0)
+    log_.say(LogLevel::info, "clock",
+             seconds_text(clock->gap(), Rounding::down) + " since the ledger's last record" +
+                 (clock->same_boot() ? "" : ", on another boot: the wall clock is taken"));
+  const Instant base = clock->now(reading.boot);
+  ledger_now_ = [base, boot = reading.boot] { return base + (boot_time() - boot); };
+  return ok();
+}
+
+Status Daemon::Parts::open_client_socket(const Surroundings& around, const Standing& standing) {
+  if (const auto clear = clear_socket_file(config_.broker.client_endpoint); !clear) return clear;
+  const FileMode mode(socket_file_mode);
+  auto gateway = open_gateway(system_, around, build_string(), standing);
+  if (!gateway) return gateway.error();
+  gateway_ = std::move(*gateway);
+  return ok();
+}
+
+LedgerEvents Daemon::Parts::ledger_events() {
+  return {.stamp = read_stamp,
+          .refused =
+              [this](const Error& error) {
+                log_.say(LogLevel::error, "ledger_unavailable",
+                         "the ledger cannot be written, so new holds are refused until it can: " +
+                             describe(error));
+              },
+          .in_doubt =
+              [this](const Error& error) {
+                end_now(exit_in_doubt, "ledger_in_doubt",
+                        "nobody knows what the ledger wrote; ending, so that a restart replays "
+                        "it: " +
+                            describe(error));
+              }};
+}
+
+BrokerEvents Daemon::Parts::broker_events() {
+  return {.ready = [this] { announce_ready(); },
+          .deposed =
+              [this] {
+                end_now(exit_deposed, "deposed", "another broker took the lead of this ledger");
+              },
+          .stopped = [this] { note_drained(); }};
+}
+
+void Daemon::Parts::end_now(int code, std::string_view event, const std::string& text) {
+  log_.say(LogLevel::critical, event, text);
+  log_.end();
+  std::_Exit(code);
+}
+
+void Daemon::Parts::announce_ready() {
+  log_.say(LogLevel::info, "ready",
+           "pool " + config_.pool + " can run jobs; clients: " + gateway_->endpoint());
+  notify_status("pool " + config_.pool + " is ready, clients: " + gateway_->endpoint());
+  write_ready_file(State::ready);
+}
+
+// For scripts: where the pool can be reached, on ports that the system may have chosen. Replaced
+// whole, so that no reader sees half of it.
+void Daemon::Parts::write_ready_file(State state) {
+  const std::lock_guard lock(ready_mutex_);
+  state_ = std::max(state_, state);  // a worker may have been quicker than the end of the start
+  if (config_.broker.ready_file.empty()) return;
+  wrote_ready_file_ = true;
+  const std::string temporary = config_.broker.ready_file + ".new";
+  std::ofstream file(temporary);
+  file << "state = " << (state_ == State::ready ? "ready" : "starting")
+       << "\nclient = " << gateway_->endpoint() << "\nbuild = " << build_string() << "\n";
+  if (!worker_endpoint_.empty()) file << "worker = " << worker_endpoint_ << "\n";
+  if (!gateway_->server_key().empty()) file << "server_key = " << gateway_->server_key() << "\n";
+  file.close();
+  std::rename(temporary.c_str(), config_.broker.ready_file.c_str());
+}
+
+Status Daemon::Parts::publish(const BrokerHandle& broker) {
+  const auto address = parse_address(config_.broker.worker_address);
+  if (!address) return address.error();
+  const auto port = system_.middleman().publish(broker, address->port, address->host.c_str(), true);
+  if (!port)
+    return Error{.code = Errc::system_failed,
+                 .detail = "cannot listen for workers on " + config_.broker.worker_address};
+  worker_endpoint_ = address->host + ":" + std::to_string(*port);
+  log_.say(LogLevel::info, "listening", "workers dial " + worker_endpoint_);
+  return ok();
+}
+
+Status Daemon::Parts::start_worker() {
+  auto worker = spawn_worker(system_, Surroundings{live_, boot_time, directory_},
+                             {.stopped =
+                                  [this] {
+                                    if (!config_.broker_role) note_drained();
+                                  }},
+                             build_string());
+  if (!worker) return worker.error();
+  worker_ = std::move(*worker);
+  return ok();
+}
+
+void Daemon::Parts::reload(const Result<Config>& fresh) {
+  const auto keep = [this](const Error& error) {
+    log_.say(LogLevel::error, "reload_refused",
+             "the configuration stays as it was: " + describe(error));
+  };
+  if (!fresh) return keep(fresh.error());
+  auto next = gpupool::reload(live_.current(), *fresh);
+  if (!next) return keep(next.error());
+  if (!next->waiting.empty())
+    log_.say(LogLevel::warn, "reload_waiting",
+             "these differ and need a restart: " + listed(next->waiting));
+  if (next->changed.empty())
+    return log_.say(LogLevel::info, "reloaded", "nothing that a reload takes over has changed");
+  if (!live_.replace(std::move(next->config)))
+    return log_.say(LogLevel::error, "reload_refused",
+                    "too many reloads for one process (" +
+                        std::to_string(LiveConfig::versions_max) + "); restart it");
+  if (const auto console = directory_->console())
+    post<ToConsole>(console, ConfigReloaded{.ticket = live_.version()});
+  log_.say(LogLevel::info, "reloaded", "from now on: " + listed(next->changed));
+}
+
+void Daemon::Parts::drain(Duration limit) {
+  liveness_.reset();
+  if (const auto broker = directory_->broker(); config_.broker_role && broker)
+    post<ToBroker>(broker, Stop{.by = ledger_now_() + limit});
+  else if (worker_.actor)
+    post<ToWorker>(worker_.actor, Stop{.by = boot_time() + limit});
+}
+
+void Daemon::Parts::note_drained() {
+  drained_ = true;
+  call_();
+}
+
+bool Daemon::Parts::is_alive() { return !liveness_ || liveness_->ask(); }
+
+void Daemon::Parts::stop() {
+  liveness_.reset();
+  directory_->clear();
+  if (gateway_) remove_socket_file(config_.broker.client_endpoint);
+  gateway_.reset();
+  worker_ = {};
+  const bool is_empty =
+      journal_ && made_ledger_ && journal_->tail() && journal_->tail()->sequence == 0;
+  journal_.reset();
+  std::error_code ignored;
+  if (is_empty)
+    for (const char* suffix : {"", "-wal", "-shm"})
+      std::filesystem::remove(config_.ledger.path + suffix, ignored);
+  const std::lock_guard lock(ready_mutex_);
+  if (wrote_ready_file_) std::filesystem::remove(config_.broker.ready_file, ignored);
+}
+
+Daemon::Daemon(Config config, Log& log, std::function<void()> call)
+    : parts_(std::make_unique<Parts>(std::move(config), log, std::move(call))) {}
+Daemon::~Daemon() = default;
+
+Status Daemon::start() { return parts_->start(); }
+void Daemon::reload(const Result<Config>& fresh) { parts_->reload(fresh); }
+void Daemon::drain(Duration limit) { parts_->drain(limit); }
+bool Daemon::drained() const { return parts_->drained(); }
+std::size_t Daemon::clients() const { return parts_->clients(); }
+bool Daemon::is_alive() { return parts_->is_alive(); }
+void Daemon::stop() { parts_->stop(); }
+
+}  // namespace gpupool

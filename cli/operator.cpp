@@ -1,0 +1,85 @@
+#include "cli/operator.h"
+
+#include "actors/describe.h"
+#include "base/clock.h"
+#include "cli/arguments.h"
+#include "cli/say.h"
+#include "cli/views.h"
+
+namespace gpupool {
+namespace {
+
+// The console's own refusals are whole sentences about a command, not about a job.
+bool is_of_console(const Error& error) {
+  const Errc code = error.code;
+  return !error.detail.empty() &&
+         (code == Errc::bad_request || code == Errc::forbidden || code == Errc::job_unknown ||
+          code == Errc::overloaded || code == Errc::ledger_unavailable);
+}
+
+ExitCode say_console_error(const Connection& connection, const Error& error) {
+  if (connection.json || !is_of_console(error)) return say_error(connection, error);
+  const Style style = style_of(2);
+  print_error(coloured(style, Colour::red, "refused: " + std::string(name_of(error.code))) +
+              "\n  " + wrapped(style, printable(error.detail), 2) + "\n");
+  return exit_code_of(error.code);
+}
+
+Result<Table> ask_console(const Connection& connection, std::vector<std::string> words) {
+  const Result<std::unique_ptr<Client>> client = connect(connection);
+  if (!client) return client.error();
+  const InterruptGuard interrupts(**client);
+  return (*client)->operate(std::move(words));
+}
+
+ExitCode show(const Connection& connection, const Table& table) {
+  print(connection.json ? text_of(json_of(table)) : table_view(style_of(1), table));
+  return ExitCode::done;
+}
+
+}  // namespace
+
+std::vector<std::string> words_of(const std::string& command, const OperatorOptions& options) {
+  std::vector<std::string> words{command};
+  words.insert(words.end(), options.names.begin(), options.names.end());
+  const auto add = [&](const char* option, const std::string& value) {
+    if (!value.empty()) words.insert(words.end(), {option, value});
+  };
+  add("--after", options.after);
+  add("--limit", options.limit);
+  if (options.from_token) words.emplace_back("--from-token");
+  if (options.clear) words.emplace_back("--clear");
+  return words;
+}
+
+ExitCode operate(const Connection& connection, const std::string& command,
+                 const OperatorOptions& options) {
+  const Result<Table> table = ask_console(connection, words_of(command, options));
+  if (!table) return say_console_error(connection, table.error());
+  return show(connection, *table);
+}
+
+ExitCode audit_pool(const Connection& connection) {
+  const Result<Table> table = ask_console(connection, {"audit"});
+  if (!table) return say_console_error(connection, table.error());
+  show(connection, *table);
+  return table->rows.empty() ? ExitCode::done : ExitCode::audit_differs;
+}
+
+ExitCode changes(const Connection& connection, const ChangesOptions& options) {
+  Instant since;
+  if (!options.since.empty()) {
+    const Result<Instant> moment = parse_since(options.since, wall_time());
+    if (!moment) return say_usage_error(connection, moment.error());
+    since = *moment;
+  }
+  const Result<std::unique_ptr<Client>> client = connect(connection);
+  if (!client) return say_error(connection, client.error());
+  const InterruptGuard interrupts(**client);
+  const Result<ChangesAnswer> answer = (*client)->changes(since, options.limit);
+  if (!answer) return say_error(connection, answer.error());
+  print(connection.json ? text_of(json_of(*answer)) : changes_view(style_of(1), *answer));
+  return ExitCode::done;
+}
+
+}  // namespace gpupool

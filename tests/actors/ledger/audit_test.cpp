@@ -1,0 +1,225 @@
+// The offline audit: what adds up, what does not, and that no row can make it believe or abort.
+
+#include "actors/ledger/audit.h"
+
+#include <functional>
+
+#include "ledger_bench.h"
+
+using namespace gpupool;
+using namespace gpupool::bench;
+
+namespace {
+
+const Caller ada = caller("user:ada");
+const Caller bob = caller("user:bob", "pro");
+
+// Two accounts, an old and a new window, a requeue, a change of tier and of terms.
+struct Story {
+  Story() {
+    bench.step(terms_of(bench.config));
+    first = bench.hold(ada, seconds(100)).job;
+    bench.step(Leased{.epoch = {1}, .job = first, .attempt = 1, .node = {3}, .node_name = "n"});
+    bench.step(Requeue{.epoch = {1}, .job = first, .attempt = 1, .promise = noon + seconds(9)});
+    bench.step(Restate{.epoch = {1}, .job = first, .promise = noon + seconds(19), .reason = "r"});
+    bench.settle(first, seconds(60));
+    bench.step(SetAccountTier{.who = "operator user:root", .account = ada.account, .tier = "pro"});
+    second = bench.hold(ada, seconds(250)).job;
+    bench.now = noon + hours(25);
+    bench.settle(bench.hold(bob, seconds(30)).job, Duration{});
+    bench.settle(bench.hold(ada, seconds(20)).job, seconds(5));
+    bench.settle(second, seconds(20));
+    last = bench.hold(bob, seconds(40)).job;
+  }
+
+  AuditReport audit(const std::vector<JournalRow>& rows,
+                    std::optional<Duration> window = hours(24)) const {
+    Audit audit(bench.config, window);
+    for (const JournalRow& row : rows) audit.read(row);
+    return audit.finish();
+  }
+  std::vector<JournalRow> rows() const {
+    std::vector<JournalRow> rows;
+    for (const Record& record : bench.records) rows.push_back(row_of(record));
+    return rows;
+  }
+  // The findings after `edit` changed the first record that holds a Body, checksum and all.
+  template <class Body>
+  std::vector<std::string> forged(const std::function<void(Body&)>& edit) const {
+    std::vector<Record> records = bench.records;
+    for (Record& record : records) {
+      auto* body = std::get_if<Body>(&record.body);
+      if (body == nullptr) continue;
+      edit(*body);
+      break;
+    }
+    std::vector<JournalRow> forged;
+    for (const Record& record : records) forged.push_back(row_of(record));
+    return audit(forged).findings;
+  }
+
+  LedgerBench bench;
+  JobId first;
+  JobId second;
+  JobId last;
+};
+
+bool says(const std::vector<std::string>& findings, const std::string& words) {
+  REQUIRE_FALSE(findings.empty());
+  INFO(findings.front());
+  return findings.front().find(words) != std::string::npos;
+}
+
+}  // namespace
+
+TEST_CASE("A journal as the ledger wrote it adds up, and its state is the ledger's") {
+  const Story story;
+  const AuditReport report = story.audit(story.rows());
+  CHECK(report.findings == std::vector<std::string>{});
+  CHECK(report.rebuilt);
+  CHECK(report.records == story.bench.records.size());
+  CHECK(report.first == noon);
+  CHECK(report.last == noon + hours(25));
+  CHECK(report.holds == 5);
+  CHECK(report.settled == 4);
+  CHECK(report.open == 1);
+  CHECK(report.accounts == 2);
+  CHECK(report.orders == 2);
+  CHECK(report.measured == 5);
+  CHECK(report.unmeasured == 0);
+  CHECK(report.digest == story.bench.ledger.state_digest());
+}
+
+TEST_CASE("An empty journal adds up") {
+  const Story story;
+  const AuditReport report = story.audit({});
+  CHECK(report.findings.empty());
+  CHECK(report.records == 0);
+}
+
+TEST_CASE("Holds from before the first terms on record cannot be measured, and the audit says so") {
+  LedgerBench bench;
+  bench.hold(ada);
+  Audit audit(bench.config, std::nullopt);
+  for (const Record& record : bench.records) audit.read(row_of(record));
+  const AuditReport report = audit.finish();
+  CHECK(report.findings.empty());
+  CHECK(report.measured == 0);
+  CHECK(report.unmeasured == 1);
+}
+
+TEST_CASE("Every changed byte, lost row and step back in time is found at its record") {
+  const Story story;
+  for (std::size_t i = 0; i < story.rows().size(); ++i) {
+    const std::string record = "record " + std::to_string(i + 1) + ": ";
+    std::vector<JournalRow> rows = story.rows();
+    rows[i].body.back() = static_cast<char>(rows[i].body.back() ^ 1);
+    AuditReport report = story.audit(rows);
+    CHECK(says(report.findings, record + "does not match its checksum"));
+    CHECK_FALSE(report.rebuilt);
+    CHECK(report.records == rows.size());  // the rest was read all the same
+    if (i + 1 == rows.size()) continue;    // a lost end shows in the journal's own tail
+    rows = story.rows();
+    rows.erase(rows.begin() + static_cast<std::ptrdiff_t>(i));
+    CHECK(says(story.audit(rows).findings, "is missing"));
+  }
+  std::vector<JournalRow> rows = story.rows();
+  rows[3].at_ms -= 1;
+  rows[3].checksum = checksum_of(rows[3]);
+  CHECK(says(story.audit(rows).findings, "record 4: its time"));
+}
+
+TEST_CASE("Two damaged records are two findings") {
+  const Story story;
+  std::vector<JournalRow> rows = story.rows();
+  rows[2].kind = "hold_closed";
+  rows[5].body += "x";
+  const auto findings = story.audit(rows).findings;
+  REQUIRE(findings.size() == 2);
+  CHECK(findings[0].substr(0, 9) == "record 3:");
+  CHECK(findings[1].substr(0, 9) == "record 6:");
+}
+
+TEST_CASE("A record of a kind that this program does not know is said to be one") {
+  const Story story;
+  std::vector<JournalRow> rows = story.rows();
+  rows[2].kind = "from_the_future";
+  rows[2].checksum = checksum_of(rows[2]);
+  CHECK(says(story.audit(rows).findings, "record 3: is of kind from_the_future"));
+}
+
+TEST_CASE("A forged record with a good checksum is found by the books it breaks") {
+  const Story story;
+  const auto hold = [&story](const std::function<void(Hold&)>& edit) {
+    return story.forged<HoldOpened>([&edit](HoldOpened& opened) { edit(opened.hold); });
+  };
+  const auto settle = [&story](const std::function<void(HoldSettled&)>& edit) {
+    return story.forged<HoldSettled>(edit);
+  };
+  CHECK(says(hold([](Hold& h) { h.job = {77}; }), "calls itself job 77"));
+  CHECK(says(hold([](Hold& h) { h.quota_part = {99'999}; }), "not the cost of its duration"));
+  CHECK(says(hold([](Hold& h) { h.quota_part = {-1}; }), "negative"));
+  CHECK(says(hold([](Hold& h) { h.declared = Duration{INT64_MAX}; }), "none that a pool can"));
+  CHECK(says(hold([](Hold& h) { h.factor = 0; }), "none that a pool can"));
+  CHECK(says(hold([](Hold& h) { h.credits_part = {INT64_MAX}; }), "parts"));
+  CHECK(says(hold([](Hold& h) { h.request.high = 0; }), "too old"));
+  CHECK(says(hold([](Hold& h) { h.window_opened = noon - hours(1); }), "window"));
+  CHECK(says(hold([](Hold& h) { h.admitted_at = {}; }), "was not admitted when"));
+  CHECK(says(settle([](HoldSettled& s) { s.job = {999}; }), "settles job 999"));
+  CHECK(says(settle([](HoldSettled& s) { s.charged_quota = {100'001}; }), "were held"));
+  CHECK(says(settle([](HoldSettled& s) { s.charged_quota = {-5}; }), "of quota"));
+  CHECK(says(settle([](HoldSettled& s) { s.charged_quota = {59'999}; }), "instead of 60.0 s"));
+  CHECK(says(settle([](HoldSettled& s) { s.ran = Duration{INT64_MAX}; }), "instead of 100.0 s"));
+  CHECK(says(settle([](HoldSettled& s) { s.cause = Errc::node_lost; }), "the pool was at fault"));
+  CHECK(says(story.forged<LeaseNoted>([](LeaseNoted& l) { l.job = {5}; }), "leases job 5"));
+  CHECK(says(story.forged<JobRequeued>([](JobRequeued& r) { r.job = {5}; }), "queues job 5 again"));
+  CHECK(says(story.forged<PromiseRestated>([](PromiseRestated& r) { r.job = {5}; }), "job 5"));
+  CHECK(says(story.forged<EpochRaised>([](EpochRaised& e) { e.epoch = {}; }), "epoch"));
+  CHECK(says(story.forged<AccountTierSet>([](AccountTierSet& s) { s.tier = "free"; }),
+             "an operator had set tier free"));
+  CHECK(says(story.forged<TermsSet>([](TermsSet& s) { s.tiers[1].allowance = {99'999}; }),
+             "more than the 99.999 s of tier free"));
+  CHECK(says(story.forged<TermsSet>([](TermsSet& s) { s.tiers.clear(); }), "did not have then"));
+}
+
+TEST_CASE("A hold that is settled twice or admitted twice is found") {
+  const Story story;
+  std::vector<Record> records = story.bench.records;
+  Record again;
+  for (const Record& record : records)
+    if (std::holds_alternative<HoldSettled>(record.body)) again = record;
+  again.sequence = records.size() + 1;
+  again.at = records.back().at;
+  std::vector<JournalRow> rows = story.rows();
+  rows.push_back(row_of(again));
+  CHECK(says(story.audit(rows).findings, "settled before"));
+
+  Hold twice = std::get<HoldOpened>(records.back().body).hold;
+  twice.job = {records.size() + 1};
+  again.body = HoldOpened{.hold = twice};
+  rows.back() = row_of(again);
+  CHECK(says(story.audit(rows).findings, "was admitted before"));
+}
+
+TEST_CASE("With the length of windows known, a hold outside of its window is found") {
+  const Story story;
+  CHECK(story.audit(story.rows(), std::nullopt).findings.empty());
+  CHECK(says(story.audit(story.rows(), hours(26)).findings, "before the last one ended"));
+  LedgerBench bench;
+  bench.settle(bench.hold(ada, seconds(5)).job, seconds(5));
+  bench.now = noon + hours(2);
+  bench.hold(ada, seconds(5));
+  Audit audit(bench.config, hours(1));
+  for (const Record& record : bench.records) audit.read(row_of(record));
+  CHECK(says(audit.finish().findings, "window had ended"));
+}
+
+TEST_CASE("Findings are counted beyond the most that are told") {
+  const Story story;
+  std::vector<JournalRow> rows;
+  for (std::size_t i = 0; i < Audit::findings_max + 5; ++i)
+    rows.push_back({.sequence = static_cast<std::int64_t>(i) + 1, .kind = "nothing"});
+  const AuditReport report = story.audit(rows);
+  CHECK(report.findings.size() == Audit::findings_max);
+  CHECK(report.more_findings == 5);
+}

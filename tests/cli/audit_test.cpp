@@ -1,0 +1,67 @@
+// What `gpupool audit --ledger` prints, for people and for programs.
+
+#include "cli/audit.h"
+
+#include <catch2/catch.hpp>
+
+using namespace gpupool;
+
+namespace {
+
+AuditReport report() {
+  return {.records = 12,
+          .first = {1'795'348'800'000},
+          .last = {1'795'348'900'000},
+          .holds = 3,
+          .settled = 2,
+          .open = 1,
+          .accounts = 1,
+          .orders = 2,
+          .measured = 2,
+          .unmeasured = 1,
+          .digest = 0xabc,
+          .rebuilt = true};
+}
+
+bool contains(const std::string& text, const std::string& words) {
+  INFO(text);
+  return text.find(words) != std::string::npos;
+}
+
+}  // namespace
+
+TEST_CASE("An audit that finds nothing says what it looked at and what it could not") {
+  const std::string text = audit_view(report(), {.ledger = "pool.sqlite"});
+  CHECK(contains(text, "pool.sqlite: 12 records from 2026-11-22T12:00:00.000Z"));
+  CHECK(contains(text, "3 holds opened, 2 settled, 1 open; 1 account; 2 changes"));
+  CHECK(contains(text, "at 2 of 3 holds with a quota part; the other 1"));
+  CHECK(contains(text, "not checked"));
+  CHECK(contains(text, "--config FILE says how long they are"));
+  CHECK(contains(text, "everything adds up"));
+  CHECK_FALSE(contains(audit_view(report(), {"pool.sqlite", "pool.toml"}), "says how long"));
+}
+
+TEST_CASE("An audit prints every difference with its record") {
+  AuditReport found = report();
+  found.findings = {"record 7: does not match its checksum"};
+  found.more_findings = 4;
+  found.rebuilt = false;
+  const std::string text = audit_view(found, {.ledger = "pool.sqlite"});
+  CHECK(contains(text, "5 differences\n  record 7: does not match its checksum\n  and 4 more\n"));
+  CHECK_FALSE(contains(text, "adds up"));
+  const Json json = json_of(found, {.ledger = "pool.sqlite"});
+  CHECK(json["differs"] == true);
+  CHECK(json["findings"][0] == "record 7: does not match its checksum");
+  CHECK(json["digest"].is_null());
+}
+
+TEST_CASE("An audit as JSON has every number") {
+  const Json json = json_of(report(), {.ledger = "pool.sqlite"});
+  CHECK(json["differs"] == false);
+  CHECK(json["records"] == 12);
+  CHECK(json["open_holds"] == 1);
+  CHECK(json["holds_unmeasured"] == 1);
+  CHECK(json["windows_checked"] == false);
+  CHECK(json["digest"] == "0000000000000abc");
+  CHECK(json["first_record_at"] == "2026-11-22T12:00:00.000Z");
+}

@@ -1,0 +1,74 @@
+#pragma once
+// What system tests do with jobs through the SDK: submit a picture of so many steps, wait for a
+// state, wait for the end. Every wait is bounded.
+
+#include <optional>
+
+#include "base/clock.h"
+#include "net/client.h"
+#include "net/request_id.h"
+
+namespace gpupool::test {
+
+// Worker settings: one slot, so that a second job waits.
+inline constexpr const char* one_slot =
+    "[[worker.devices]]\nkind = \"cpu\"\nthreads = 1\nslots = 1\n";
+inline constexpr Duration job_patience = seconds(60);
+
+inline JobRequest picture(int steps, Duration declared = seconds(60)) {
+  return {
+      .app = "emoji",
+      .declared = declared,
+      .detached = true,
+      .arguments = {{"prompt", "a red heart"}, {"steps", std::to_string(steps)}, {"seed", "7"}}};
+}
+
+inline RequestId new_request() {
+  static std::uint64_t drawn = static_cast<std::uint64_t>(boot_time().ms) << 20U;
+  drawn += 2;
+  return make_request_id(wall_time(), {.first = drawn, .second = drawn + 1});
+}
+
+inline RequestId submit_picture(Client& client, int steps) {
+  const RequestId request = new_request();
+  (void)client.submit(request, picture(steps));
+  return request;
+}
+
+// The first event for which `found` gives something.
+template <class Found>
+auto next_that(Client& client, Found found) -> decltype(found(std::declval<ClientEvent>())) {
+  const Instant give_up = boot_time() + job_patience;
+  while (boot_time() < give_up) {
+    const auto event = client.next_event(milliseconds(500));
+    if (!event) {
+      if (event.error().code == Errc::timed_out) continue;
+      return {};
+    }
+    if (auto result = found(*event)) return result;
+  }
+  return {};
+}
+
+inline std::optional<JobEvent> wait_for_state(Client& client, JobState state) {
+  return next_that(client, [&](const ClientEvent& event) -> std::optional<JobEvent> {
+    const auto* moved = std::get_if<JobEvent>(&event);
+    return moved && moved->state == state ? std::optional(*moved) : std::nullopt;
+  });
+}
+
+inline std::optional<JobDone> wait_for_end(Client& client) {
+  return next_that(client, [](const ClientEvent& event) -> std::optional<JobDone> {
+    const auto* done = std::get_if<JobDone>(&event);
+    return done ? std::optional(*done) : std::nullopt;
+  });
+}
+
+inline std::optional<Refusal> wait_for_refusal(Client& client) {
+  return next_that(client, [](const ClientEvent& event) -> std::optional<Refusal> {
+    const auto* refused = std::get_if<SessionRefused>(&event);
+    return refused ? std::optional(refused->refusal) : std::nullopt;
+  });
+}
+
+}  // namespace gpupool::test
