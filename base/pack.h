@@ -143,12 +143,18 @@ bool unpack_value(const msgpack::object& object, T& value) {
 
 }  // namespace detail
 
+// Appends the bytes of `value`.
 template <class T>
-std::string pack(const T& value) {
-  std::string bytes;
+void pack_into(std::string& bytes, const T& value) {
   detail::StringSink sink{bytes};
   detail::Packer packer{sink};
   detail::pack_value(packer, value);
+}
+
+template <class T>
+std::string pack(const T& value) {
+  std::string bytes;
+  pack_into(bytes, value);
   return bytes;
 }
 

@@ -123,8 +123,8 @@ ExitCode audit_ledger(const Connection& connection, const AuditOptions& options)
   }
   if (!copy) return say_usage_error(connection, copy.error());
   Audit audit(config, window);
-  const Status read = (*copy)->journal().read_rows([&audit](const JournalRow& row) {
-    audit.read(row);
+  const Status read = (*copy)->journal().read([&audit](const StoredRecord& stored) {
+    audit.read(stored);
     return ok();
   });
   AuditReport report = audit.finish();

@@ -121,7 +121,11 @@ Status Daemon::Parts::start_broker() {
   if (const auto status = open_ledger(); !status) return status;
   if (const auto status = start_clock(); !status) return status;
   auto commits = std::make_unique<GroupCommit>(config_, *journal_);
-  if (const auto status = commits->recover(); !status) return status;
+  if (auto status = commits->recover(); !status) {
+    Error error = status.error();
+    error.detail = config_.ledger.path + ": " + error.detail;
+    return error;
+  }
   log_.say(LogLevel::info, "ledger_opened",
            config_.ledger.path + ": " + std::to_string(commits->ledger().last_sequence()) +
                " records, " + std::to_string(commits->ledger().open_holds().size()) +

@@ -186,7 +186,8 @@ const std::vector<Library>& libraries() {
       {std::regex("png\\.h"), only({"gpu/", "tests/gpu/"})},
       {std::regex("toml\\+\\+/.*"), only({"config/"})},
       {std::regex("msgpack.*"), only({"base/pack.h", "net/", "tests/", "bench/"})},
-      {std::regex("sodium.*"), only({"net/", "actors/worker/result_store", "cli/", "tests/"})},
+      {std::regex("sodium.*"),
+       only({"net/", "actors/ledger/batch", "actors/worker/result_store", "cli/", "tests/"})},
       {std::regex("spdlog/.*"),
        [](const std::string& path) {
          return is_shell(path) || layer_of(path) == Layer::gateway ||

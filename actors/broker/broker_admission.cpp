@@ -119,8 +119,9 @@ Job& Broker::admit(const Hold& hold) {
 void Broker::on(const Held& held) {
   const auto asked = take_pending(held.ticket);
   Job& job = admit(held.hold);
-  if (asked && asked->session) attach(job, asked->session, asked->query);
+  // Before its client is told anything: one that starts at once has no place in the queue to tell.
   dispatch();
+  if (asked && asked->session) attach(job, asked->session, asked->query);
   if (asked && asked->starts_at_once && job.phase == Phase::queued)
     restate(job, bound_of(job), "the slot that was free at admission is not free any more");
 }

@@ -57,23 +57,23 @@ bool Audit::require(bool holds, const std::string& what) {
   return holds;
 }
 
-void Audit::read(const JournalRow& row) {
-  const std::int64_t expected = sequence_ + 1;
+void Audit::read(const StoredRecord& stored) {
+  const std::uint64_t expected = sequence_ + 1;
   sequence_ = expected;
-  if (row.sequence != expected)
-    broken(sentence("is missing; the next one is record ", row.sequence));
-  sequence_ = row.sequence;
+  if (stored.sequence != expected)
+    broken(sentence("is missing; the next one is record ", stored.sequence));
+  sequence_ = stored.sequence;
   report_.records += 1;
-  if (row.at_ms < at_.ms)
-    broken(sentence("its time, ", utc_text({row.at_ms}), ", is before that of the record before"));
-  at_ = {std::max(row.at_ms, at_.ms)};
+  if (stored.at < at_)
+    broken(sentence("its time, ", utc_text(stored.at), ", is before that of the record before"));
+  at_ = std::max(stored.at, at_);
   if (report_.records == 1) report_.first = at_;
   report_.last = at_;
-  const auto record = record_of(row);
+  const auto record = record_of(stored);
   if (!record) {
     broken(record.error().code == Errc::journal_corrupt
-               ? "does not match its checksum"
-               : "is of kind " + row.kind + ", which this gpupool cannot read");
+               ? "is not as it was written, or not what followed the record before it"
+               : "is of a kind that this gpupool cannot read");
     return;
   }
   if (is_broken_) return;
@@ -97,8 +97,7 @@ void Audit::judge(const HoldOpened& opened) {
 bool Audit::is_well_formed(const Hold& hold) {
   const bool sane = hold.factor >= 1 && hold.factor <= factor_most && hold.declared > Duration{} &&
                     hold.declared.ms <= limits::duration_ms_max;
-  return require(std::cmp_equal(hold.job.value, sequence_),
-                 sentence("the hold calls itself job ", hold.job)) &&
+  return require(hold.job.value == sequence_, sentence("the hold calls itself job ", hold.job)) &&
          require(sane, "the hold's duration or factor is none that a pool can admit") &&
          require(hold.quota_part >= GpuTime{} && hold.credits_part >= GpuTime{},
                  "a part of the hold is negative") &&
@@ -194,9 +193,8 @@ void Audit::judge(const HoldSettled& settled) {
   const auto it = open_.find(settled.job);
   if (!require(it != open_.end(),
                sentence("settles job ", settled.job, ", whose hold is not open: ",
-                        settled.job.value < static_cast<std::uint64_t>(sequence_)
-                            ? "it was settled before, or never held"
-                            : "it is yet to come")))
+                        settled.job.value < sequence_ ? "it was settled before, or never held"
+                                                      : "it is yet to come")))
     return;
   const OpenHold hold = it->second;
   if (!require(settled.charged_quota >= GpuTime{} && settled.charged_quota <= hold.quota &&

@@ -1,8 +1,8 @@
 #pragma once
-// Audit: reads a journal row by row and says whether the books add up. It keeps books of its own,
-// plainly, from the rules of design 2 and not from the code that follows them, and compares the
-// ledger's with them at the end. It judges what rows say and never trusts it: a row that the ledger
-// could not have written is a finding, and from there on only checksums, order and times are
+// Audit: reads a journal record by record and says whether the books add up. It keeps books of its
+// own, plainly, from the rules of design 2 and not from the code that follows them, and compares
+// the ledger's with them at the end. It judges what records say and never trusts it: one that the
+// ledger could not have written is a finding, and from there on only digests, order and times are
 // looked at. Pure; one thread.
 
 #include <map>
@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "actors/ledger/journal_row.h"
+#include "actors/ledger/batch.h"
 #include "actors/ledger/ledger.h"
 
 namespace gpupool {
@@ -40,7 +40,7 @@ class Audit {
   // `window`: how long a window of this pool is, if that is known; `config` has it then too.
   Audit(const Config& config, std::optional<Duration> window);
 
-  void read(const JournalRow& row);
+  void read(const StoredRecord& stored);
   AuditReport finish();
 
  private:
@@ -90,7 +90,7 @@ class Audit {
   Ledger ledger_;
   AuditReport report_;
   bool is_broken_ = false;
-  std::int64_t sequence_ = 0;  // of the row that is looked at
+  std::uint64_t sequence_ = 0;  // of the record that is looked at
   Instant at_{};
   Epoch epoch_;
   std::map<JobId, OpenHold> open_;

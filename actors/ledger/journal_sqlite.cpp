@@ -8,27 +8,14 @@
 #include <system_error>
 #include <utility>
 
-#include "base/pack.h"
-
 namespace gpupool {
 namespace {
 
-// A record's row can be read with the sqlite3 tool: when, what kind, and the packed body. A batch
-// is named by its last record and says what the machine's clocks showed.
+// Named by its last record. `gpupool ledger export` says in JSON what stands in the bytes.
 constexpr const char* schema = R"sql(
-CREATE TABLE records (
-  sequence INTEGER PRIMARY KEY,
-  at_ms    INTEGER NOT NULL,
-  kind     TEXT    NOT NULL,
-  body     BLOB    NOT NULL,
-  checksum INTEGER NOT NULL
-) STRICT;
 CREATE TABLE batches (
   last_sequence INTEGER PRIMARY KEY,
-  wall_ms       INTEGER NOT NULL,
-  boot_ms       INTEGER NOT NULL,
-  boot_id       TEXT    NOT NULL,
-  checksum      INTEGER NOT NULL
+  batch         BLOB NOT NULL
 ) STRICT;
 )sql";
 
@@ -38,14 +25,6 @@ std::string column_text(sqlite3_stmt* row, int column) {
   return bytes == nullptr
              ? std::string()
              : std::string(static_cast<const char*>(bytes), static_cast<std::size_t>(size));
-}
-
-void bind_text(sqlite3_stmt* statement, int place, const std::string& text) {
-  sqlite3_bind_text(statement, place, text.data(), static_cast<int>(text.size()), SQLITE_STATIC);
-}
-
-std::int64_t checksum_of_batch(std::int64_t last_sequence, const ClockStamp& stamp) {
-  return static_cast<std::int64_t>(hash_of(std::to_string(last_sequence) + pack(stamp)));
 }
 
 // A new file's name is durable only once its folder is.
@@ -83,12 +62,6 @@ Error JournalSqlite::failure(Errc code, const std::string& doing) const {
   return {.code = code,
           .detail = path_ + ": " + doing + ": " + sqlite3_errmsg(database_.get()) + " (sqlite " +
                     std::to_string(sqlite3_extended_errcode(database_.get())) + ")"};
-}
-
-Error JournalSqlite::damage(std::int64_t sequence, const std::string& what) const {
-  return {.code = Errc::journal_corrupt,
-          .want = sequence,
-          .detail = path_ + ": record " + std::to_string(sequence) + " " + what};
 }
 
 // While the file is being opened, SQLite's code says what an operator has to do about it.
@@ -180,42 +153,28 @@ Status JournalSqlite::create_layout() {
 }
 
 Status JournalSqlite::prepare_statements() {
-  auto record = prepare(
-      "INSERT INTO records (sequence, at_ms, kind, body, checksum) VALUES (?1, ?2, ?3, ?4, ?5)");
-  if (!record) return record.error();
-  auto batch = prepare(
-      "INSERT INTO batches (last_sequence, wall_ms, boot_ms, boot_id, checksum) "
-      "VALUES (?1, ?2, ?3, ?4, ?5)");
+  auto batch = prepare("INSERT INTO batches (last_sequence, batch) VALUES (?1, ?2)");
   if (!batch) return batch.error();
-  insert_record_ = std::move(*record);
   insert_batch_ = std::move(*batch);
   return ok();
 }
 
-// The last record and the last batch are written together; one without the other is damage.
+// What stands in the batch is checked by the replay that every start begins with.
 Status JournalSqlite::read_tail() {
-  const auto last = prepare(
-      "SELECT last_sequence, wall_ms, boot_ms, boot_id, checksum FROM batches "
-      "ORDER BY last_sequence DESC LIMIT 1");
+  const auto last =
+      prepare("SELECT last_sequence, batch FROM batches ORDER BY last_sequence DESC LIMIT 1");
   if (!last) return last.error();
   const int stepped = sqlite3_step(last->get());
-  if (stepped != SQLITE_ROW && stepped != SQLITE_DONE)
-    return opening_failure("read the last batch");
-  const std::int64_t end = stepped == SQLITE_ROW ? sqlite3_column_int64(last->get(), 0) : 0;
-  const auto records = number("SELECT coalesce(max(sequence), 0) FROM records");
-  if (!records) return records.error();
-  if (*records < end) return damage(*records + 1, "is missing at the end");
-  if (*records > end) return damage(end + 1, "belongs to no batch");
-  if (end == 0) return ok();
-  const auto at = number("SELECT at_ms FROM records ORDER BY sequence DESC LIMIT 1");
-  if (!at) return at.error();
-  tail_ = {.sequence = static_cast<std::uint64_t>(end),
-           .at = {*at},
-           .stamp = {.wall = {sqlite3_column_int64(last->get(), 1)},
-                     .boot = {sqlite3_column_int64(last->get(), 2)},
-                     .boot_id = column_text(last->get(), 3)}};
-  if (sqlite3_column_int64(last->get(), 4) != checksum_of_batch(end, tail_.stamp))
-    return damage(end, "came with a batch that does not match its checksum");
+  if (stepped == SQLITE_DONE) return ok();
+  if (stepped != SQLITE_ROW) return opening_failure("read the last batch");
+  const std::int64_t sequence = sqlite3_column_int64(last->get(), 0);
+  const auto tail = tail_of_batch(column_text(last->get(), 1));
+  if (!tail || !std::cmp_equal(tail->sequence, sequence))
+    return Error{
+        .code = Errc::journal_corrupt,
+        .want = sequence,
+        .detail = path_ + ": the batch of record " + std::to_string(sequence) + " cannot be read"};
+  tail_ = *tail;
   return ok();
 }
 
@@ -239,32 +198,14 @@ Result<std::int64_t> JournalSqlite::number(const char* sql) {
   return std::int64_t{sqlite3_column_int64(statement->get(), 0)};
 }
 
-Status JournalSqlite::insert(std::span<const Record> batch, const ClockStamp& stamp) {
-  for (const Record& record : batch) {
-    const JournalRow row = row_of(record);
-    sqlite3_stmt* statement = insert_record_.get();
-    sqlite3_bind_int64(statement, 1, row.sequence);
-    sqlite3_bind_int64(statement, 2, row.at_ms);
-    bind_text(statement, 3, row.kind);
-    sqlite3_bind_blob64(statement, 4, row.body.data(), row.body.size(), SQLITE_STATIC);
-    sqlite3_bind_int64(statement, 5, row.checksum);
-    const int stepped = sqlite3_step(statement);
-    sqlite3_reset(statement);
-    sqlite3_clear_bindings(statement);
-    if (stepped != SQLITE_DONE) return failure(Errc::journal_refused, "write a record");
-  }
+Status JournalSqlite::insert(std::uint64_t last_sequence, const std::string& batch) {
   sqlite3_stmt* statement = insert_batch_.get();
-  const auto last_sequence = static_cast<std::int64_t>(batch.back().sequence);
-  sqlite3_bind_int64(statement, 1, last_sequence);
-  sqlite3_bind_int64(statement, 2, stamp.wall.ms);
-  sqlite3_bind_int64(statement, 3, stamp.boot.ms);
-  bind_text(statement, 4, stamp.boot_id);
-  sqlite3_bind_int64(statement, 5, checksum_of_batch(last_sequence, stamp));
+  sqlite3_bind_int64(statement, 1, static_cast<std::int64_t>(last_sequence));
+  sqlite3_bind_blob64(statement, 2, batch.data(), batch.size(), SQLITE_STATIC);
   const int stepped = sqlite3_step(statement);
   sqlite3_reset(statement);
   sqlite3_clear_bindings(statement);
-  if (stepped != SQLITE_DONE) return failure(Errc::journal_refused, "write a batch");
-  return ok();
+  return stepped == SQLITE_DONE ? ok() : Status{failure(Errc::journal_refused, "write a batch")};
 }
 
 // Before COMMIT nothing that was written counts. A COMMIT that found the disk full stopped before
@@ -278,7 +219,10 @@ Status JournalSqlite::append(std::span<const Record> batch, const ClockStamp& st
   if (batch.empty()) return ok();
   if (const auto begun = execute("BEGIN IMMEDIATE", Errc::journal_refused); !begun)
     return roll_back(begun.error());
-  if (const auto inserted = insert(batch, stamp); !inserted) return roll_back(inserted.error());
+  JournalTail end = tail_;
+  const std::string bytes = encode_batch(batch, stamp, end);
+  if (const auto inserted = insert(end.sequence, bytes); !inserted)
+    return roll_back(inserted.error());
   if (sqlite3_exec(database_.get(), "COMMIT", nullptr, nullptr, nullptr) != SQLITE_OK) {
     const bool is_full = sqlite3_errcode(database_.get()) == SQLITE_FULL;
     const Error why = failure(is_full ? Errc::journal_refused : Errc::outcome_unknown, "commit");
@@ -286,7 +230,7 @@ Status JournalSqlite::append(std::span<const Record> batch, const ClockStamp& st
     in_doubt_ = true;
     return why;
   }
-  tail_ = {.sequence = batch.back().sequence, .at = batch.back().at, .stamp = stamp};
+  tail_ = end;
   return ok();
 }
 
@@ -295,52 +239,26 @@ Status JournalSqlite::roll_back(const Error& why) {
   if (sqlite3_get_autocommit(database_.get()) == 0)
     sqlite3_exec(database_.get(), "ROLLBACK", nullptr, nullptr, nullptr);
   const bool is_gone = sqlite3_get_autocommit(database_.get()) != 0;
-  const auto end = number("SELECT coalesce(max(sequence), 0) FROM records");
+  const auto end = number("SELECT coalesce(max(last_sequence), 0) FROM batches");
   if (is_gone && end && *end == static_cast<std::int64_t>(tail_.sequence)) return why;
   in_doubt_ = true;
   return Error{.code = Errc::outcome_unknown,
                .detail = why.detail + "; and it could not be rolled back"};
 }
 
-Status JournalSqlite::read_rows(const std::function<Status(const JournalRow&)>& visit) {
-  const auto statement =
-      prepare("SELECT sequence, at_ms, kind, body, checksum FROM records ORDER BY sequence");
+Status JournalSqlite::read(const std::function<Status(const StoredRecord&)>& visit) {
+  const auto statement = prepare("SELECT batch FROM batches ORDER BY last_sequence");
   if (!statement) return statement.error();
-  std::int64_t sequence = 0;
+  JournalTail end;
   int stepped = SQLITE_ROW;
-  while ((stepped = sqlite3_step(statement->get())) == SQLITE_ROW) {
-    const JournalRow row{.sequence = sqlite3_column_int64(statement->get(), 0),
-                         .at_ms = sqlite3_column_int64(statement->get(), 1),
-                         .kind = column_text(statement->get(), 2),
-                         .body = column_text(statement->get(), 3),
-                         .checksum = sqlite3_column_int64(statement->get(), 4)};
-    sequence = row.sequence;
-    if (const auto visited = visit(row); !visited) return visited;
-  }
-  if (stepped != SQLITE_DONE)
-    return damage(sequence + 1, std::string("cannot be read: ") + sqlite3_errmsg(database_.get()));
-  return ok();
-}
-
-Status JournalSqlite::replay(const std::function<Status(const Record&)>& visit) {
-  std::int64_t sequence = 0;
-  Instant latest{};
-  const auto read = read_rows([&](const JournalRow& row) -> Status {
-    if (row.sequence != ++sequence) return damage(sequence, "is missing");
-    auto record = record_of(row);
-    if (!record) {
-      Error error = record.error();
-      error.detail = path_ + ": " + error.detail;
-      return error;
-    }
-    if (record->at < latest) return damage(sequence, "is older than the record before it");
-    latest = record->at;
-    return visit(*record);
-  });
-  if (!read) return read;
-  if (sequence != static_cast<std::int64_t>(tail_.sequence))
-    return damage(sequence + 1, "is missing at the end");
-  return ok();
+  while ((stepped = sqlite3_step(statement->get())) == SQLITE_ROW)
+    if (const auto done = read_batch(column_text(statement->get(), 0), end, visit); !done)
+      return done;
+  if (stepped == SQLITE_DONE) return ok();
+  return Error{.code = Errc::journal_corrupt,
+               .want = static_cast<std::int64_t>(end.sequence + 1),
+               .detail = "record " + std::to_string(end.sequence + 1) +
+                         " cannot be read: " + sqlite3_errmsg(database_.get())};
 }
 
 Result<JournalTail> JournalSqlite::tail() { return tail_; }

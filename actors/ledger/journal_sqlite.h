@@ -1,14 +1,14 @@
 #pragma once
 // JournalSqlite: the journal in one SQLite file (WAL, synchronous=FULL; a batch is one
-// transaction). It owns the file exclusively from open() to its destruction: a second daemon gets
-// journal_locked. The file says what it is (application_id) and how it is laid out (user_version);
-// both are checked. Once a write was in doubt, every further append is too. One thread.
+// row, and one transaction). It owns the file exclusively from open() to its destruction: a second
+// daemon gets journal_locked. The file says what it is (application_id) and how it is laid out
+// (user_version); both are checked. Once a write was in doubt, every further append is too. One
+// thread.
 
 #include <memory>
 #include <string>
 
 #include "actors/ledger/journal.h"
-#include "actors/ledger/journal_row.h"
 
 struct sqlite3;
 struct sqlite3_stmt;
@@ -18,7 +18,7 @@ namespace gpupool {
 class JournalSqlite final : public Journal {
  public:
   static constexpr std::int32_t application_id = 0x67707570;  // "gpup"
-  static constexpr std::int32_t layout_version = 1;
+  static constexpr std::int32_t layout_version = 2;
 
   // Creates the file if it is not there; its folder has to be. Errors: file_unwritable (no such
   // folder, read-only), journal_locked, file_malformed (not a ledger), unsupported (of a newer
@@ -26,11 +26,8 @@ class JournalSqlite final : public Journal {
   static Result<std::unique_ptr<JournalSqlite>> open(const std::string& path);
   ~JournalSqlite() override;
 
-  // Every row as it stands, in order, whatever it says; for audits.
-  Status read_rows(const std::function<Status(const JournalRow&)>& visit);
-
   Status append(std::span<const Record> batch, const ClockStamp& stamp) override;
-  Status replay(const std::function<Status(const Record&)>& visit) override;
+  Status read(const std::function<Status(const StoredRecord&)>& visit) override;
   Result<JournalTail> tail() override;
 
  private:
@@ -54,15 +51,13 @@ class JournalSqlite final : public Journal {
   Status execute(const char* sql, Errc code);
   Result<Statement> prepare(const char* sql);
   Result<std::int64_t> number(const char* sql);
-  Status insert(std::span<const Record> batch, const ClockStamp& stamp);
+  Status insert(std::uint64_t last_sequence, const std::string& batch);
   Status roll_back(const Error& why);
   Error failure(Errc code, const std::string& doing) const;
   Error opening_failure(const std::string& doing) const;
-  Error damage(std::int64_t sequence, const std::string& what) const;
 
   std::string path_;
   std::unique_ptr<sqlite3, CloseDatabase> database_;  // outlives its statements
-  Statement insert_record_;
   Statement insert_batch_;
   JournalTail tail_;
   bool is_new_ = false;  // no ledger yet: nothing was ever written to this file

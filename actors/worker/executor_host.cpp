@@ -83,7 +83,7 @@ class ExecutorHost::Loop {
     std::uint32_t attempt = 0;
     friend bool operator==(const RunName&, const RunName&) = default;
   };
-  // What is on a slot: a child, or the noop executor, which is only this.
+  // What is on a slot.
   struct Resident {
     std::unique_ptr<ExecutorChild> child;
     std::string app;
@@ -292,12 +292,9 @@ std::optional<ExecutorHost::Loop::Resident>* ExecutorHost::Loop::place(SlotIndex
 void ExecutorHost::Loop::perform(const StartExecutor& command) {
   auto* resident = place(command.slot);
   const AppConfig* app = settings_.config.app(command.app);
-  if (!resident || *resident || !app) return;
-  if (app->executor == ExecutorKind::noop) {
-    *resident = Resident{.child = nullptr, .app = app->name, .ready = true};
-    return report(ExecutorReady{.slot = command.slot, .app = app->name});
-  }
-  auto child = start_child(command.slot, *app);
+  if (!resident || *resident) return;
+  auto child = app ? start_child(command.slot, *app)
+                   : Error{.code = Errc::unknown_app, .detail = "no app " + command.app + " here"};
   if (!child)
     return report(ExecutorExited{.slot = command.slot,
                                  .exit_code = static_cast<std::int32_t>(child.error().want),
@@ -319,10 +316,6 @@ void ExecutorHost::Loop::perform(const StartRun& command) {
   auto* resident = place(command.slot);
   if (!resident || !*resident || !(*resident)->ready || (*resident)->run) return;
   const RunName run{command.job, command.attempt};
-  if (!(*resident)->child) {
-    report(ExecutorBegan{.slot = command.slot, .job = run.job, .attempt = run.attempt});
-    return report(ExecutorDone{.slot = command.slot, .job = run.job, .attempt = run.attempt});
-  }
   collect_output(command.slot, **resident);  // what it wrote before this run
   logs_.begin(command.slot, run.job, run.attempt);
   (*resident)->run = run;
@@ -333,25 +326,20 @@ void ExecutorHost::Loop::perform(const StartRun& command) {
 
 void ExecutorHost::Loop::perform(const EndBy& command) {
   auto* resident = place(command.slot);
-  if (resident && *resident && (*resident)->child)
-    (*resident)->child->end_by(command.at, command.kill_at);
+  if (resident && *resident) (*resident)->child->end_by(command.at, command.kill_at);
 }
 
 void ExecutorHost::Loop::perform(const Disarm& command) {
   auto* resident = place(command.slot);
-  if (resident && *resident && (*resident)->child) (*resident)->child->disarm();
+  if (resident && *resident) (*resident)->child->disarm();
 }
 
 void ExecutorHost::Loop::perform(const KillExecutor& command) {
   auto* resident = place(command.slot);
   if (!resident || !*resident) return;
-  if ((*resident)->child) {
-    // Asked again, because the supervisor doesn't do it.
-    if (std::exchange((*resident)->killing, true)) (*resident)->child->kill_supervisor();
-    return (*resident)->child->kill();
-  }
-  resident->reset();
-  report(ExecutorExited{.slot = command.slot});
+  // Asked again, because the supervisor doesn't do it.
+  if (std::exchange((*resident)->killing, true)) (*resident)->child->kill_supervisor();
+  (*resident)->child->kill();
 }
 
 // ---- What executors say ----------------------------------------------------------------------

@@ -57,6 +57,7 @@ void Slot::take(Instant now, const Lease& lease, SlotActions& out) {
   GPUPOOL_ENSURE(state() == SlotState::free, place_.slot);
   run_ = Run{.lease = lease};
   run_->start_by = now + app_of(*run_).start_limit;
+  if (app_of(*run_).executor == ExecutorKind::noop) return run_nothing(now, out);
   if (life_ == Life::absent) {
     start_executor(now, lease.app, out);
   } else if (app_ == lease.app) {
@@ -64,6 +65,11 @@ void Slot::take(Instant now, const Lease& lease, SlotActions& out) {
   } else {
     kill_executor(now, out);  // the lease's own executor is started when nothing of this is left
   }
+}
+
+void Slot::run_nothing(Instant now, SlotActions& out) {
+  run_->began = now;
+  end(now, {.outcome = Outcome::succeeded, .detail = remark()}, out);
 }
 
 void Slot::accompany(const Lease& lease) {
@@ -233,8 +239,9 @@ void Slot::end(Instant now, RunEnded how, SlotActions& out) {
   how.epoch = run_->lease.epoch;
   if (how.detail.size() > limits::detail_bytes_max) how.detail.resize(limits::detail_bytes_max);
   out.ended = std::move(how);
+  const bool had_executor = app_ == run_->lease.app;
   run_.reset();
-  if (life_ == Life::starting || life_ == Life::ready)
+  if (had_executor && (life_ == Life::starting || life_ == Life::ready))
     out.executors.emplace_back(Disarm{.slot = place_.slot});
   restore(now, out);
 }

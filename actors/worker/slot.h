@@ -42,6 +42,7 @@ class Slot {
 
   // Makes the warm executor resident; the slot is free once it is ready.
   void start(Instant now, SlotActions& out);
+  // A noop run is over at once, and leaves a warm executor where it is.
   // Precondition: the slot is free, and the lease's app is configured.
   void take(Instant now, const Lease& lease, SlotActions& out);
   void cancel(Instant now, SlotActions& out);
@@ -94,6 +95,7 @@ class Slot {
   void start_executor(Instant now, const std::string& app, SlotActions& out);
   void kill_executor(Instant now, SlotActions& out);
   void hand_over(SlotActions& out);
+  void run_nothing(Instant now, SlotActions& out);
   void restore(Instant now, SlotActions& out);
   void advance_run(Instant now, SlotActions& out);
   void advance_executor(Instant now, SlotActions& out);

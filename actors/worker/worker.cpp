@@ -249,6 +249,7 @@ void Worker::on(Instant now, const CancelRun& cancel, Effects& out) {
 // ---- Ends ------------------------------------------------------------------------------------
 
 void Worker::carry_out(Instant now, SlotIndex slot, SlotActions actions, Effects& out) {
+  const bool was_free = is_free_[slot.value];
   note(slot);
   for (ToExecutors& command : actions.executors) out.to(to_executors(), std::move(command));
   for (ToBroker& news : actions.broker) out.to(to_broker(), std::move(news));
@@ -263,7 +264,7 @@ void Worker::carry_out(Instant now, SlotIndex slot, SlotActions actions, Effects
   // The usual end leaves the slot as ready as it was: the end itself says so, which spares a
   // heartbeat for every run.
   actions.ended->slots_free = is_free_[slot.value];
-  if (actions.ended->slots_free) --freed_untold_;
+  if (actions.ended->slots_free && !was_free) --freed_untold_;
   out.to(to_broker(), ToBroker{*actions.ended});
   const Instant again = now + repeat_interval;
   unseen_.emplace(name, UnseenEnd{.report = std::move(*actions.ended), .send_again = again});

@@ -311,21 +311,13 @@ TEST_CASE("An executor inherits no descriptor but its socket") {
   ::close(leaky);
 }
 
-TEST_CASE("The noop executor runs in the worker and gives an empty result") {
+TEST_CASE("An executor of an app that this node doesn't know exits at once, and says why") {
   TemporaryFolder folder;
   TestHost test{folder.path()};
-  test.host->perform(StartExecutor{.slot = {}, .app = "nothing"});
-  const auto ready = test.reports.next<ExecutorReady>();
-  REQUIRE(ready);
-  CHECK(ready->app == "nothing");
-  test.host->perform(StartRun{.slot = {}, .job = JobId{5}, .attempt = 1, .app = "nothing"});
-  REQUIRE(test.reports.next<ExecutorBegan>());
-  const auto done = test.reports.next<ExecutorDone>();
-  REQUIRE(done);
-  CHECK(done->cause == Errc{});
-  CHECK(done->result.hash.empty());
-  test.host->perform(KillExecutor{});
-  CHECK(test.reports.next<ExecutorExited>());
+  test.host->perform(StartExecutor{.slot = {}, .app = "unknown"});
+  const auto exited = test.reports.next<ExecutorExited>();
+  REQUIRE(exited);
+  CHECK(exited->detail == "no app unknown here");
   CHECK(descendants_of(::getpid()).empty());
 }
 

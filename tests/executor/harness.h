@@ -108,8 +108,7 @@ class TestHost {
                     std::int64_t result_bytes_max = 1 << 23) {
     config.worker.folder = folder.string();
     config.worker.devices = {DeviceConfig{}, DeviceConfig{}};
-    config.apps = {{.name = "fake", .model = (folder / model).string()},
-                   {.name = "nothing", .executor = ExecutorKind::noop}};
+    config.apps = {{.name = "fake", .model = (folder / model).string()}};
     auto opened =
         ResultStore::open(folder / "results", {.bytes_max = result_bytes_max}, wall_time());
     REQUIRE(opened);
@@ -145,8 +144,8 @@ class TestHost {
   }
   // Commands are performed in order: when a later one is answered, the earlier ones are done.
   void wait_until_performed() {
-    host->perform(StartExecutor{.slot = {1}, .app = "nothing"});
-    REQUIRE(reports.next<ExecutorReady>());
+    host->perform(StartExecutor{.slot = {1}, .app = "unknown"});
+    REQUIRE(reports.next<ExecutorExited>());
   }
   void end_within(Duration until_term, Duration grace) {
     const Instant at = boot_time() + until_term;

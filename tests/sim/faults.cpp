@@ -38,7 +38,7 @@ Config draw_config(Prng rng, bool combined) {
                      .stall = seconds(rng.between(1, 3))};
   };
   config.apps = {app("draw", ExecutorKind::diffusion), app("paint", ExecutorKind::diffusion),
-                 app("nothing", ExecutorKind::noop), app("secret", ExecutorKind::noop)};
+                 app("nothing", ExecutorKind::noop), app("secret", ExecutorKind::diffusion)};
   config.apps.back().tiers = {"pro"};
   config.worker.kill_grace = milliseconds(rng.between(200, 2000));
   config.worker.slot_check = milliseconds(rng.between(500, 5000));

@@ -236,8 +236,8 @@ void World::run() {
 // As `gpupool audit` does it with a ledger's file.
 void World::audit() {
   Audit audit(plan_.config, plan_.config.window.length);
-  const Status read = journal_.replay([&audit](const Record& record) {
-    audit.read(row_of(record));
+  const Status read = journal_.read([&audit](const StoredRecord& stored) {
+    audit.read(stored);
     return ok();
   });
   require(bool{read}, "the journal can be read");

@@ -86,8 +86,8 @@ class World {
    public:
     explicit WatchedJournal(Checks& checks) : checks_(checks) {}
     Status append(std::span<const Record> batch, const ClockStamp& stamp) override;
-    Status replay(const std::function<Status(const Record&)>& visit) override {
-      return memory_.replay(visit);
+    Status read(const std::function<Status(const StoredRecord&)>& visit) override {
+      return memory_.read(visit);
     }
     Result<JournalTail> tail() override { return memory_.tail(); }
     void set_fault(JournalFault fault) { memory_.set_fault(fault); }

@@ -239,6 +239,7 @@ TEST_CASE("kill -9 of the whole daemon: the client resumes its request under the
   const RequestId request = submit_picture(*ada, 200);
   const auto running = wait_for_state(*ada, JobState::running);
   REQUIRE(running);
+  REQUIRE(wait_for_lease_on_record(*ada, running->job));
   pool.kill_broker();
   pool.start();
   const auto other = pool.client("ada", 2);

@@ -71,4 +71,14 @@ inline std::optional<Refusal> wait_for_refusal(Client& client) {
   });
 }
 
+// Until the ledger knows of this job's lease, which nothing waits for: what it says is durable.
+inline bool wait_for_lease_on_record(Client& client, JobId job) {
+  const Instant give_up = boot_time() + job_patience;
+  while (boot_time() < give_up) {
+    const auto explained = client.explain(job);
+    if (explained && explained->story.size() >= 2) return true;
+  }
+  return false;
+}
+
 }  // namespace gpupool::test

@@ -36,14 +36,14 @@ Record record(std::uint64_t sequence) {
 
 const ClockStamp stamp{.wall = {5}, .boot = {6}, .boot_id = "boot-1"};
 
-std::uint64_t rows_of(JournalSqlite& journal) {
-  std::uint64_t rows = 0;
-  REQUIRE(journal.read_rows([&rows](const JournalRow& row) {
-    ++rows;
-    REQUIRE(record_of(row));
+std::uint64_t records_of(JournalSqlite& journal) {
+  std::uint64_t records = 0;
+  REQUIRE(journal.read([&records](const StoredRecord& stored) {
+    ++records;
+    REQUIRE(record_of(stored));
     return ok();
   }));
-  return rows;
+  return records;
 }
 
 Error refusal_of(const std::string& path) {
@@ -66,7 +66,7 @@ TEST_CASE("A copy of a ledger in use holds every record that was durable, and th
     if (round % 8 != 0) continue;
     const auto copy = JournalSqliteCopy::take(folder.file("ledger.sqlite"));
     REQUIRE(copy);
-    CHECK(rows_of((*copy)->journal()) == sequence);
+    CHECK(records_of((*copy)->journal()) == sequence);
     CHECK((*copy)->journal().tail()->stamp.boot_id == "boot-1");
   }
 }
@@ -83,7 +83,7 @@ TEST_CASE("A copy of a ledger that is not in use changes nothing in its folder")
   {
     const auto copy = JournalSqliteCopy::take(folder.file("ledger.sqlite"));
     REQUIRE(copy);
-    CHECK(rows_of((*copy)->journal()) == 1);
+    CHECK(records_of((*copy)->journal()) == 1);
   }
   CHECK(std::filesystem::file_size(folder.file("ledger.sqlite")) == size);
   CHECK_FALSE(std::filesystem::exists(folder.file("ledger.sqlite-wal")));
@@ -120,7 +120,7 @@ TEST_CASE("A ledger whose end was cut off is corrupt") {
     CHECK(copy.error().detail.find(path) == 0);
     return;
   }
-  const auto read = (*copy)->journal().read_rows([](const JournalRow&) { return ok(); });
+  const auto read = (*copy)->journal().read([](const StoredRecord&) { return ok(); });
   REQUIRE_FALSE(read);
   CHECK(read.error().code == Errc::journal_corrupt);
 }

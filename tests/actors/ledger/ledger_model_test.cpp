@@ -368,7 +368,13 @@ class Model {
 
   void audit() {
     Audit audit(config_, config_.window.length);
-    for (const Record& record : records_) audit.read(row_of(record));
+    JournalTail end;
+    const std::string batch = encode_batch(records_, {}, end);
+    JournalTail begin;
+    REQUIRE(read_batch(batch, begin, [&audit](const StoredRecord& stored) {
+      audit.read(stored);
+      return ok();
+    }));
     const AuditReport report = audit.finish();
     INFO((report.findings.empty() ? std::string() : report.findings.front()));
     CHECK(report.findings.empty());

@@ -126,7 +126,7 @@ TEST_CASE("The slots of a running gang can't be leased to another job") {
 TEST_CASE("A gang that is cancelled before it began frees all its slots at once") {
   GangNode node;
   Lease wish = node.gang();
-  wish.app = "nothing";
+  wish.app = "sketch";
   node.take(wish);  // the warm executor has to make room first
   node.tell(CancelRun{.epoch = node.epoch, .job = JobId{1}, .attempt = 1});
   CHECK(only<RunEnded>(node.effects).outcome == Outcome::cancelled);

@@ -44,6 +44,7 @@ bool none(const Effects& effects) {
 inline Config test_config() {
   Config config = default_config();
   config.worker.devices = {DeviceConfig{}};
+  config.apps.push_back({.name = "sketch", .model = "models/sketch"});
   config.apps.push_back({.name = "nothing", .executor = ExecutorKind::noop});
   return config;
 }

@@ -45,16 +45,16 @@ TEST_CASE("A lease of another app replaces the executor when nothing of the old 
   node.join();
   node.ready();
   Lease lease = node.lease();
-  lease.app = "nothing";
+  lease.app = "sketch";
   CHECK(all<KillExecutor>(node.tell(lease)).size() == 1);
   CHECK(none<StartExecutor>(node.effects));
   node.tell(ExecutorExited{.slot = {}, .signal = 9});
-  CHECK(only<StartExecutor>(node.effects).app == "nothing");
+  CHECK(only<StartExecutor>(node.effects).app == "sketch");
   CHECK(none<RunEnded>(node.effects));
   const Instant last = node.now + seconds(30) + node.config.worker.kill_grace;
   CHECK(only<EndBy>(node.effects).at == last);
   CHECK(only<EndBy>(node.effects).kill_at == last);
-  node.tell(ExecutorReady{.slot = {}, .app = "nothing"});
+  node.tell(ExecutorReady{.slot = {}, .app = "sketch"});
   CHECK(all<StartRun>(node.effects).size() == 1);
 }
 
@@ -264,7 +264,7 @@ TEST_CASE("A run cancelled before it began pays nothing") {
   node.ready();
   SECTION("before the executor had it: ended at once") {
     Lease lease = node.lease();
-    lease.app = "nothing";  // the warm executor has to make room first
+    lease.app = "sketch";  // the warm executor has to make room first
     node.take(lease);
     node.wait(seconds(1));
     node.tell(cancel());
@@ -389,7 +389,7 @@ TEST_CASE("An executor that never becomes ready is killed at the start limit and
 TEST_CASE("The readiness of another app's executor is not taken for this one's") {
   Node node;
   node.join();
-  node.tell(ExecutorReady{.slot = {}, .app = "nothing"});
+  node.tell(ExecutorReady{.slot = {}, .app = "sketch"});
   CHECK(node.slot().state == SlotState::checking);
 }
 
@@ -402,20 +402,23 @@ TEST_CASE("An idle executor that dies is started again before the slot is lent")
   CHECK(only<LeaseRefused>(node.tell(node.lease())).code == Errc::lease_refused);
 }
 
-TEST_CASE("A noop run keeps its executor, and the slot is free for any app") {
+TEST_CASE("A noop run ends as it is leased, uncharged, and leaves the warm executor alone") {
   Node node;
   node.join();
   node.ready();
   Lease lease = node.lease();
   lease.app = "nothing";
-  node.take(lease);
-  node.tell(ExecutorExited{.slot = {}, .signal = 9});
-  node.tell(ExecutorReady{.slot = {}, .app = "nothing"});
-  node.tell(ExecutorBegan{.slot = {}, .job = JobId{1}, .attempt = 1});
-  node.tell(ExecutorDone{.slot = {}, .job = JobId{1}, .attempt = 1});
-  CHECK(only<RunEnded>(node.effects).outcome == Outcome::succeeded);
+  node.tell(lease);
+  const RunEnded ended = only<RunEnded>(node.effects);
+  CHECK(ended.outcome == Outcome::succeeded);
+  CHECK(ended.ran == Duration{});
+  CHECK(ended.result.hash.empty());
+  CHECK(ended.slots_free);
+  CHECK(none<StartRun>(node.effects));
+  CHECK(none<Disarm>(node.effects));
+  CHECK(none<KillExecutor>(node.effects));
   CHECK(node.slot().state == SlotState::free);
-  CHECK(node.slot().warm_app == "nothing");
+  CHECK(node.slot().warm_app == "emoji");
 }
 
 }  // namespace gpupool

@@ -28,7 +28,7 @@ TEST_CASE("A worker joins when it starts and makes its warm executors resident")
 
 TEST_CASE("A worker without a diffusion app has nothing to warm, and its slots are free at once") {
   Config config = test_config();
-  config.apps.erase(config.apps.begin());
+  std::erase_if(config.apps, [](const AppConfig& app) { return app.name != "nothing"; });
   Node node{config};
   CHECK(none<StartExecutor>(node.effects));
   CHECK(node.slot().state == SlotState::free);
