@@ -188,8 +188,9 @@ class Load {
 
   void* handle() const { return socket_.get(); }
   std::size_t under_way() const { return sent_.size(); }
-  // While nothing runs, each admitted job has said so once or more.
-  std::size_t admitted() const { return std::min(events_, sent_.size()); }
+  // Jobs whose hold has come. Counted only on demand: it takes reading every event.
+  void count_admissions() { counts_ = true; }
+  std::size_t admitted() const { return admitted_; }
 
   void submit(const JobRequest& body) {
     const RequestId id = make_request_id(wall_time(), {random_.next(), random_.next()});
@@ -202,7 +203,7 @@ class Load {
   void take(std::vector<double>& latencies) {
     for (ZmqMessage frame; frame.receive(socket_);) {
       if (static_cast<unsigned char>(frame.bytes()[1]) == job_event) {
-        ++events_;
+        if (counts_) count(frame.bytes());
         continue;
       }
       const auto message = decode_from_pool(frame.bytes());
@@ -223,6 +224,11 @@ class Load {
  private:
   static constexpr unsigned char job_event = 71;
 
+  void count(std::string_view frame) {
+    const auto message = decode_from_pool(frame);
+    const auto* event = message ? std::get_if<JobEvent>(&*message) : nullptr;
+    if (event && event->hold.job) ++admitted_;
+  }
   int zmq_recv_wait(ZmqMessage& message) {
     zmq_pollitem_t item{socket_.get(), 0, ZMQ_POLLIN, 0};
     zmq_poll(&item, 1, 5'000);
@@ -237,7 +243,8 @@ class Load {
   ZmqSocket socket_;
   Prng random_;
   std::uint64_t query_ = 0;
-  std::size_t events_ = 0;
+  bool counts_ = false;
+  std::size_t admitted_ = 0;
   std::unordered_map<std::uint64_t, Clock::time_point> sent_;
 };
 
@@ -298,8 +305,10 @@ void gather_crowd(const JobsPlan& plan, std::size_t connections) {
   const ZmqContext context{zmq_ctx_new()};
   zmq_ctx_set(context.get(), ZMQ_MAX_SOCKETS, static_cast<int>(connections) + 8);
   std::vector<Load> loads;
-  for (std::size_t i = 0; i < connections; ++i)
+  for (std::size_t i = 0; i < connections; ++i) {
     loads.emplace_back(context, plan.endpoint, plan.tokens[i % plan.tokens.size()], i + 1);
+    loads.back().count_admissions();
+  }
   const JobRequest body{.app = "nothing", .declared = seconds(1)};
   constexpr std::size_t burst = 16;  // unanswered submits of one session
   std::vector<double> ended;
