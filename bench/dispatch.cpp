@@ -3,9 +3,7 @@
 // (DEALER to ROUTER to DEALER and back, 64-byte bodies over loopback), and the disk's fdatasync.
 // Prints one JSON object; bench/run starts the pool and makes the table.
 
-#include <fcntl.h>
 #include <poll.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -23,6 +21,7 @@
 
 #include "base/clock.h"
 #include "base/prng.h"
+#include "bench/measure.h"
 #include "net/request_id.h"
 #include "net/sockets.h"
 #include "net/wire.h"
@@ -30,39 +29,16 @@
 namespace gpupool {
 namespace {
 
-using Clock = std::chrono::steady_clock;
+using bench::Clock;
+using bench::Rate;
+using bench::rate_of;
+using bench::us_since;
+
 using Json = nlohmann::json;
 
 constexpr auto patience = std::chrono::seconds(20);
 
-double us_since(Clock::time_point begin) {
-  return std::chrono::duration<double, std::micro>(Clock::now() - begin).count();
-}
-
-double percentile(std::vector<double>& values, double share) {
-  if (values.empty()) return 0;
-  const auto place = static_cast<std::ptrdiff_t>(share * static_cast<double>(values.size() - 1));
-  std::nth_element(values.begin(), values.begin() + place, values.end());
-  return values[static_cast<std::size_t>(place)];
-}
-
-// What one load was like: how many a second, and how long each took.
-struct Rate {
-  double per_s = 0;
-  double p50_us = 0;
-  double p99_us = 0;
-};
-
-Rate rate_of(std::vector<double> latencies_us, double seconds) {
-  return {.per_s = static_cast<double>(latencies_us.size()) / seconds,
-          .p50_us = percentile(latencies_us, 0.5),
-          .p99_us = percentile(latencies_us, 0.99)};
-}
-
-[[noreturn]] void give_up(const std::string& why) {
-  std::cerr << "bench_dispatch: " << why << "\n";
-  std::exit(1);
-}
+[[noreturn]] void give_up(const std::string& why) { bench::give_up("bench_dispatch", why); }
 
 ZmqSocket socket_of(const ZmqContext& context, int type) {
   ZmqSocket socket{zmq_socket(context.get(), type)};
@@ -143,29 +119,6 @@ Rate measure_relay(int outstanding, double seconds) {
   stop = true;
   relaying.join();
   echoing.join();
-  return rate_of(std::move(latencies), took);
-}
-
-// ---- The disk --------------------------------------------------------------------------------
-
-// Appends 4 KiB and waits for it, in the folder of the ledger: what a commit costs at least.
-Rate measure_fdatasync(const std::string& folder, double seconds) {
-  const std::string path = folder + "/fdatasync.probe";
-  const int file = ::open(path.c_str(), O_CREAT | O_WRONLY | O_TRUNC | O_CLOEXEC, 0600);
-  if (file < 0) give_up("cannot write " + path);
-  const std::array<char, 4096> page{};
-  std::vector<double> latencies;
-  const auto begin = Clock::now();
-  while (us_since(begin) < seconds * 1e6) {
-    const auto at = Clock::now();
-    if (::write(file, page.data(), page.size()) != static_cast<ssize_t>(page.size()) ||
-        ::fdatasync(file) != 0)
-      give_up("cannot write " + path);
-    latencies.push_back(us_since(at));
-  }
-  const double took = us_since(begin) / 1e6;
-  ::close(file);
-  ::unlink(path.c_str());
   return rate_of(std::move(latencies), took);
 }
 
@@ -342,10 +295,6 @@ void gather_crowd(const JobsPlan& plan, std::size_t connections) {
     }
 }
 
-Json json_of(const Rate& rate) {
-  return {{"jobs_per_s", rate.per_s}, {"p50_us", rate.p50_us}, {"p99_us", rate.p99_us}};
-}
-
 std::vector<std::string> lines_of(const std::string& path) {
   std::ifstream file(path);
   std::vector<std::string> lines;
@@ -361,10 +310,13 @@ constexpr const char* usage =
 
 int run(const std::vector<std::string>& words) {
   if (words.size() == 3 && words[0] == "relay") {
-    std::cout << json_of(measure_relay(std::atoi(words[1].c_str()), std::atof(words[2].c_str())))
+    std::cout << bench::json_of(
+                     measure_relay(std::atoi(words[1].c_str()), std::atof(words[2].c_str())), "jobs")
               << "\n";
   } else if (words.size() == 3 && words[0] == "fdatasync") {
-    std::cout << json_of(measure_fdatasync(words[1], std::atof(words[2].c_str()))) << "\n";
+    std::cout << bench::json_of(bench::measure_fdatasync(words[1], std::atof(words[2].c_str())),
+                                "jobs")
+              << "\n";
   } else if ((words.size() == 5 && words[0] == "jobs") ||
              (words.size() == 6 && words[0] == "crowd")) {
     const JobsPlan plan{.endpoint = words[1],
@@ -373,7 +325,7 @@ int run(const std::vector<std::string>& words) {
                         .seconds = std::atof(words[4].c_str())};
     if (plan.tokens.empty() || plan.outstanding == 0) give_up("no tokens, or nothing to do");
     if (words[0] == "jobs")
-      std::cout << json_of(measure_jobs(plan)) << "\n";
+      std::cout << bench::json_of(measure_jobs(plan), "jobs") << "\n";
     else
       gather_crowd(plan, std::stoul(words[5]));
   } else {
