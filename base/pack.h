@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "base/shared.h"
 
 namespace gpupool {
 namespace detail {
@@ -27,10 +28,18 @@ concept HasFields = requires(T& value) {
   value.fields();
 };
 
+// std::vector and what behaves like one; a string is text.
 template <class T>
-struct is_vector : std::false_type {};
+concept Sequence = requires(T& value) {
+  value.emplace_back();
+  value.begin();
+  value.size();
+};
+
 template <class T>
-struct is_vector<std::vector<T>> : std::true_type {};
+struct is_shared : std::false_type {};
+template <class T>
+struct is_shared<Shared<T>> : std::true_type {};
 
 template <class T>
 struct is_variant : std::false_type {};
@@ -54,7 +63,9 @@ void pack_value(Packer& packer, const T& value) {
           (pack_value(packer, field), ...);
         },
         const_cast<T&>(value).fields());
-  } else if constexpr (is_vector<T>::value) {
+  } else if constexpr (is_shared<T>::value) {
+    pack_value(packer, *value);
+  } else if constexpr (Sequence<T>) {
     packer.pack_array(static_cast<std::uint32_t>(value.size()));
     for (const auto& item : value) pack_value(packer, item);
   } else if constexpr (is_variant<T>::value) {
@@ -116,7 +127,12 @@ bool unpack_array(const msgpack::object& object, T& value) {
 
 template <class T>
 bool unpack_value(const msgpack::object& object, T& value) {
-  if constexpr (HasFields<T> || is_vector<T>::value || is_variant<T>::value) {
+  if constexpr (is_shared<T>::value) {
+    std::remove_cvref_t<decltype(*value)> read{};
+    if (!unpack_value(object, read)) return false;
+    value = std::move(read);
+    return true;
+  } else if constexpr (HasFields<T> || Sequence<T> || is_variant<T>::value) {
     return unpack_array(object, value);
   } else if constexpr (std::is_enum_v<T>) {
     std::underlying_type_t<T> number{};

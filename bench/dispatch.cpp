@@ -180,7 +180,7 @@ class Load {
   void count(std::string_view frame) {
     const auto message = decode_from_pool(frame);
     const auto* event = message ? std::get_if<JobEvent>(&*message) : nullptr;
-    if (event && event->hold.job) ++admitted_;
+    if (event && event->hold->job) ++admitted_;
   }
   int zmq_recv_wait(ZmqMessage& message) {
     zmq_pollitem_t item{socket_.get(), 0, ZMQ_POLLIN, 0};
@@ -311,7 +311,8 @@ constexpr const char* usage =
 int run(const std::vector<std::string>& words) {
   if (words.size() == 3 && words[0] == "relay") {
     std::cout << bench::json_of(
-                     measure_relay(std::atoi(words[1].c_str()), std::atof(words[2].c_str())), "jobs")
+                     measure_relay(std::atoi(words[1].c_str()), std::atof(words[2].c_str())),
+                     "jobs")
               << "\n";
   } else if (words.size() == 3 && words[0] == "fdatasync") {
     std::cout << bench::json_of(bench::measure_fdatasync(words[1], std::atof(words[2].c_str())),

@@ -110,7 +110,7 @@ nlohmann::json measure_core(double for_seconds) {
       const Effects effects = ledger.step(now, reserve);
       const Held* answer = held_in(effects);
       if (answer == nullptr) give_up("a hold was refused");
-      held.push_back(answer->hold.job);
+      held.push_back(answer->hold->job);
     }
     ledger.keep_batch();
     counted_us += us_since(counted);
@@ -151,8 +151,8 @@ class Driver : public BrokerHandle::base {
         for (std::size_t i = 0; i < plan_.outstanding; ++i) hold();
       } else if (const auto* held = std::get_if<Held>(&envelope.message)) {
         note(asked_holds_, held->ticket);
-        asked_settles_.emplace(held->hold.job.value, Clock::now());
-        ask(Wishes::settle_of(held->hold.job, wall_time()));
+        asked_settles_.emplace(held->hold->job.value, Clock::now());
+        ask(Wishes::settle_of(held->hold->job, wall_time()));
       } else if (const auto* settled = std::get_if<Settled>(&envelope.message)) {
         note(asked_settles_, settled->job.value);
         hold();

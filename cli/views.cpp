@@ -172,13 +172,13 @@ std::string jobs_view(const Style& style, const JobsAnswer& answer) {
   std::string text =
       coloured(style, Colour::bold, "   JOB  STATE     APP           SIZE        DECLARED") + "\n";
   for (const JobEvent& event : answer.jobs) {
-    const JobRequest& body = event.hold.body;
+    const JobRequest& body = event.hold->body;
     text += padded_left(std::to_string(event.job.value), 6) + "  " +
             coloured(style, event.state == JobState::queued ? Colour::yellow : Colour::green,
                      padded_right(word_of(event.state), 8)) +
             "  " + padded_right(shortened(style, printable(body.app), 12), 12) + "  " +
             padded_right(shortened(style, printable(body.size), 8), 8) + "  " +
-            padded_left(seconds_text(event.hold.declared), 10) + "\n" +
+            padded_left(seconds_text(event.hold->declared), 10) + "\n" +
             paragraph(style, where_text(event), 8);
   }
   return text;

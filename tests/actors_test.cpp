@@ -241,7 +241,7 @@ TEST_CASE("A request goes through session, broker and ledger to a lease and back
   REQUIRE(count<JobEvent>(pool.told) == 1);
   const auto& event = std::get<JobEvent>(pool.told.front());
   CHECK(event.state == JobState::starting);
-  CHECK(event.hold.job == event.job);
+  CHECK(event.hold->job == event.job);
   CHECK(pool.in_flight->load() == 0);
 }
 

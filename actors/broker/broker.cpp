@@ -96,7 +96,7 @@ void Broker::check_invariants() const {
     GPUPOOL_ENSURE(job.settle.has_value() == (job.phase == Phase::settling), id);
     GPUPOOL_ENSURE(job.requeue.has_value() == (job.phase == Phase::requeueing), id);
     if (!job.has_slot()) continue;
-    GPUPOOL_ENSURE(job.place.slots.size() == job.hold.slots, id, job.place.slots.size());
+    GPUPOOL_ENSURE(job.place.slots.size() == job.hold->slots, id, job.place.slots.size());
     const auto node = placement_.all().find(job.place.node);
     GPUPOOL_ENSURE(node != placement_.all().end(), id, job.place.node);
     const auto lent = std::count_if(node->second.slots.begin(), node->second.slots.end(),

@@ -155,9 +155,9 @@ void Broker::on(const AlreadyHeld& known) {
 void Broker::attach(Job& job, SessionId session, std::uint64_t query) {
   if (std::find(job.watchers.begin(), job.watchers.end(), session) == job.watchers.end()) {
     job.watchers.push_back(session);
-    followed_[session].push_back(job.hold.job);
+    followed_[session].push_back(job.hold->job);
   }
-  unwatched_.erase(job.hold.job);
+  unwatched_.erase(job.hold->job);
   JobEvent event = event_of(job);
   event.hold = job.hold;
   tell_session(session, JobMoved{.session = session, .query = query, .event = std::move(event)});
@@ -165,7 +165,7 @@ void Broker::attach(Job& job, SessionId session, std::uint64_t query) {
 
 void Broker::on(const Watch& watch) {
   Job* job = find(watch.job);
-  if (job && job->hold.account == watch.account) {
+  if (job && job->hold->account == watch.account) {
     attach(*job, watch.session, watch.query);
     return;
   }
@@ -177,7 +177,7 @@ void Broker::on(const Watch& watch) {
 
 void Broker::on(const Cancel& cancel) {
   Job* job = find(cancel.job);
-  if (!job || job->hold.account != cancel.account) {
+  if (!job || job->hold->account != cancel.account) {
     tell_session(cancel.session, BrokerError{.session = cancel.session,
                                              .query = cancel.query,
                                              .code = Errc::job_unknown,
@@ -196,7 +196,7 @@ void Broker::cancel_job(Job& job) {
     case Phase::leased:
     case Phase::running:
       job.cancelling = true;
-      tell_worker(job.place.node, CancelRun{epoch_, job.hold.job, job.attempt});
+      tell_worker(job.place.node, CancelRun{epoch_, job.hold->job, job.attempt});
       break;
     case Phase::requeueing:  // settled as cancelled once the ledger has answered
       job.cancelling = true;
@@ -228,7 +228,7 @@ void Broker::on(const ClientGone& gone) {
     Job* job = find(id);
     if (!job) continue;
     std::erase(job->watchers, gone.session);
-    if (job->watchers.empty() && !job->hold.body.detached) unwatched_[id] = now_;
+    if (job->watchers.empty() && !job->hold->body.detached) unwatched_[id] = now_;
   }
 }
 

@@ -19,8 +19,8 @@ bool is_news(std::uint32_t told, std::uint32_t position) {
 }  // namespace
 
 JobEvent Broker::event_of(const Job& job) const {
-  JobEvent event{.job = job.hold.job,
-                 .request = job.hold.request,
+  JobEvent event{.job = job.hold->job,
+                 .request = job.hold->request,
                  .state = state_of(job.phase),
                  .attempt = job.attempt,
                  .promise = job.promise,
@@ -33,7 +33,7 @@ JobEvent Broker::event_of(const Job& job) const {
   LikelyStarts likely = likely_starts();
   queue_.walk([&](std::uint32_t position, const Waiting& waiting) {
     const Instant start = likely.next(waiting.declared, waiting.shape.slots);
-    if (waiting.job != job.hold.job) return;
+    if (waiting.job != job.hold->job) return;
     event.position = position;
     event.likely_start = start;
   });
@@ -52,7 +52,7 @@ LikelyStarts Broker::likely_starts() const {
         continue;
       }
       const Job& job = it->second;
-      ends.push_back((job.began ? job.began : job.leased_at) + job.hold.declared);
+      ends.push_back((job.began ? job.began : job.leased_at) + job.hold->declared);
     }
   }
   return {now_, std::move(ends)};
@@ -73,7 +73,7 @@ void Broker::tell_positions() {
     if (job.watchers.empty() || !is_news(job.told_position, position)) return;
     job.told_position = position;
     JobEvent event{.job = waiting.job,
-                   .request = job.hold.request,
+                   .request = job.hold->request,
                    .state = JobState::queued,
                    .attempt = job.attempt,
                    .position = position,

@@ -25,8 +25,8 @@ void Broker::on(const Leading& leading) {
     job.leases = open.attempt;
     job.losses = open.losses;
     job.presumed_leased = open.leased;
-    unwatched_.erase(open.hold.job);
-    if (!open.hold.body.detached) unwatched_[open.hold.job] = now_;
+    unwatched_.erase(open.hold->job);
+    if (!open.hold->body.detached) unwatched_[open.hold->job] = now_;
   }
   tell_sizes();
   down_since_ = leading.last_record ? leading.last_record : now_;
@@ -62,13 +62,13 @@ std::int64_t Broker::older_than(JobId job) const {
 }
 
 Instant Broker::bound_of(const Job& job) const {
-  return promised_start(now_, longest_occupancy(*config_, job.hold.partition),
-                        older_than(job.hold.job));
+  return promised_start(now_, longest_occupancy(*config_, job.hold->partition),
+                        older_than(job.hold->job));
 }
 
 void Broker::enqueue(Job& job) {
   job.phase = Phase::queued;
-  queue_.push({job.hold.job, shape_of(job.hold), job.hold.declared});
+  queue_.push({job.hold->job, shape_of(job.hold), job.hold->declared});
 }
 
 // The oldest job starts first. While it waits for its slots nothing younger is leased, however many
@@ -84,7 +84,7 @@ void Broker::dispatch() {
   };
   while (const Waiting* next = queue_.first(is_there)) {
     Job& job = jobs_.at(next->job);
-    const auto place = placement_.pick(next->shape, job.hold.body.app);
+    const auto place = placement_.pick(next->shape, job.hold->body.app);
     if (!place || !leaves_room(*next)) return;
     lease(job, *place);
   }
@@ -99,15 +99,15 @@ bool Broker::leaves_room(const Waiting& next) const {
   for (auto it = returning_.begin(); it != returning_.end() && *it < next.job; ++it) {
     const Job& older = jobs_.at(*it);
     if (now_ - older.requeue_asked >= write_retry) continue;
-    if (older.hold.slots > 1) return false;
+    if (older.hold->slots > 1) return false;
     ++kept;
   }
   return placement_.free_slots() >= kept + next.shape.slots;
 }
 
 void Broker::lease(Job& job, const Place& place) {
-  queue_.remove(job.hold.job);
-  placement_.lend(place, job.hold.job);
+  queue_.remove(job.hold->job);
+  placement_.lend(place, job.hold->job);
   Node& node = *placement_.find(place.node);
   job.phase = Phase::leased;
   job.place = place;
@@ -117,7 +117,7 @@ void Broker::lease(Job& job, const Place& place) {
   job.leased_at = now_;
   job.began = {};
   job.step = job.of_steps = 0;
-  ask_ledger(Leased{epoch_, job.hold.job, job.attempt, node.id, node.name});
+  ask_ledger(Leased{epoch_, job.hold->job, job.attempt, node.id, node.name});
   resend_lease(job, node);
   tell(job);
 }
@@ -126,8 +126,8 @@ void Broker::lease(Job& job, const Place& place) {
 // times.
 void Broker::lose_attempt(Job& job, Errc cause, const std::string& detail) {
   if (job.phase == Phase::settling || job.phase == Phase::requeueing) return;
-  if (job.has_slot()) placement_.take_back(job.place, job.hold.job);
-  queue_.remove(job.hold.job);
+  if (job.has_slot()) placement_.take_back(job.place, job.hold->job);
+  queue_.remove(job.hold->job);
   job.presumed_leased = false;
   ++job.losses;
   if (job.cancelling) {
@@ -139,13 +139,13 @@ void Broker::lose_attempt(Job& job, Errc cause, const std::string& detail) {
     job.notice = detail;
     job.requeue_asked = now_;
     job.requeue = Requeue{.epoch = epoch_,
-                          .job = job.hold.job,
+                          .job = job.hold->job,
                           .attempt = job.leases,
                           .cause = cause,
                           .detail = detail,
                           .promise = bound_of(job)};
-    writing_[job.hold.job] = now_ + write_retry;
-    returning_.insert(job.hold.job);
+    writing_[job.hold->job] = now_ + write_retry;
+    returning_.insert(job.hold->job);
     ask_ledger(*job.requeue);
   }
 }
@@ -169,21 +169,21 @@ void Broker::on(const Requeued& requeued) {
 
 // Replaces the hold by what was really used. `how` says outcome, cause and what ran.
 void Broker::settle(Job& job, Settle how) {
-  GPUPOOL_ENSURE(job.phase != Phase::settling, job.hold.job);
-  queue_.remove(job.hold.job);
-  unwatched_.erase(job.hold.job);
-  restating_.erase(job.hold.job);
+  GPUPOOL_ENSURE(job.phase != Phase::settling, job.hold->job);
+  queue_.remove(job.hold->job);
+  unwatched_.erase(job.hold->job);
+  restating_.erase(job.hold->job);
   job.presumed_leased = false;
   job.phase = Phase::settling;
   how.epoch = epoch_;
-  how.job = job.hold.job;
+  how.job = job.hold->job;
   how.attempt = job.attempt;
   how.leased_at = job.leased_at;
   how.node = job.node_name;
   if (how.outcome == Outcome::cancelled && !job.cancelled_by.empty())
     how.detail = "cancelled by " + job.cancelled_by;
   job.settle = std::move(how);
-  writing_[job.hold.job] = now_ + write_retry;
+  writing_[job.hold->job] = now_ + write_retry;
   ask_ledger(*job.settle);
 }
 
@@ -211,7 +211,7 @@ void Broker::forget(JobId id) {
       std::erase(it->second, id);
       if (it->second.empty()) followed_.erase(it);
     }
-  const auto account = by_account_.find(job.hold.account);
+  const auto account = by_account_.find(job.hold->account);
   account->second.erase(id);
   if (account->second.empty()) by_account_.erase(account);
   queue_.remove(id);
@@ -238,12 +238,12 @@ void Broker::on(const LedgerRefused& refused) {
 }
 
 void Broker::restate(Job& job, Instant promise, const std::string& reason) {
-  const auto asked = restating_.find(job.hold.job);
+  const auto asked = restating_.find(job.hold->job);
   if (promise <= job.promise || (asked != restating_.end() && promise <= asked->second.promise))
     return;
   if (restating_.empty()) restate_again_ = now_ + write_retry;
-  const Restate restate{epoch_, job.hold.job, promise, reason};
-  restating_[job.hold.job] = restate;
+  const Restate restate{epoch_, job.hold->job, promise, reason};
+  restating_[job.hold->job] = restate;
   job.notice = reason;
   ask_ledger(restate);
 }
@@ -256,7 +256,7 @@ void Broker::restate_promises(const std::string& reason) {
   queue_.walk([&](std::uint32_t, const Waiting& waiting) {
     for (; returning != returning_.end() && *returning < waiting.job; ++returning) ++older;
     const Job& job = jobs_.at(waiting.job);
-    const Duration longest = longest_occupancy(*config_, job.hold.partition);
+    const Duration longest = longest_occupancy(*config_, job.hold->partition);
     if (provable_start(now_, longest, older++) > job.promise) moved.push_back(waiting.job);
   });
   for (const JobId id : moved) restate(jobs_.at(id), bound_of(jobs_.at(id)), reason);

@@ -87,7 +87,7 @@ void Broker::reconcile_slot(Node& node, const PoolSlot& slot) {
       node.heartbeat >= ours->heartbeat + heartbeats_to_show) {
     if (!ours->cancelling) return resend_lease(*ours, node);
     // Should the lease arrive after all, its run is called off as one that is not in our books.
-    placement_.take_back(ours->place, ours->hold.job);
+    placement_.take_back(ours->place, ours->hold->job);
     return settle(*ours, {.outcome = Outcome::cancelled});
   }
   if (!report.job || slot.leased_to) return;
@@ -110,15 +110,15 @@ void Broker::meet_unknown_run(Node& node, const SlotReport& report) {
       if (slot.leased_to) return;
       place.slots.push_back(slot.report.slot);
     }
-    if (place.slots.size() == job->hold.slots) return adopt(*job, node, report, place);
+    if (place.slots.size() == job->hold->slots) return adopt(*job, node, report, place);
   }
   if (job) job->over_attempt = std::max(job->over_attempt, report.attempt);
   tell_worker(node.id, CancelRun{epoch_, report.job, report.attempt});
 }
 
 void Broker::adopt(Job& job, const Node& node, const SlotReport& report, const Place& place) {
-  queue_.remove(job.hold.job);
-  placement_.lend(place, job.hold.job);
+  queue_.remove(job.hold->job);
+  placement_.lend(place, job.hold->job);
   // An attempt that was given up for lost and came back counts as a lease more: should it be lost
   // again, that is a loss of its own.
   const bool came_back = !job.presumed_leased && report.attempt <= job.leases;
@@ -131,22 +131,22 @@ void Broker::adopt(Job& job, const Node& node, const SlotReport& report, const P
   job.heartbeat = node.heartbeat;
   job.leased_at = now_;
   job.began = job.phase == Phase::running ? now_ : Instant{};
-  restating_.erase(job.hold.job);
+  restating_.erase(job.hold->job);
   tell(job);
 }
 
 void Broker::resend_lease(Job& job, Node& node) {
   job.heartbeat = node.heartbeat;
-  tell_worker(node.id, Lease{.job = job.hold.job,
+  tell_worker(node.id, Lease{.job = job.hold->job,
                              .attempt = job.attempt,
                              .epoch = epoch_,
                              .node = node.id,
                              .incarnation = node.incarnation,
                              .slot = job.place.slots.front(),
                              .heartbeat = node.heartbeat,
-                             .app = job.hold.body.app,
-                             .body = job.hold.body,
-                             .declared = job.hold.declared,
+                             .app = job.hold->body.app,
+                             .body = job.hold->body,
+                             .declared = job.hold->declared,
                              .more_slots = {job.place.slots.begin() + 1, job.place.slots.end()}});
 }
 
@@ -175,7 +175,7 @@ Job* Broker::run_of(NodeId node, JobId id, std::uint32_t attempt) {
 void Broker::on(const LeaseRefused& refused) {
   Job* job = run_of(refused.node, refused.job, refused.attempt);
   if (!job || job->phase != Phase::leased) return;
-  placement_.take_back(job->place, job->hold.job);
+  placement_.take_back(job->place, job->hold->job);
   job->notice = "its slot was not ready";
   enqueue(*job);
   if (job->cancelling) {
@@ -230,9 +230,9 @@ void Broker::on(const RunEnded& ended) {
     return;
   }
   if (!current && job->has_slot())
-    tell_worker(job->place.node, CancelRun{epoch_, job->hold.job, job->attempt});
+    tell_worker(job->place.node, CancelRun{epoch_, job->hold->job, job->attempt});
   if (job->has_slot()) {
-    placement_.take_back(job->place, job->hold.job);
+    placement_.take_back(job->place, job->hold->job);
     // The next heartbeat would say the same, half a second later. Of several slots the first is
     // the one that ran; the others are cleared after it.
     Node* node = current && ended.slots_free ? placement_.find(ended.node) : nullptr;

@@ -32,9 +32,9 @@ NodeView Broker::view_of(const Node& node) const {
                   .warm_app = slot.report.warm_app};
     if (const auto it = jobs_.find(slot.leased_to); it != jobs_.end()) {
       const Job& job = it->second;
-      seen.job = job.hold.job;
-      seen.account = job.hold.account;
-      seen.app = job.hold.body.app;
+      seen.job = job.hold->job;
+      seen.account = job.hold->account;
+      seen.app = job.hold->body.app;
       seen.ends_by = latest_end(job);
     }
     view.slots.push_back(std::move(seen));
@@ -45,9 +45,9 @@ NodeView Broker::view_of(const Node& node) const {
 // By when the worker has ended the job whatever it does: a run at its declared end and the grace
 // for its exit, and before the run began, the whole time that its lease may take.
 Instant Broker::latest_end(const Job& job) const {
-  const Instant lease_end = job.leased_at + job.hold.occupancy;
+  const Instant lease_end = job.leased_at + job.hold->occupancy;
   if (!job.began) return lease_end;
-  return std::min(lease_end, job.began + job.hold.declared + config_->worker.kill_grace);
+  return std::min(lease_end, job.began + job.hold->declared + config_->worker.kill_grace);
 }
 
 void Broker::on(const QueueQuery& query) {
@@ -67,14 +67,14 @@ void Broker::on(const QueueQuery& query) {
 }
 
 QueueEntry Broker::entry_of(const Job& job) {
-  return {.job = job.hold.job,
-          .account = job.hold.account,
-          .tier = job.hold.tier,
-          .app = job.hold.body.app,
-          .size = job.hold.body.size,
+  return {.job = job.hold->job,
+          .account = job.hold->account,
+          .tier = job.hold->tier,
+          .app = job.hold->body.app,
+          .size = job.hold->body.size,
           .state = state_of(job.phase),
-          .declared = job.hold.declared,
-          .admitted_at = job.hold.admitted_at,
+          .declared = job.hold->declared,
+          .admitted_at = job.hold->admitted_at,
           .promise = job.promise,
           .node = job.has_slot() ? job.node_name : std::string{}};
 }
@@ -103,7 +103,7 @@ void Broker::on(const OperatorCancel& cancel) {
   tell_console(CancelTaken{.ticket = cancel.ticket,
                            .error = {},
                            .state = state_of(job->phase),
-                           .account = job->hold.account});
+                           .account = job->hold->account});
   if (!job->cancelling) job->cancelled_by = cancel.who;
   cancel_job(*job);
 }

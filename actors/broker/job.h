@@ -30,7 +30,7 @@ constexpr JobState state_of(Phase phase) {
 }
 
 struct Job {
-  Hold hold;
+  Shared<Hold> hold;
   Phase phase = Phase::queued;
   Instant promise{};
   std::uint32_t attempt = 0;       // of the present or last lease, as its worker calls it

@@ -23,7 +23,8 @@ const Window& Account::window_of(const Hold& hold) const {
 void Account::open_hold(const Hold& hold) {
   if (windows.empty() || windows.back().opened != hold.window_opened) {
     GPUPOOL_ENSURE(windows.empty() || windows.back().opened < hold.window_opened, hold.job);
-    std::erase_if(windows, [](const Window& window) { return window.open_holds == 0; });
+    const auto is_empty = [](const Window& window) { return window.open_holds == 0; };
+    windows.erase(std::remove_if(windows.begin(), windows.end(), is_empty), windows.end());
     windows.push_back({.opened = hold.window_opened});
     last_opened = hold.window_opened;
   }
@@ -49,7 +50,9 @@ void Account::close_hold(const Hold& hold, const Parts& charged) {
   // newest stays with what was charged in it, ended or not: who reads it asks window_at().
   const bool replaced = place + 1 != windows.end();
   if (place->open_holds == 0 && (replaced || place->used == GpuTime{})) windows.erase(place);
-  GPUPOOL_ENSURE(std::erase(open, hold.job) == 1, hold.job);
+  const auto job = std::find(open.begin(), open.end(), hold.job);
+  GPUPOOL_ENSURE(job != open.end(), hold.job);
+  open.erase(job);
 }
 
 bool is_anonymous(const AccountId& account) { return account.text.rfind("address:", 0) == 0; }

@@ -5,8 +5,8 @@
 // holds: windows stand in order of opening, every one but the newest has open holds, and the newest
 // has open holds or a charge. Pure values; nothing here reads the configuration or a clock.
 
+#include <boost/container/small_vector.hpp>
 #include <string>
-#include <vector>
 
 #include "actors/messages.h"
 
@@ -27,17 +27,25 @@ struct Parts {
   GpuTime sum() const { return quota + credits; }
 };
 
+// An undo copies it, so what it nearly always has room for needs no memory of its own.
 struct Account {
-  std::string tier;             // that its caller came with at its latest hold
-  std::vector<Window> windows;  // oldest first
-  Instant last_opened{};        // when its latest window opened, forgotten or not
+  using Windows = boost::container::small_vector<Window, 1>;
+  using Jobs = boost::container::small_vector<JobId, 4>;
+
+  std::string tier;       // that its caller came with at its latest hold
+  Windows windows;        // oldest first
+  Instant last_opened{};  // when its latest window opened, forgotten or not
   GpuTime credits;
   GpuTime credits_held;
-  std::vector<JobId> open;    // in order of arrival
-  std::vector<JobId> closed;  // whose receipts are listed, in order of closing
+  Jobs open;  // in order of arrival
+  // Whose receipts are listed, in order of closing: a chain (ClosedJob::newer) with its two ends.
+  JobId oldest_closed;
+  JobId newest_closed;
+  std::uint32_t closed_count = 0;
 
   auto fields() {
-    return std::tie(tier, windows, last_opened, credits, credits_held, open, closed);
+    return std::tie(tier, windows, last_opened, credits, credits_held, open, oldest_closed,
+                    newest_closed, closed_count);
   }
 
   // The window that is open at `now`, if one is: it ends `length` after its opening to the

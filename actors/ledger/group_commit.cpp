@@ -34,10 +34,8 @@ Status GroupCommit::recover() {
 
 void GroupCommit::take(Instant now, ToLedger message) {
   if (taken_.empty()) ledger_.begin_batch();
-  Effects effects = ledger_.step(now, message);
+  ledger_.step(now, message, effects_);
   taken_.push_back(std::move(message));
-  std::move(effects.journal.begin(), effects.journal.end(), std::back_inserter(effects_.journal));
-  std::move(effects.send.begin(), effects.send.end(), std::back_inserter(effects_.send));
 }
 
 bool GroupCommit::full() const {
@@ -61,7 +59,8 @@ Result<Effects> GroupCommit::commit(Instant now, const ClockStamp& stamp) {
     answers.send = std::move(effects_.send);
   }
   taken_.clear();
-  effects_ = {};
+  effects_.journal.clear();
+  effects_.send.clear();
   return answers;
 }
 

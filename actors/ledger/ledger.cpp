@@ -14,9 +14,13 @@ Ledger::Ledger(const Config& config, LedgerBounds bounds)
 
 Effects Ledger::step(Instant now, const ToLedger& message) {
   Effects effects;
+  step(now, message, effects);
+  return effects;
+}
+
+void Ledger::step(Instant now, const ToLedger& message, Effects& effects) {
   const Instant at = std::max(now, core_.at);
   std::visit([&](const auto& alternative) { handle(at, alternative, effects); }, message);
-  return effects;
 }
 
 void Ledger::record(Instant now, RecordBody body, Effects& effects) {
@@ -60,10 +64,10 @@ void Ledger::handle(Instant now, const Reserve& reserve, Effects& effects) {
     effects.to(to_broker(), ToBroker{std::move(*known)});
     return;
   }
-  Hold& hold = std::get<Hold>(*admission);
-  const bool is_set = orders_.tier_of(hold.account) != nullptr;
+  const Shared<Hold> hold = std::move(std::get<Hold>(*admission));
+  const bool is_set = orders_.tier_of(hold->account) != nullptr;
   record(now, HoldOpened{.hold = hold, .token_tier = is_set ? reserve.caller.tier : ""}, effects);
-  effects.to(to_broker(), ToBroker{Held{.ticket = reserve.ticket, .hold = std::move(hold)}});
+  effects.to(to_broker(), ToBroker{Held{.ticket = reserve.ticket, .hold = hold}});
 }
 
 // Not waited for, so a repeat or a late one is passed over in silence.
@@ -162,19 +166,21 @@ void Ledger::undo_batch() {
 std::vector<OpenHold> Ledger::open_holds() const {
   std::vector<OpenHold> holds;
   holds.reserve(open_.size());
-  for (const auto& [job, open] : open_)
+  for (const auto* row : open_.in_order()) {
+    const OpenJob& open = row->second;
     holds.push_back({.hold = open.hold,
                      .promise = open.promise,
                      .attempt = open.attempt,
                      .leased = open.leased,
                      .node = open.node,
                      .losses = open.losses});
+  }
   return holds;
 }
 
 const Receipt* Ledger::receipt(JobId job) const {
   const ClosedJob* closed = closed_.find(job);
-  return closed == nullptr ? nullptr : &closed->receipt;
+  return closed == nullptr ? nullptr : &*closed->receipt;
 }
 
 }  // namespace gpupool

@@ -57,6 +57,7 @@ class Ledger {
   // Effects: the records behind the answers, applied already and not yet durable, then the answers.
   // A `now` before the last record counts as the time of that record.
   Effects step(Instant now, const ToLedger& message);
+  void step(Instant now, const ToLedger& message, Effects& effects);  // adds to what is there
 
   // What a Reserve would lead to: a hold, or the answer its id already has; an Error is its
   // refusal.
@@ -90,7 +91,7 @@ class Ledger {
 
  private:
   struct OpenJob {
-    Hold hold;
+    Shared<Hold> hold;
     Instant promise{};
     std::uint32_t attempt = 0;   // the last one known: leased or lost
     std::uint32_t requeued = 0;  // the last one reported lost
@@ -99,7 +100,7 @@ class Ledger {
     Instant leased_at{};
     NodeId node;
     std::string node_name;
-    std::vector<Moment> story;
+    Shared<std::vector<Moment>> story;
     auto fields() {
       return std::tie(hold, promise, attempt, requeued, losses, leased, leased_at, node, node_name,
                       story);
@@ -108,11 +109,12 @@ class Ledger {
 
   // Kept while it is listed among its account's receipts or its request id is remembered.
   struct ClosedJob {
-    Receipt receipt;
-    std::vector<Moment> story;
+    Shared<Receipt> receipt;
+    Shared<std::vector<Moment>> story;
     bool listed = true;
     bool id_known = true;
-    auto fields() { return std::tie(receipt, story, listed, id_known); }
+    JobId newer;  // listed: the account's next one
+    auto fields() { return std::tie(receipt, story, listed, id_known, newer); }
   };
 
   // In order of the ids' own time, so that the oldest are forgotten from the front.
@@ -177,9 +179,10 @@ class Ledger {
   static std::optional<Error> illegal_duration(const Reserve& reserve, const TierLimits& tier);
   static Duration longest_allowed(const TierLimits& tier, Duration app_longest,
                                   std::uint32_t factor);
-  std::optional<Error> quota_missing(Instant now, const Reserve& reserve,
-                                     const TierLimits& tier) const;
-  Hold hold_for(Instant now, const Reserve& reserve, const TierLimits& tier) const;
+  std::optional<Error> quota_missing(Instant now, const Reserve& reserve, const TierLimits& tier,
+                                     const Account* account) const;
+  Hold hold_for(Instant now, const Reserve& reserve, const TierLimits& tier,
+                const Account* account) const;
   HoldSettled settle_for(Instant now, const Settle& settle, const OpenJob& job) const;
   Balance balance_for(Instant now, const Question& question) const;
   JobDone done_of(Instant now, const Receipt& receipt) const;
@@ -222,6 +225,7 @@ class Ledger {
   void enact(const Order& order, Instant) {
     orders_.enact(order);
   }
+  std::vector<JobId> listed_receipts(const Account& account) const;
   void list_receipt(Account& account, JobId job);
   void unlist(JobId job);
   void forget_id(const RequestKey& key, JobId job);
@@ -236,15 +240,15 @@ class Ledger {
   std::map<AccountId, Account> check_open_jobs(Findings& findings) const;
   void check_accounts(Findings& findings, const std::map<AccountId, Account>& sums) const;
   static void check_windows(Findings& findings, const AccountId& id,
-                            const std::vector<Window>& windows, const Account& sum);
+                            const Account::Windows& windows, const Account& sum);
   void check_receipts(Findings& findings) const;
 
   const Config* config_;
   LedgerBounds bounds_;
   Core core_;
-  UndoTable<AccountId, Account> accounts_;
-  UndoTable<JobId, OpenJob> open_;
-  UndoTable<JobId, ClosedJob> closed_;
+  HashedTable<AccountId, Account> accounts_;
+  HashedTable<JobId, OpenJob> open_;
+  HashedTable<JobId, ClosedJob> closed_;
   UndoTable<RequestKey, RequestEntry> requests_;
   // Anonymous accounts by the opening of their latest window: when to look whether they can go.
   UndoTable<std::pair<Instant, AccountId>, std::monostate> anonymous_;

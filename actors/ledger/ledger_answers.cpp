@@ -23,7 +23,7 @@ void Ledger::handle(Instant, const ReceiptsQuery& query, Effects& effects) const
   const std::size_t page =
       query.limit == 0 ? page_max : std::min<std::size_t>(query.limit, page_max);
   std::vector<JobId> jobs;
-  if (const Account* account = accounts_.find(query.account)) jobs = account->closed;
+  if (const Account* account = accounts_.find(query.account)) jobs = listed_receipts(*account);
   if (query.before) std::erase_if(jobs, [&query](JobId job) { return job >= query.before; });
   std::sort(jobs.begin(), jobs.end(), std::greater<>{});
   for (const JobId job : jobs) {
@@ -37,7 +37,7 @@ void Ledger::handle(Instant, const ReceiptsQuery& query, Effects& effects) const
 void Ledger::handle(Instant now, const ReceiptQuery& query, Effects& effects) const {
   ReceiptFound found{.session = query.session, .query = query.query};
   const ClosedJob* closed = closed_.find(query.job);
-  if (closed != nullptr && closed->receipt.account == query.account) {
+  if (closed != nullptr && closed->receipt->account == query.account) {
     found.done = done_of(now, closed->receipt);
   } else {
     found.error = Errc::job_unknown;
@@ -68,11 +68,11 @@ void Ledger::handle(Instant, const ExplainQuery& query, Effects& effects) const 
   std::vector<Happening> story;
   const OpenJob* open = open_.find(job);
   const ClosedJob* closed = closed_.find(job);
-  if (open != nullptr && open->hold.account == query.account) {
-    request = open->hold.request;
+  if (open != nullptr && open->hold->account == query.account) {
+    request = open->hold->request;
     story = tell(receipt_of(*open, {}, {}), open->story);
-  } else if (closed != nullptr && closed->receipt.account == query.account) {
-    request = closed->receipt.request;
+  } else if (closed != nullptr && closed->receipt->account == query.account) {
+    request = closed->receipt->request;
     story = tell(closed->receipt, closed->story);
   }
   const bool by_request = !query.job;

@@ -39,12 +39,12 @@ void Ledger::enact(const HoldOpened& opened, Instant at) {
   OpenJob& job = open_.change(hold.job);
   job.hold = hold;
   job.promise = hold.promise;
-  remember(job.story, {.at = at,
-                       .kind = MomentKind::admitted,
-                       .promise = hold.promise,
-                       .used = window.used,
-                       .held = window.held,
-                       .words = hold.recognised_by});
+  job.story = remember(*job.story, {.at = at,
+                                    .kind = MomentKind::admitted,
+                                    .promise = hold.promise,
+                                    .used = window.used,
+                                    .held = window.held,
+                                    .words = hold.recognised_by});
 }
 
 void Ledger::enact(const LeaseNoted& noted, Instant at) {
@@ -56,8 +56,8 @@ void Ledger::enact(const LeaseNoted& noted, Instant at) {
   job.node_name = noted.node_name;
   const std::string node =
       noted.node_name.empty() ? "node " + std::to_string(noted.node.value) : noted.node_name;
-  remember(job.story,
-           {.at = at, .kind = MomentKind::leased, .attempt = noted.attempt, .words = node});
+  job.story = remember(
+      *job.story, {.at = at, .kind = MomentKind::leased, .attempt = noted.attempt, .words = node});
 }
 
 void Ledger::enact(const JobRequeued& requeued, Instant at) {
@@ -67,31 +67,31 @@ void Ledger::enact(const JobRequeued& requeued, Instant at) {
   job.losses += 1;
   job.leased = false;
   if (requeued.promise) job.promise = requeued.promise;
-  remember(job.story, {.at = at,
-                       .kind = MomentKind::requeued,
-                       .attempt = requeued.attempt,
-                       .cause = requeued.cause,
-                       .promise = requeued.promise,
-                       .words = requeued.detail});
+  job.story = remember(*job.story, {.at = at,
+                                    .kind = MomentKind::requeued,
+                                    .attempt = requeued.attempt,
+                                    .cause = requeued.cause,
+                                    .promise = requeued.promise,
+                                    .words = requeued.detail});
 }
 
 void Ledger::enact(const PromiseRestated& restated, Instant at) {
   OpenJob& job = open_.change(restated.job);
   job.promise = restated.promise;
-  remember(job.story, {.at = at,
-                       .kind = MomentKind::restated,
-                       .promise = restated.promise,
-                       .words = restated.reason});
+  job.story = remember(*job.story, {.at = at,
+                                    .kind = MomentKind::restated,
+                                    .promise = restated.promise,
+                                    .words = restated.reason});
 }
 
 void Ledger::enact(const HoldSettled& settled, Instant at) {
-  OpenJob job = open_.remove(settled.job);
+  const OpenJob& job = open_.remove(settled.job);
   const Hold& hold = job.hold;
   Account& account = accounts_.change(hold.account);
   account.close_hold(hold, {.quota = settled.charged_quota, .credits = settled.charged_credits});
   ClosedJob& closed = closed_.change(settled.job);
   closed.receipt = receipt_of(job, settled, at);
-  closed.story = std::move(job.story);
+  closed.story = job.story;
   list_receipt(account, settled.job);
   if (hold.request.unix_ms() < core_.forgotten_before.ms)
     forget_id({hold.request, hold.account}, settled.job);
@@ -130,11 +130,25 @@ Receipt Ledger::receipt_of(const OpenJob& job, const HoldSettled& settled, Insta
 
 // The newest receipts of an account are listed; the oldest makes room.
 void Ledger::list_receipt(Account& account, JobId job) {
-  account.closed.push_back(job);
-  if (std::cmp_less_equal(account.closed.size(), bounds_.receipts_per_account_max)) return;
-  const JobId oldest = account.closed.front();
-  account.closed.erase(account.closed.begin());
+  if (account.newest_closed)
+    closed_.change(account.newest_closed).newer = job;
+  else
+    account.oldest_closed = job;
+  account.newest_closed = job;
+  account.closed_count += 1;
+  if (std::cmp_less_equal(account.closed_count, bounds_.receipts_per_account_max)) return;
+  const JobId oldest = account.oldest_closed;
+  account.oldest_closed = closed_.find(oldest)->newer;
+  account.closed_count -= 1;
   unlist(oldest);
+}
+
+// In order of closing.
+std::vector<JobId> Ledger::listed_receipts(const Account& account) const {
+  std::vector<JobId> listed;
+  for (JobId job = account.oldest_closed; job; job = closed_.find(job)->newer)
+    listed.push_back(job);
+  return listed;
 }
 
 // A receipt that is no longer listed answers its request id until that is forgotten too.
@@ -145,7 +159,8 @@ void Ledger::unlist(JobId job) {
   }
   ClosedJob& closed = closed_.change(job);
   closed.listed = false;
-  closed.story.clear();
+  closed.story = {};
+  closed.newer = {};
 }
 
 void Ledger::forget_id(const RequestKey& key, JobId job) {
@@ -195,7 +210,7 @@ void Ledger::drop_if_done(const AccountId& id, Instant at) {
   if (account.last_opened + config_->window.length > at) return;
   if (anonymous_.find({account.last_opened, id}) != nullptr)
     anonymous_.remove({account.last_opened, id});
-  const std::vector<JobId> closed = account.closed;
+  const std::vector<JobId> closed = listed_receipts(account);
   accounts_.remove(id);
   for (const JobId job : closed) unlist(job);
 }

@@ -19,9 +19,9 @@ void mix(std::uint64_t& digest, const Row& row) {
 template <class Table>
 void mix_table(std::uint64_t& digest, const Table& table) {
   mix(digest, static_cast<std::uint64_t>(table.size()));
-  for (const auto& [key, value] : table) {
-    mix(digest, key);
-    mix(digest, value);
+  for (const auto* row : table.in_order()) {
+    mix(digest, row->first);
+    mix(digest, row->second);
   }
 }
 
@@ -63,8 +63,9 @@ std::vector<std::string> Ledger::check_invariants() const {
 // What each account's open jobs add up to, window by window.
 std::map<AccountId, Account> Ledger::check_open_jobs(Findings& findings) const {
   std::map<AccountId, Account> sums;
-  for (const auto& [id, job] : open_) {
-    const Hold& hold = job.hold;
+  for (const auto* row : open_.in_order()) {
+    const JobId id = row->first;
+    const Hold& hold = row->second.hold;
     Account& sum = sums[hold.account];
     const auto same = [&hold](const Window& w) { return w.opened == hold.window_opened; };
     auto window = std::find_if(sum.windows.begin(), sum.windows.end(), same);
@@ -94,19 +95,24 @@ void Ledger::check_accounts(Findings& findings, const std::map<AccountId, Accoun
     findings.require(account.credits_held == sum.credits_held,
                      "credits held is the sum of open holds", id, account.credits_held);
     findings.require(account.credits_held <= account.credits, "credits held are there", id);
-    findings.require(std::cmp_less_equal(account.closed.size(), bounds_.receipts_per_account_max),
+    findings.require(std::cmp_less_equal(account.closed_count, bounds_.receipts_per_account_max),
                      "an account lists no more receipts than its maximum", id);
     check_windows(findings, id, account.windows, sum);
-    for (const JobId job : account.closed) {
+    const std::vector<JobId> listed = listed_receipts(account);
+    findings.require(
+        listed.size() == account.closed_count &&
+            (listed.empty() ? !account.newest_closed : listed.back() == account.newest_closed),
+        "the chain of an account's receipts is whole", id);
+    for (const JobId job : listed) {
       const ClosedJob* closed = closed_.find(job);
-      findings.require(closed != nullptr && closed->listed && closed->receipt.account == id,
+      findings.require(closed != nullptr && closed->listed && closed->receipt->account == id,
                        "a listed receipt is there", id, job);
     }
   }
 }
 
-void Ledger::check_windows(Findings& findings, const AccountId& id,
-                           const std::vector<Window>& windows, const Account& sum) {
+void Ledger::check_windows(Findings& findings, const AccountId& id, const Account::Windows& windows,
+                           const Account& sum) {
   std::size_t matched = 0;
   for (const Window& window : windows) {
     const bool newest = &window == &windows.back();
@@ -126,6 +132,7 @@ void Ledger::check_windows(Findings& findings, const AccountId& id,
 }
 
 void Ledger::check_receipts(Findings& findings) const {
+  std::size_t listed = 0;
   for (const auto& [id, closed] : closed_) {
     const Receipt& receipt = closed.receipt;
     findings.require(receipt.charged + receipt.given_back == receipt.held,
@@ -134,13 +141,17 @@ void Ledger::check_receipts(Findings& findings) const {
                      "charged is between 0 and held", id, receipt.charged, receipt.held);
     findings.require(closed.listed || closed.id_known, "a kept receipt can be asked for", id);
     const Account* account = accounts_.find(receipt.account);
-    const bool listed =
-        account != nullptr && std::count(account->closed.begin(), account->closed.end(), id) == 1;
-    findings.require(listed == closed.listed, "a receipt knows whether it is listed", id);
+    // Each account's chain was checked to hold listed ones only; here, that none is outside.
+    findings.require(!closed.listed || account != nullptr, "a listed receipt has an account", id);
+    listed += closed.listed ? 1 : 0;
     const RequestEntry* entry = requests_.find({receipt.request, receipt.account});
     findings.require(closed.id_known == (entry != nullptr && entry->job == id),
                      "a receipt knows whether its id is remembered", id);
   }
+  std::size_t in_chains = 0;
+  for (const auto& [id, account] : accounts_) in_chains += account.closed_count;
+  findings.require(listed == in_chains, "every listed receipt is in its account's chain", listed,
+                   in_chains);
 }
 
 std::uint64_t Ledger::state_digest() const {

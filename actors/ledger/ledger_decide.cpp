@@ -69,8 +69,8 @@ Result<Ledger::Admission> Ledger::decide(Instant now, const Reserve& reserve) co
                  .have = bounds_.requests_max,
                  .detail = "the table of remembered request ids is full"};
   if (reserve.verdict != Errc{}) return verdict;
-  if (auto missing = quota_missing(now, reserve, *tier)) return *std::move(missing);
-  return Admission{hold_for(now, reserve, *tier)};
+  if (auto missing = quota_missing(now, reserve, *tier, account)) return *std::move(missing);
+  return Admission{hold_for(now, reserve, *tier, account)};
 }
 
 // Whoever set it: the way out is another tier for this account, or this tier in the configuration.
@@ -131,8 +131,7 @@ bool Ledger::table_is_full(Instant now) const {
 
 // Design 2.2: max(0, allowance - used - held) + (credits - credits held) pays for the cost, or not.
 std::optional<Error> Ledger::quota_missing(Instant now, const Reserve& reserve,
-                                           const TierLimits& tier) const {
-  const Account* account = accounts_.find(reserve.caller.account);
+                                           const TierLimits& tier, const Account* account) const {
   const Window* window =
       account == nullptr ? nullptr : account->window_at(now, config_->window.length);
   GpuTime payable = left_of(tier.allowance, window);
@@ -142,8 +141,8 @@ std::optional<Error> Ledger::quota_missing(Instant now, const Reserve& reserve,
   return Error{.code = Errc::quota_exceeded, .want = cost.ms, .have = payable.ms};
 }
 
-Hold Ledger::hold_for(Instant now, const Reserve& reserve, const TierLimits& tier) const {
-  const Account* account = accounts_.find(reserve.caller.account);
+Hold Ledger::hold_for(Instant now, const Reserve& reserve, const TierLimits& tier,
+                      const Account* account) const {
   const Window* window =
       account == nullptr ? nullptr : account->window_at(now, config_->window.length);
   const GpuTime left = left_of(tier.allowance, window);
@@ -199,11 +198,11 @@ NotHeld Ledger::refuse(Instant now, const Reserve& reserve, const Error& why) {
 
 HoldSettled Ledger::settle_for(Instant now, const Settle& settle, const OpenJob& job) const {
   const Parts charged = charge_of(job.hold, settle.ran);
-  const Account* account = accounts_.find(job.hold.account);
-  GPUPOOL_ENSURE(account != nullptr, job.hold.account);
+  const Account* account = accounts_.find(job.hold->account);
+  GPUPOOL_ENSURE(account != nullptr, job.hold->account);
   Account after = *account;
   after.close_hold(job.hold, charged);
-  const auto tier = limits_of(tier_of(job.hold.account, after.tier));
+  const auto tier = limits_of(tier_of(job.hold->account, after.tier));
   const GpuTime allowance = tier ? tier->allowance : GpuTime{};
   return {.job = settle.job,
           .outcome = settle.outcome,
@@ -276,7 +275,7 @@ Instant Ledger::held_until(const Account& account) const {
   for (const JobId id : account.open) {
     const OpenJob* job = open_.find(id);
     GPUPOOL_ENSURE(job != nullptr, id);
-    const Instant closed = (job->leased ? job->leased_at : job->promise) + job->hold.occupancy;
+    const Instant closed = (job->leased ? job->leased_at : job->promise) + job->hold->occupancy;
     if (!earliest || closed < earliest) earliest = closed;
   }
   return earliest;

@@ -1,6 +1,8 @@
 // What operators set, what they ask, and what follows from it for everybody else.
 
 #include <algorithm>
+#include <iterator>
+#include <set>
 
 #include "actors/ledger/ledger.h"
 
@@ -63,33 +65,29 @@ void Ledger::handle(Instant now, const StandingQuery& query, Effects& effects) c
   effects.to(to_console(), ToConsole{std::move(standing)});
 }
 
-// An account exists once it had a hold or an operator set its tier: the two tables are walked side
-// by side in the order of names.
+// An account exists once it had a hold or an operator set its tier. Accounts are hashed: the names
+// of one page, and of one more, are picked in a walk over all.
 void Ledger::handle(Instant now, const AccountsQuery& query, Effects& effects) const {
   AccountsFound found{.ticket = query.ticket};
   constexpr std::size_t page_max = limits::table_rows_max;
   const bool one = !query.account.text.empty();
   const std::size_t page =
       query.limit == 0 ? page_max : std::min<std::size_t>(query.limit, page_max);
-  const AccountId from = one ? query.account : query.after;
-  auto account = accounts_.lower_bound(from);
-  auto set = orders_.account_tiers().lower_bound(from);
-  const auto accounts_end = accounts_.end();
-  const auto sets_end = orders_.account_tiers().end();
-  while (account != accounts_end || set != sets_end) {
-    const bool has_account =
-        account != accounts_end && (set == sets_end || account->first <= set->first);
-    const AccountId& name = has_account ? account->first : set->first;
-    if (one && name != query.account) break;
-    if (one || name > query.after) {
-      found.more = found.accounts.size() == page;
-      if (found.more) break;
-      const std::string& tier = has_account ? account->second.tier : set->second;
-      found.accounts.push_back(balance_for(now, {.account = name, .tier = tier}));
-    }
-    const bool has_set = set != sets_end && set->first == name;
-    if (has_account) ++account;
-    if (has_set) ++set;
+  std::set<AccountId> names;
+  const auto pick = [&](const AccountId& name) {
+    if (one ? name != query.account : name <= query.after) return;
+    if (names.size() > page && name > *names.rbegin()) return;
+    names.insert(name);
+    if (names.size() > page + 1) names.erase(std::prev(names.end()));
+  };
+  for (const auto& [name, account] : accounts_) pick(name);
+  for (const auto& [name, tier] : orders_.account_tiers()) pick(name);
+  for (const AccountId& name : names) {
+    found.more = found.accounts.size() == page;
+    if (found.more) break;
+    const Account* account = accounts_.find(name);
+    const std::string tier = account != nullptr ? account->tier : *orders_.tier_of(name);
+    found.accounts.push_back(balance_for(now, {.account = name, .tier = tier}));
   }
   effects.to(to_console(), ToConsole{std::move(found)});
 }

@@ -16,7 +16,7 @@ struct EpochRaised {
 };
 
 struct HoldOpened {
-  Hold hold;
+  Shared<Hold> hold;
   std::string token_tier;  // of its caller, where an operator's word made the hold's another one
   auto fields() { return std::tie(hold, token_tier); }
 };

@@ -118,9 +118,10 @@ std::string clipped(const std::string& words) {
   return words.substr(0, end);
 }
 
-void remember(std::vector<Moment>& story, Moment moment) {
+std::vector<Moment> remember(std::vector<Moment> story, Moment moment) {
   if (std::cmp_greater_equal(story.size(), limits::job_moments_max)) story.erase(story.begin() + 1);
   story.push_back(std::move(moment));
+  return story;
 }
 
 std::vector<Happening> tell(const Receipt& receipt, const std::vector<Moment>& story) {

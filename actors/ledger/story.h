@@ -29,8 +29,8 @@ struct Moment {
 // character.
 std::string clipped(const std::string& words);
 
-// Adds a moment; the oldest after the admission makes room.
-void remember(std::vector<Moment>& story, Moment moment);
+// The story with one more moment; the oldest after the admission makes room.
+std::vector<Moment> remember(std::vector<Moment> story, Moment moment);
 
 // The moments of a job in words. The receipt has the job's numbers; an open job's has no outcome
 // yet.

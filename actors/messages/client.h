@@ -130,7 +130,7 @@ struct JobEvent {
   std::uint32_t of_steps = 0;
   std::string node;
   std::string notice;  // why it is queued again, why a promise was restated; empty otherwise
-  Hold hold;           // filled in the first event that a session gets of this job
+  Shared<Hold> hold;   // filled in the first event that a session gets of this job
   Instant at{};
 
   auto fields() {

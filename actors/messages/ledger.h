@@ -101,7 +101,7 @@ struct Shapes {
 
 // An open hold as the journal has it, for the rebuild after a restart.
 struct OpenHold {
-  Hold hold;
+  Shared<Hold> hold;
   Instant promise{};          // restated or not
   std::uint32_t attempt = 0;  // the last attempt known to the journal: leased or lost
   bool leased = false;        // that attempt was leased and not yet reported lost
@@ -121,7 +121,7 @@ struct Leading {
 
 struct Held {
   std::uint64_t ticket = 0;
-  Hold hold;
+  Shared<Hold> hold;
   auto fields() { return std::tie(ticket, hold); }
 };
 

@@ -9,6 +9,7 @@
 #include "base/amount.h"
 #include "base/ids.h"
 #include "base/result.h"
+#include "base/shared.h"
 #include "base/time.h"
 #include "config/config.h"
 

@@ -256,7 +256,7 @@ void Session::on(const SubmitRefused& refused) {
 // was given up still reaches its client, and an earlier caller's job never does.
 void Session::on(const JobMoved& moved) {
   const JobEvent& event = moved.event;
-  const bool first = event.hold.job == event.job && is_own(event.hold.account);
+  const bool first = event.hold->job == event.job && is_own(event.hold->account);
   if (!first && !following_.contains(event.job)) return;
   take<ClientSubmit>(moved.query);
   take<ClientWatch>(moved.query);  // a cancel is answered by the receipt

@@ -66,10 +66,8 @@ inline JobEvent queued() {
                  .likely_start = noon + milliseconds(40'500),
                  .promise = noon + seconds(194),
                  .at = noon};
-  event.hold.body.app = "emoji";
-  event.hold.body.size = "large";
-  event.hold.declared = seconds(60);
-  event.hold.quota_part = {60'000};
+  event.hold = Hold{
+      .body = {.app = "emoji", .size = "large"}, .declared = seconds(60), .quota_part = {60'000}};
   return event;
 }
 

@@ -52,11 +52,11 @@ Checks::Job& Checks::open_job(JobId job) {
 Checks::Sums Checks::sums_of(const AccountId& account, Instant window) const {
   Sums sums;
   for (const auto& [id, job] : jobs_) {
-    if (job.hold.account != account || job.hold.window_opened != window) continue;
+    if (job.hold->account != account || job.hold->window_opened != window) continue;
     if (job.end)
       sums.used += job.end->charged_quota;
     else
-      sums.held += job.hold.quota_part;
+      sums.held += job.hold->quota_part;
   }
   return sums;
 }
@@ -81,7 +81,7 @@ void Checks::enact(const HoldOpened& opened, Instant at, std::uint64_t sequence)
   require(sums.used + sums.held <= tier->allowance, "used + held <= allowance at every hold",
           hold.job, sums.used, sums.held, tier->allowance);
   const auto open = std::count_if(jobs_.begin(), jobs_.end(), [&](const auto& entry) {
-    return entry.second.hold.account == hold.account && !entry.second.end;
+    return entry.second.hold->account == hold.account && !entry.second.end;
   });
   require(open <= std::int64_t{tier->jobs_max}, "jobs_max is kept", hold.job, open);
 }
@@ -166,15 +166,15 @@ void Checks::compare(Instant now, const Ledger& ledger) const {
           ledger.last_sequence(), shadow_.last_sequence());
   std::set<AccountId> seen;
   for (const auto& [id, job] : jobs_) {
-    if (!seen.insert(job.hold.account).second) continue;
-    const Balance balance = ledger.balance(now, job.hold.account, job.hold.tier);
+    if (!seen.insert(job.hold->account).second) continue;
+    const Balance balance = ledger.balance(now, job.hold->account, job.hold->tier);
     if (!balance.window_opened) continue;
-    const Sums sums = sums_of(job.hold.account, balance.window_opened);
+    const Sums sums = sums_of(job.hold->account, balance.window_opened);
     require(balance.used == sums.used && balance.held == sums.held,
-            "a balance is the sum of the journal", job.hold.account, balance.used, sums.used,
+            "a balance is the sum of the journal", job.hold->account, balance.used, sums.used,
             balance.held, sums.held);
     require(balance.left == std::max(GpuTime{}, balance.allowance - sums.used - sums.held),
-            "left = max(0, allowance - used - held)", job.hold.account, balance.left);
+            "left = max(0, allowance - used - held)", job.hold->account, balance.left);
   }
 }
 
@@ -189,7 +189,7 @@ void Checks::check_reports(const std::vector<SlotReport>& reports) const {
   for (const SlotReport& report : reports)
     if (report.job) ++held[{report.job, report.attempt}];
   for (const auto& [run, slots] : held)
-    require(jobs_.contains(run.first) && slots == jobs_.at(run.first).hold.slots,
+    require(jobs_.contains(run.first) && slots == jobs_.at(run.first).hold->slots,
             "a run has all the slots of its job", run.first, run.second, slots);
 }
 
@@ -200,7 +200,7 @@ void Checks::executors_told(NodeId node, const ToExecutors& message) {
   const auto leased = leased_slots_.find({node, run});
   require(leased != leased_slots_.end() && leased->second.contains(start->slot),
           "a run has a lease of its slot", node, start->job, start->slot);
-  require(leased->second.size() == jobs_.at(start->job).hold.slots,
+  require(leased->second.size() == jobs_.at(start->job).hold->slots,
           "a lease has all the slots of its job", start->job, leased->second.size());
   gang_runs_ += leased->second.size() > 1 ? 1U : 0U;
   for (const SlotIndex slot : leased->second) {
@@ -252,7 +252,7 @@ void Checks::executor_said(Instant now, NodeId node, const ToWorker& message) {
     const auto began = began_at_.find({node, done->job, done->attempt});
     require(began != began_at_.end() && jobs_.contains(done->job), "what ended had begun", node,
             done->job);
-    const Duration ran = std::min(now - began->second, jobs_.at(done->job).hold.declared);
+    const Duration ran = std::min(now - began->second, jobs_.at(done->job).hold->declared);
     results_[done->result.hash] = {done->job, done->attempt, ran};
   }
 }
@@ -260,7 +260,7 @@ void Checks::executor_said(Instant now, NodeId node, const ToWorker& message) {
 void Checks::client_told(const JobEvent& event) {
   const auto it = jobs_.find(event.job);
   require(it != jobs_.end(), "a client hears of durable holds only", event.job);
-  require(it->second.hold.request == event.request, "an event names its request", event.job);
+  require(it->second.hold->request == event.request, "an event names its request", event.job);
   told_.insert(event.job);
 }
 

@@ -65,7 +65,7 @@ class Checks {
 
  private:
   struct Job {
-    Hold hold;
+    Shared<Hold> hold;
     Instant promise{};
     std::int64_t requeues = 0;
     std::optional<HoldSettled> end;

@@ -30,7 +30,9 @@ void each_leaf(const T& value, const Visit& visit) {
   if constexpr (detail::HasFields<T>) {
     std::apply([&](const auto&... field) { (each_leaf(field, visit), ...); },
                const_cast<T&>(value).fields());
-  } else if constexpr (detail::is_vector<T>::value) {
+  } else if constexpr (detail::is_shared<T>::value) {
+    each_leaf(*value, visit);
+  } else if constexpr (detail::Sequence<T>) {
     for (const auto& one : value) each_leaf(one, visit);
   } else {
     visit(value);

@@ -121,7 +121,7 @@ Books audit(const std::filesystem::path& path, Ledger& ledger) {
   const auto read = (*journal)->replay([&](const Record& record) -> Status {
     ledger.apply(record);
     if (const auto* opened = std::get_if<HoldOpened>(&record.body))
-      books.holds[opened->hold.job] = opened->hold;
+      books.holds[opened->hold->job] = opened->hold;
     if (const auto* settled = std::get_if<HoldSettled>(&record.body))
       books.settled_twice += books.settles.emplace(settled->job, *settled).second ? 0 : 1;
     return ok();

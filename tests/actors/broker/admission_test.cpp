@@ -104,9 +104,9 @@ TEST_CASE("A job that names no duration and no size gets its app's") {
   Submit wish = pool.request();
   wish.body = {.app = "nothing"};
   const JobId job = pool.admit(wish);
-  CHECK(pool.job(job).hold.declared == seconds(60));
-  CHECK(pool.job(job).hold.body.size == "large");
-  CHECK(pool.job(job).hold.occupancy == seconds(97));
+  CHECK(pool.job(job).hold->declared == seconds(60));
+  CHECK(pool.job(job).hold->body.size == "large");
+  CHECK(pool.job(job).hold->occupancy == seconds(97));
 }
 
 TEST_CASE("A waiting job is promised 2 D (older + 1)") {
@@ -224,7 +224,7 @@ TEST_CASE("Jobs of another account are unknown: to watch, to cancel and to list"
   REQUIRE(lists.size() == 2);
   CHECK(lists[0].answer.jobs.empty());
   REQUIRE(lists[1].answer.jobs.size() == 1);
-  CHECK(lists[1].answer.jobs[0].hold.job == job);
+  CHECK(lists[1].answer.jobs[0].hold->job == job);
 }
 
 TEST_CASE("A queued job whose client is gone is cancelled after the client's grace, uncharged") {

@@ -10,7 +10,7 @@ constexpr Duration longest = seconds(337);
 
 void cancel(Harness& pool, JobId job) {
   pool.tell(Cancel{
-      .session = SessionId{1}, .query = 900, .account = pool.job(job).hold.account, .job = job});
+      .session = SessionId{1}, .query = 900, .account = pool.job(job).hold->account, .job = job});
 }
 
 RunEnded cancelled(const Lease& lease, Duration ran) {

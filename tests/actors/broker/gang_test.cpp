@@ -54,7 +54,7 @@ TEST_CASE("An xlarge job holds twice its duration and gets two slots on differen
   const Lease lease = pool.only_lease();
   CHECK(slots_of(lease) == std::vector<SlotIndex>{{0}, {2}});
   CHECK(pool.lent_to(job) == 2);
-  CHECK(pool.job(job).hold.quota_part == GpuTime{60'000});
+  CHECK(pool.job(job).hold->quota_part == GpuTime{60'000});
   pool.begin(lease);
   pool.end(Harness::success(lease, seconds(10)));
   CHECK(pool.ledger.receipt(job)->charged == GpuTime{20'000});
@@ -261,7 +261,8 @@ TEST_CASE("A lost attempt, a refusal or an end gives all slots of a gang back") 
     CHECK(pool.job(gang).losses == 1);  // once, though it had two slots there
   }
   SECTION("cancelled before it began") {
-    pool.tell(Cancel{.session = SessionId{1}, .account = pool.job(gang).hold.account, .job = gang});
+    pool.tell(
+        Cancel{.session = SessionId{1}, .account = pool.job(gang).hold->account, .job = gang});
     CHECK(pool.workers_got<CancelRun>().size() == 1);
     for (int i = 0; i < 4; ++i) pool.beat(node);
     CHECK_FALSE(pool.knows(gang));

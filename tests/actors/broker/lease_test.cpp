@@ -415,7 +415,7 @@ TEST_CASE("After a time without any slot the promises are made anew, with the re
   Harness& pool = one.pool;
   pool.begin(one.lease);
   const JobId waiting = pool.admit();
-  pool.tell(Watch{.session = {1}, .account = pool.job(waiting).hold.account, .job = waiting});
+  pool.tell(Watch{.session = {1}, .account = pool.job(waiting).hold->account, .job = waiting});
   pool.silence(one.node());
   pool.pass(longest * 5);
   pool.ledger_asked<Restate>();

@@ -57,8 +57,8 @@ TEST_CASE("Operators see each slot with its job and by when that has surely ende
   const SlotView& starting = found.nodes[0].slots[lease.slot.value];
   CHECK(starting.job == job);
   CHECK(starting.app == "nothing");
-  CHECK(starting.account == pool.job(job).hold.account);
-  CHECK(starting.ends_by == pool.now + pool.job(job).hold.occupancy);
+  CHECK(starting.account == pool.job(job).hold->account);
+  CHECK(starting.ends_by == pool.now + pool.job(job).hold->occupancy);
   CHECK_FALSE(found.nodes[0].slots[1 - lease.slot.value].job);
 
   pool.pass(seconds(1));

@@ -176,7 +176,11 @@ TEST_CASE("A record of a kind that this program does not know is said to be one"
 TEST_CASE("A forged record with a good digest is found by the books it breaks") {
   const Story story;
   const auto hold = [&story](const std::function<void(Hold&)>& edit) {
-    return story.forged<HoldOpened>([&edit](HoldOpened& opened) { edit(opened.hold); });
+    return story.forged<HoldOpened>([&edit](HoldOpened& opened) {
+      Hold forged = opened.hold;
+      edit(forged);
+      opened.hold = forged;
+    });
   };
   const auto settle = [&story](const std::function<void(HoldSettled&)>& edit) {
     return story.forged<HoldSettled>(edit);

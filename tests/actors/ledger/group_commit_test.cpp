@@ -60,9 +60,9 @@ TEST_CASE("A batch is one append and its answers keep their order") {
   CHECK(journal.batches().size() == 2);
   CHECK(journal.tail()->sequence == 3);
   REQUIRE(sent.size() == 3);
-  CHECK(at<Held>(sent, 0).hold.job == JobId{2});
+  CHECK(at<Held>(sent, 0).hold->job == JobId{2});
   CHECK(at<QuotaFound>(sent, 1).answer.balance.held == GpuTime{60'000});
-  CHECK(at<Held>(sent, 2).hold.job == JobId{3});
+  CHECK(at<Held>(sent, 2).hold->job == JobId{3});
 }
 
 TEST_CASE("Questions alone need no append") {
@@ -120,7 +120,7 @@ TEST_CASE("When the journal writes again, the pool goes on where it was") {
   const auto sent = shell.commit_of({settle, wish(ada, noon, 2)});
   CHECK_FALSE(shell.commits.refusal());
   CHECK(at<Settled>(sent, 0).done.receipt.charged == GpuTime{5'000});
-  CHECK(at<Held>(sent, 1).hold.job == JobId{4});
+  CHECK(at<Held>(sent, 1).hold->job == JobId{4});
   Shell restarted(journal);
   CHECK(restarted.commits.ledger().state_digest() == shell.commits.ledger().state_digest());
 }

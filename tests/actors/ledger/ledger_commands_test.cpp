@@ -225,11 +225,11 @@ TEST_CASE("Taking the lead raises the epoch and hands over every open hold in or
   CHECK(leading.epoch == Epoch{2});
   CHECK(leading.last_record == noon);
   REQUIRE(leading.open.size() == 2);
-  CHECK(leading.open[0].hold.job == first.job);
+  CHECK(leading.open[0].hold->job == first.job);
   CHECK(leading.open[0].promise == noon + hours(2));
   CHECK(leading.open[0].attempt == 1);
   CHECK_FALSE(leading.open[0].leased);
-  CHECK(leading.open[1].hold.job == third.job);
+  CHECK(leading.open[1].hold->job == third.job);
   CHECK(leading.open[1].leased);
   CHECK(leading.open[1].node == NodeId{9});
 }
@@ -340,7 +340,7 @@ TEST_CASE("Receipts come newest first, page by page") {
 TEST_CASE("An account lists its newest receipts only; an older one still answers its id") {
   LedgerBench bench(default_config(), {.receipts_per_account_max = 2});
   const Reserve first = wish(ada, noon, 900, seconds(1));
-  const JobId oldest = reply<Held>(bench.step(first)).hold.job;
+  const JobId oldest = reply<Held>(bench.step(first)).hold->job;
   bench.settle(oldest, milliseconds(500));
   for (int i = 0; i < 2; ++i) bench.settle(bench.hold(ada, seconds(1)).job, seconds(1));
   CHECK(receipts(bench, {}, 50).receipts.size() == 2);

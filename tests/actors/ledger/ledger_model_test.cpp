@@ -143,7 +143,7 @@ class Model {
       if (hold.open) open.push_back(&hold);
     REQUIRE(leading.open.size() == open.size());
     for (std::size_t i = 0; i < open.size(); ++i) {
-      CHECK(leading.open[i].hold.job == open[i]->job);
+      CHECK(leading.open[i].hold->job == open[i]->job);
       CHECK(leading.open[i].promise == open[i]->promise);
       CHECK(leading.open[i].attempt == open[i]->attempt);
       CHECK(leading.open[i].leased == open[i]->leased);

@@ -34,8 +34,7 @@ JobMoved moved(std::uint64_t number, JobId job, const AccountId& account) {
   JobMoved answer{.session = session_id, .query = number};
   answer.event.job = job;
   answer.event.state = JobState::queued;
-  answer.event.hold.job = job;
-  answer.event.hold.account = account;
+  answer.event.hold = Hold{.job = job, .account = account};
   return answer;
 }
 
