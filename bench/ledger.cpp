@@ -3,9 +3,10 @@
 // hold or a settle. Prints one JSON object; bench/run takes the turns and makes the table.
 
 #include <sqlite3.h>
-#include <sys/resource.h>
+#include <unistd.h>
 
 #include <filesystem>
+#include <fstream>
 #include <future>
 #include <iostream>
 #include <memory>
@@ -239,11 +240,116 @@ nlohmann::json measure_actor(const std::string& path, std::size_t outstanding, d
   return json;
 }
 
+// ---- What it keeps ---------------------------------------------------------------------------
+
+std::int64_t resident_bytes() {
+  std::int64_t pages = 0;
+  std::int64_t resident = 0;
+  std::ifstream("/proc/self/statm") >> pages >> resident;
+  return resident * ::sysconf(_SC_PAGESIZE);
+}
+
+// Accounts with an open window and one receipt each, and what each of them takes.
+nlohmann::json weigh_accounts(std::uint64_t count) {
+  const Config config = bench_config();
+  Ledger ledger(config);
+  Wishes wishes(1);
+  Instant now{1'800'000'000'000};
+  ledger.step(now, Lead{});
+  const std::int64_t before = resident_bytes();
+  for (std::uint64_t account = 0; account < count; ++account) {
+    Reserve wish = wishes.next(now);
+    wish.caller.account = {"user:" + std::to_string(account)};
+    const Effects effects = ledger.step(now, std::move(wish));
+    const Held* held = held_in(effects);
+    if (held == nullptr) give_up("a hold was refused");
+    ledger.step(now, Wishes::settle_of(held->hold->job, now));
+  }
+  const auto bytes = static_cast<double>(resident_bytes() - before);
+  return {{"accounts", ledger.account_count()},
+          {"bytes_per_account", bytes / static_cast<double>(count)}};
+}
+
+// Writes so many records as the actor would, then measures how long a start takes to read them.
+nlohmann::json measure_start(const std::string& path, std::uint64_t records) {
+  const Config config = bench_config();
+  Instant now{1'800'000'000'000};
+  const ClockStamp stamp{.wall = now, .boot = {1}, .boot_id = "bench"};
+  {
+    auto journal = JournalSqlite::open(path);
+    if (!journal) give_up(journal.error().detail);
+    GroupCommit commits(config, **journal);
+    Wishes wishes(1);
+    commits.take(now, Lead{});
+    while (commits.ledger().last_sequence() < records) {
+      now = now + milliseconds(200);  // ids older than 48 h are forgotten on the way
+      for (int i = 0; i < 512; ++i) commits.take(now, wishes.next(now));
+      auto held = commits.commit(now, stamp);
+      if (!held) give_up(held.error().detail);
+      for (const Send& send : held->send)
+        if (const auto* one = std::get_if<Held>(&std::get<ToBroker>(send.message)))
+          commits.take(now, Wishes::settle_of(one->hold->job, now));
+      if (!commits.commit(now, stamp)) give_up("a settle was refused");
+    }
+  }
+  auto journal = JournalSqlite::open(path);
+  if (!journal) give_up(journal.error().detail);
+  GroupCommit commits(config, **journal);
+  const auto begin = Clock::now();
+  if (const auto recovered = commits.recover(); !recovered) give_up(recovered.error().detail);
+  return {{"records", commits.ledger().last_sequence()},
+          {"start_s", us_since(begin) / 1e6},
+          {"disk_bytes", std::filesystem::file_size(path)},
+          {"resident_bytes", resident_bytes()}};
+}
+
+// ---- A plain database ------------------------------------------------------------------------
+
+// SQLite with a row of 300 bytes a command and so many commands in each transaction: no ledger, no
+// answers, one thread.
+nlohmann::json measure_sqlite_rows(const std::string& path, std::size_t batch, double for_seconds) {
+  sqlite3* database = nullptr;
+  const auto execute = [&database](const char* sql) {
+    if (sqlite3_exec(database, sql, nullptr, nullptr, nullptr) != SQLITE_OK)
+      give_up(sqlite3_errmsg(database));
+  };
+  if (sqlite3_open(path.c_str(), &database) != SQLITE_OK) give_up("cannot open " + path);
+  execute("PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL");
+  execute("CREATE TABLE commands (number INTEGER PRIMARY KEY, body BLOB NOT NULL)");
+  sqlite3_stmt* insert = nullptr;
+  sqlite3_prepare_v2(database, "INSERT INTO commands (body) VALUES (?1)", -1, &insert, nullptr);
+  const std::string body(300, 'b');
+  std::vector<double> latencies;
+  const auto begin = Clock::now();
+  while (us_since(begin) < for_seconds * 1e6) {
+    const auto at = Clock::now();
+    execute("BEGIN IMMEDIATE");
+    for (std::size_t i = 0; i < batch; ++i) {
+      sqlite3_bind_blob(insert, 1, body.data(), static_cast<int>(body.size()), SQLITE_STATIC);
+      if (sqlite3_step(insert) != SQLITE_DONE) give_up(sqlite3_errmsg(database));
+      sqlite3_reset(insert);
+    }
+    execute("COMMIT");
+    latencies.insert(latencies.end(), batch, us_since(at));
+  }
+  const Rate rate = bench::rate_of(std::move(latencies), us_since(begin) / 1e6);
+  sqlite3_finalize(insert);
+  sqlite3_close(database);
+  return bench::json_of(rate, "ops");
+}
+
 int run(const std::vector<std::string>& words) {
   if (words.size() == 2 && words[0] == "core") {
     std::cout << measure_core(std::atof(words[1].c_str())) << "\n";
   } else if (words.size() == 4 && words[0] == "actor") {
     std::cout << measure_actor(words[1], std::stoul(words[2]), std::atof(words[3].c_str())) << "\n";
+  } else if (words.size() == 2 && words[0] == "accounts") {
+    std::cout << weigh_accounts(std::stoul(words[1])) << "\n";
+  } else if (words.size() == 3 && words[0] == "start") {
+    std::cout << measure_start(words[1], std::stoul(words[2])) << "\n";
+  } else if (words.size() == 4 && words[0] == "sqlite-rows") {
+    std::cout << measure_sqlite_rows(words[1], std::stoul(words[2]), std::atof(words[3].c_str()))
+              << "\n";
   } else if (words.size() == 3 && words[0] == "fdatasync") {
     std::cout << bench::json_of(bench::measure_fdatasync(words[1], std::atof(words[2].c_str())),
                                 "syncs")
@@ -251,6 +357,9 @@ int run(const std::vector<std::string>& words) {
   } else {
     std::cerr << "usage: bench_ledger core SECONDS\n"
                  "       bench_ledger actor FILE OUTSTANDING SECONDS\n"
+                 "       bench_ledger accounts COUNT\n"
+                 "       bench_ledger start FILE RECORDS\n"
+                 "       bench_ledger sqlite-rows FILE BATCH SECONDS\n"
                  "       bench_ledger fdatasync FOLDER SECONDS\n";
     return 2;
   }

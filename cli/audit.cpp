@@ -29,7 +29,7 @@ bool differs(const AuditReport& report) {
 std::string checked_text(const AuditReport& report, bool knows_window) {
   std::string text =
       "checked at every record\n"
-      "  checksum, order and time\n";
+      "  digest, order and time\n";
   if (!report.rebuilt) return text + "  everything else up to the first record that is broken\n";
   text +=
       "  a hold is the cost of its duration, opens once, and closes at most once\n"

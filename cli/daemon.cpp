@@ -148,7 +148,7 @@ Status Daemon::Parts::start_broker() {
 Status Daemon::Parts::open_ledger() {
   std::error_code ignored;
   const bool was_there = std::filesystem::exists(config_.ledger.path, ignored);
-  auto journal = JournalSqlite::open(config_.ledger.path);
+  auto journal = JournalSqlite::open(config_.ledger.path, config_.ledger.reserve_bytes);
   if (!journal) return journal.error();
   journal_ = std::move(*journal);
   made_ledger_ = !was_there;
@@ -309,7 +309,7 @@ void Daemon::Parts::stop() {
   journal_.reset();
   std::error_code ignored;
   if (is_empty)
-    for (const char* suffix : {"", "-wal", "-shm"})
+    for (const char* suffix : {"", "-wal", "-shm", "-reserve"})
       std::filesystem::remove(config_.ledger.path + suffix, ignored);
   const std::lock_guard lock(ready_mutex_);
   if (wrote_ready_file_) std::filesystem::remove(config_.broker.ready_file, ignored);

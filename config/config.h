@@ -84,6 +84,7 @@ struct BrokerConfig {
 
 struct LedgerConfig {
   std::string path = "gpupool.sqlite";
+  std::int64_t reserve_bytes = 16 * 1024 * 1024;  // kept back on its disk for settles
   bool accept_clock = false;  // gpupoold --accept-clock: take a wall clock that jumped
 };
 

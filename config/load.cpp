@@ -175,6 +175,7 @@ void read_broker(Section section, Config& config) {
 void read_ledger(Section section, Config& config) {
   section.path("path", config.ledger.path);
   if (config.ledger.path.empty()) section.reject("path", "a file for the journal", "none");
+  section.bytes("reserve_bytes", config.ledger.reserve_bytes, {0, std::int64_t{1} << 30U});
   section.finish();
 }
 

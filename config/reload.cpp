@@ -126,6 +126,7 @@ void note_rest(Keys& keys, const Config& running, const Config& fresh) {
   note(keys, "pool.roles", std::pair(running.broker_role, running.worker_role),
        std::pair(fresh.broker_role, fresh.worker_role));
   note(keys, "ledger.path", running.ledger.path, fresh.ledger.path);
+  note(keys, "ledger.reserve_bytes", running.ledger.reserve_bytes, fresh.ledger.reserve_bytes);
   note(keys, "window.length_s", running.window.length, fresh.window.length);
   note(keys, "identity.audience", running.identity.audience, fresh.identity.audience);
   note(keys, "identity.anonymous", running.identity.anonymous, fresh.identity.anonymous);

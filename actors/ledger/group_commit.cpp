@@ -53,7 +53,9 @@ Result<Effects> GroupCommit::commit(Instant now, const ClockStamp& stamp) {
   Effects answers;
   if (refusal_) {
     ledger_.undo_batch();
-    answers = answer_without_journal(now, *refusal_);
+    if (const Status settled = settle_from_reserve(now, stamp, answers); !settled)
+      return settled.error();
+    answer_without_journal(now, *refusal_, answers);
   } else {
     ledger_.keep_batch();
     answers.send = std::move(effects_.send);
@@ -64,10 +66,28 @@ Result<Effects> GroupCommit::commit(Instant now, const ClockStamp& stamp) {
   return answers;
 }
 
+// The settles of the batch as a batch of their own. Without room for them either, they wait: the
+// broker sends them again. An error: in doubt.
+Status GroupCommit::settle_from_reserve(Instant now, const ClockStamp& stamp, Effects& answers) {
+  Effects settled;
+  ledger_.begin_batch();
+  for (const ToLedger& message : taken_)
+    if (std::holds_alternative<Settle>(message)) ledger_.step(now, message, settled);
+  const Status written =
+      settled.journal.empty() ? ok() : journal_.append_from_reserve(settled.journal, stamp);
+  if (!written) {
+    ledger_.undo_batch();
+    return written.error().code == Errc::journal_refused ? ok() : written;
+  }
+  ledger_.keep_batch();
+  std::erase_if(taken_, [](const ToLedger& one) { return std::holds_alternative<Settle>(one); });
+  answers.send = std::move(settled.send);
+  return ok();
+}
+
 // Each message again, on the durable state. What would need a record is undone by itself, so that
 // the answers after it do not see it.
-Effects GroupCommit::answer_without_journal(Instant now, const Error& why) {
-  Effects answers;
+void GroupCommit::answer_without_journal(Instant now, const Error& why, Effects& answers) {
   for (const ToLedger& message : taken_) {
     ledger_.begin_batch();
     Effects effects = ledger_.step(now, message);
@@ -85,7 +105,6 @@ Effects GroupCommit::answer_without_journal(Instant now, const Error& why) {
                  ToConsole{Changed{
                      .ticket = *ticket, .error = unavailable.code, .detail = unavailable.detail}});
   }
-  return answers;
 }
 
 }  // namespace gpupool

@@ -1,9 +1,10 @@
 #pragma once
 // GroupCommit: everything that was taken since the last commit becomes durable in one append, and
 // only then do its answers leave, queries included. If the journal cleanly refuses, the state is
-// undone, each admission of the batch becomes a refusal (ledger_unavailable, with its numbers), an
-// operator's command is answered that it was not done, questions and repeats are answered from the
-// old state, and the broker's other commands stay unanswered: it sends them again. In doubt, the
+// undone; what settles is written from the journal's reserve, if it has one; each admission of the
+// batch becomes a refusal (ledger_unavailable, with its numbers), an operator's command is answered
+// that it was not done, questions and repeats are answered from the state that is durable, and the
+// broker's other commands stay unanswered: it sends them again. In doubt, the
 // batch can be neither answered nor undone: the process ends. Owns the ledger; one thread.
 
 #include <optional>
@@ -39,7 +40,8 @@ class GroupCommit {
   const Ledger& ledger() const { return ledger_; }
 
  private:
-  Effects answer_without_journal(Instant now, const Error& why);
+  Status settle_from_reserve(Instant now, const ClockStamp& stamp, Effects& answers);
+  void answer_without_journal(Instant now, const Error& why, Effects& answers);
 
   Journal& journal_;
   Ledger ledger_;

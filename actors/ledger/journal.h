@@ -26,6 +26,12 @@ class Journal {
   // may be used again. outcome_unknown: nobody can tell; the process has to end and replay.
   virtual Status append(std::span<const Record> batch, const ClockStamp& stamp) = 0;
 
+  // The same for a batch that only gives back, right after an append was cleanly refused: it may
+  // use what the journal keeps back for this. One without a reserve has no more to give.
+  virtual Status append_from_reserve(std::span<const Record> batch, const ClockStamp& stamp) {
+    return append(batch, stamp);
+  }
+
   // Every record as it stands, in order, whatever it says; for audits. Ends early with the
   // visitor's error; journal_corrupt names in `want` the record from which on nothing can be read.
   virtual Status read(const std::function<Status(const StoredRecord&)>& visit) = 0;

@@ -20,6 +20,8 @@ class JournalMemory final : public Journal {
  public:
   // What happens to every append from now on.
   void set_fault(JournalFault fault) { fault_ = fault; }
+  // How many batches can still be written while appends are refused.
+  void set_reserve(std::size_t batches) { reserve_ = batches; }
 
   Status append(std::span<const Record> batch, const ClockStamp& stamp) override {
     if (const auto continues = check_continuation(tail_, batch); !continues) return continues;
@@ -30,6 +32,15 @@ class JournalMemory final : public Journal {
     if (fault_ != JournalFault::none)
       return Error{.code = Errc::outcome_unknown, .detail = "the disk failed (injected)"};
     return ok();
+  }
+
+  Status append_from_reserve(std::span<const Record> batch, const ClockStamp& stamp) override {
+    if (fault_ != JournalFault::refused || reserve_ == 0) return append(batch, stamp);
+    --reserve_;
+    fault_ = JournalFault::none;
+    const Status written = append(batch, stamp);
+    fault_ = JournalFault::refused;
+    return written;
   }
 
   Status read(const std::function<Status(const StoredRecord&)>& visit) override {
@@ -47,6 +58,7 @@ class JournalMemory final : public Journal {
   std::vector<std::string> batches_;
   JournalTail tail_;
   JournalFault fault_ = JournalFault::none;
+  std::size_t reserve_ = 0;
 };
 
 }  // namespace gpupool

@@ -49,12 +49,16 @@ void JournalSqlite::CloseStatement::operator()(sqlite3_stmt* statement) const {
 JournalSqlite::JournalSqlite(std::string path) : path_(std::move(path)) {}
 JournalSqlite::~JournalSqlite() = default;
 
-Result<std::unique_ptr<JournalSqlite>> JournalSqlite::open(const std::string& path) {
+Result<std::unique_ptr<JournalSqlite>> JournalSqlite::open(const std::string& path,
+                                                           std::int64_t reserve_bytes) {
   std::unique_ptr<JournalSqlite> journal(new JournalSqlite(path));
   for (const auto step : {&JournalSqlite::open_file, &JournalSqlite::check_identity,
                           &JournalSqlite::take_file, &JournalSqlite::create_layout,
                           &JournalSqlite::prepare_statements, &JournalSqlite::read_tail})
     if (const auto done = (journal.get()->*step)(); !done) return done.error();
+  auto reserve = DiskReserve::open(path + "-reserve", reserve_bytes);
+  if (!reserve) return reserve.error();
+  journal->reserve_ = std::move(*reserve);
   return journal;
 }
 
@@ -208,10 +212,23 @@ Status JournalSqlite::insert(std::uint64_t last_sequence, const std::string& bat
   return stepped == SQLITE_DONE ? ok() : Status{failure(Errc::journal_refused, "write a batch")};
 }
 
+// What a full disk still had would otherwise go to the next holds.
+Status JournalSqlite::append(std::span<const Record> batch, const ClockStamp& stamp) {
+  if (reserve_.restore()) return write(batch, stamp);
+  return Error{.code = Errc::journal_refused,
+               .detail = path_ + ": the disk is full; the " + std::to_string(reserve_.bytes()) +
+                         " bytes that were kept back are for settles"};
+}
+
+Status JournalSqlite::append_from_reserve(std::span<const Record> batch, const ClockStamp& stamp) {
+  reserve_.release();
+  return write(batch, stamp);
+}
+
 // Before COMMIT nothing that was written counts. A COMMIT that found the disk full stopped before
 // the end of its last frame, which a replay would need to believe in the transaction. Any other
 // failure of a COMMIT can lie after that frame (a failed fsync, say): in doubt.
-Status JournalSqlite::append(std::span<const Record> batch, const ClockStamp& stamp) {
+Status JournalSqlite::write(std::span<const Record> batch, const ClockStamp& stamp) {
   if (in_doubt_)
     return Error{.code = Errc::outcome_unknown,
                  .detail = path_ + ": an earlier write was in doubt"};

@@ -1,14 +1,16 @@
 #pragma once
-// JournalSqlite: the journal in one SQLite file (WAL, synchronous=FULL; a batch is one
-// row, and one transaction). It owns the file exclusively from open() to its destruction: a second
-// daemon gets journal_locked. The file says what it is (application_id) and how it is laid out
-// (user_version); both are checked. Once a write was in doubt, every further append is too. One
-// thread.
+// JournalSqlite: the journal in one SQLite file (WAL, synchronous=FULL; a batch is one row, and one
+// transaction). It owns the file exclusively from open() to its destruction: a second daemon gets
+// journal_locked. The file says what it is (application_id) and how it is laid out (user_version);
+// both are checked. Once a write was in doubt, every further append is too. Beside it lies a
+// reserve (`<path>-reserve`) for a full disk: until that is whole again, only what may use it is
+// written. One thread.
 
 #include <memory>
 #include <string>
 
 #include "actors/ledger/journal.h"
+#include "actors/ledger/journal_sqlite_reserve.h"
 
 struct sqlite3;
 struct sqlite3_stmt;
@@ -22,11 +24,14 @@ class JournalSqlite final : public Journal {
 
   // Creates the file if it is not there; its folder has to be. Errors: file_unwritable (no such
   // folder, read-only), journal_locked, file_malformed (not a ledger), unsupported (of a newer
-  // version), journal_corrupt, system_failed.
-  static Result<std::unique_ptr<JournalSqlite>> open(const std::string& path);
+  // version), journal_corrupt, system_failed; file_unwritable also if there is no room for the
+  // reserve.
+  static Result<std::unique_ptr<JournalSqlite>> open(const std::string& path,
+                                                     std::int64_t reserve_bytes = 0);
   ~JournalSqlite() override;
 
   Status append(std::span<const Record> batch, const ClockStamp& stamp) override;
+  Status append_from_reserve(std::span<const Record> batch, const ClockStamp& stamp) override;
   Status read(const std::function<Status(const StoredRecord&)>& visit) override;
   Result<JournalTail> tail() override;
 
@@ -51,6 +56,7 @@ class JournalSqlite final : public Journal {
   Status execute(const char* sql, Errc code);
   Result<Statement> prepare(const char* sql);
   Result<std::int64_t> number(const char* sql);
+  Status write(std::span<const Record> batch, const ClockStamp& stamp);
   Status insert(std::uint64_t last_sequence, const std::string& batch);
   Status roll_back(const Error& why);
   Error failure(Errc code, const std::string& doing) const;
@@ -60,6 +66,7 @@ class JournalSqlite final : public Journal {
   std::unique_ptr<sqlite3, CloseDatabase> database_;  // outlives its statements
   Statement insert_batch_;
   JournalTail tail_;
+  DiskReserve reserve_;
   bool is_new_ = false;  // no ledger yet: nothing was ever written to this file
   bool in_doubt_ = false;
 };

@@ -16,8 +16,20 @@ constexpr std::size_t events_most = 400'000;
 }  // namespace
 
 Status World::WatchedJournal::append(std::span<const Record> batch, const ClockStamp& stamp) {
+  return watch(batch, [&] { return memory_.append(batch, stamp); });
+}
+
+Status World::WatchedJournal::append_from_reserve(std::span<const Record> batch,
+                                                  const ClockStamp& stamp) {
+  for (const Record& record : batch)
+    require(std::holds_alternative<HoldSettled>(record.body), "the reserve is for settles only");
+  return watch(batch, [&] { return memory_.append_from_reserve(batch, stamp); });
+}
+
+template <class Append>
+Status World::WatchedJournal::watch(std::span<const Record> batch, const Append& append) {
   const auto before = memory_.tail();
-  const Status written = memory_.append(batch, stamp);
+  const Status written = append();
   const auto after = memory_.tail();
   require(before && after, "the journal can be read");
   require(bool{written} == (after->sequence == before->sequence + batch.size()) ||
@@ -140,6 +152,7 @@ void World::strike(const Fault& fault) {
       return journal_.set_fault(JournalFault::in_doubt_written);
     case FaultKind::journal_refuses:
       journal_.set_fault(JournalFault::refused);
+      journal_.set_reserve(fault.node % 2 == 0 ? 3 : 0);
       return schedule_.after(fault.lasts, [this] { journal_.set_fault(JournalFault::none); });
     case FaultKind::journal_slow:
       slow_journal_ = true;

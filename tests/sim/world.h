@@ -86,13 +86,18 @@ class World {
    public:
     explicit WatchedJournal(Checks& checks) : checks_(checks) {}
     Status append(std::span<const Record> batch, const ClockStamp& stamp) override;
+    Status append_from_reserve(std::span<const Record> batch, const ClockStamp& stamp) override;
     Status read(const std::function<Status(const StoredRecord&)>& visit) override {
       return memory_.read(visit);
     }
     Result<JournalTail> tail() override { return memory_.tail(); }
     void set_fault(JournalFault fault) { memory_.set_fault(fault); }
+    void set_reserve(std::size_t batches) { memory_.set_reserve(batches); }
 
    private:
+    template <class Append>
+    Status watch(std::span<const Record> batch, const Append& append);
+
     Checks& checks_;
     JournalMemory memory_;
   };

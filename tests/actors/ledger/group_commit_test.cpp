@@ -109,6 +109,38 @@ TEST_CASE("A refusal for quota that only an undone hold caused is not given") {
     CHECK(happening.text.find("quota_exceeded") == std::string::npos);
 }
 
+TEST_CASE("On a full disk the reserve takes settles, and nothing else") {
+  JournalMemory journal;
+  journal.set_reserve(1);
+  Shell shell(journal);
+  shell.commit_of({Lead{}, wish(ada, noon, 1)});
+  const Settle settle{.epoch = {1}, .job = {2}, .ran = seconds(5)};
+  const Leased leased{.epoch = {1}, .job = {2}, .attempt = 1};
+  journal.set_fault(JournalFault::refused);
+  const auto sent = shell.commit_of({wish(bob, noon, 2), leased, settle, quota_of(ada)});
+  REQUIRE(shell.commits.refusal());
+  REQUIRE(sent.size() == 4);
+  CHECK(at<Settled>(sent, 0).done.receipt.charged == GpuTime{5'000});
+  CHECK(at<NotHeld>(sent, 1).refusal.code == Errc::ledger_unavailable);
+  CHECK(at<LedgerRefused>(sent, 2).code == Errc::job_unknown);  // settled by then
+  CHECK(at<QuotaFound>(sent, 3).answer.balance.used == GpuTime{5'000});
+  CHECK(journal.tail()->sequence == 3);
+  Shell restarted(journal);
+  CHECK(restarted.commits.ledger().state_digest() == shell.commits.ledger().state_digest());
+}
+
+TEST_CASE("When the reserve is used up, settles wait like everything else") {
+  JournalMemory journal;
+  journal.set_reserve(1);
+  Shell shell(journal);
+  shell.commit_of({Lead{}, wish(ada, noon, 1), wish(ada, noon, 2)});
+  journal.set_fault(JournalFault::refused);
+  CHECK(shell.commit_of({Settle{.epoch = {1}, .job = {2}}}).size() == 1);
+  CHECK(shell.commit_of({Settle{.epoch = {1}, .job = {3}}}).empty());
+  journal.set_fault(JournalFault::none);
+  CHECK(shell.commit_of({Settle{.epoch = {1}, .job = {3}}}).size() == 1);
+}
+
 TEST_CASE("When the journal writes again, the pool goes on where it was") {
   JournalMemory journal;
   Shell shell(journal);

@@ -116,6 +116,16 @@ void write_file(const std::string& path, const std::string& bytes) {
   std::ofstream(path, std::ios::binary | std::ios::trunc) << bytes;
 }
 
+// A file system of this size on the folder, in a mount namespace of this process alone, gone with
+// it.
+bool has_small_disk(const Folder& folder, const char* size) {
+  const bool mounted = ::unshare(CLONE_NEWNS) == 0 &&
+                       ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
+                       ::mount("none", folder.path().c_str(), "tmpfs", 0, size) == 0;
+  if (!mounted) WARN("SKIPPED: a small file system cannot be mounted here (needs root)");
+  return mounted;
+}
+
 // Each kind of journal, and how it is found again after its process ended.
 struct MemoryPlace {
   JournalMemory journal;
@@ -381,13 +391,7 @@ TEST_CASE("Every acknowledged batch survives kill -9 at any moment") {
 TEST_CASE(
     "A full disk refuses cleanly, loses nothing, and the journal goes on when there is room") {
   const Folder folder;
-  // In a mount namespace of this process alone, gone with it.
-  if (::unshare(CLONE_NEWNS) != 0 ||
-      ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
-      ::mount("none", folder.path().c_str(), "tmpfs", 0, "size=512k") != 0) {
-    WARN("SKIPPED: a small file system cannot be mounted here (needs root)");
-    return;
-  }
+  if (!has_small_disk(folder, "size=512k")) return;
   {
     auto journal = opened(folder.file());
     write_file(folder.file("filler"), std::string(200'000, 'x'));
@@ -409,5 +413,46 @@ TEST_CASE(
     journal.reset();
     CHECK(bytes_of(replayed(*opened(folder.file()))) == bytes_of(records_from(1, written + 50)));
   }
+  ::umount2(folder.path().c_str(), MNT_DETACH);
+}
+
+TEST_CASE(
+    "On a full disk the reserve is written from, and nothing else until there is room again") {
+  const Folder folder;
+  if (!has_small_disk(folder, "size=2m")) return;
+  {
+    auto journal = JournalSqlite::open(folder.file(), 1'000'000);
+    REQUIRE(journal);
+    REQUIRE((*journal)->append(records_from(1, 50), stamp));
+    write_file(folder.file("filler"), std::string(3'000'000, 'x'));
+    std::uint64_t written = 50;
+    Status last = ok();
+    while (last && written < 100'000) {
+      last = (*journal)->append(records_from(written + 1, 50), stamp);
+      if (last) written += 50;
+    }
+    REQUIRE(last.error().code == Errc::journal_refused);
+    REQUIRE((*journal)->append_from_reserve(records_from(written + 1, 50), stamp));
+    REQUIRE((*journal)->append_from_reserve(records_from(written + 51, 50), stamp));
+    written += 100;
+    // There is room for it now, which is not meant for it.
+    const Status common = (*journal)->append(records_from(written + 1, 1), stamp);
+    CHECK(common.error().code == Errc::journal_refused);
+    CHECK(common.error().detail.find("kept back are for settles") != std::string::npos);
+    std::filesystem::remove(folder.file("filler"));
+    REQUIRE((*journal)->append(records_from(written + 1, 50), stamp));
+    CHECK(std::filesystem::file_size(folder.file("ledger.sqlite-reserve")) == 1'000'000);
+    CHECK(bytes_of(replayed(**journal)) == bytes_of(records_from(1, written + 50)));
+  }
+  ::umount2(folder.path().c_str(), MNT_DETACH);
+}
+
+TEST_CASE("A disk without room for the reserve is refused, with what to do") {
+  const Folder folder;
+  if (!has_small_disk(folder, "size=512k")) return;
+  const auto journal = JournalSqlite::open(folder.file(), 1'000'000);
+  REQUIRE_FALSE(journal);
+  CHECK(journal.error().code == Errc::file_unwritable);
+  CHECK(journal.error().detail.find("set a smaller ledger.reserve_bytes") != std::string::npos);
   ::umount2(folder.path().c_str(), MNT_DETACH);
 }
