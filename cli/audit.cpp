@@ -1,9 +1,15 @@
 #include "cli/audit.h"
 
+#include <algorithm>
 #include <array>
+#include <cctype>
+#include <charconv>
 #include <cstdio>
+#include <optional>
 
 #include "actors/ledger/journal_sqlite_copy.h"
+#include "base/clock.h"
+#include "cli/arguments.h"
 #include "cli/say.h"
 #include "cli/terminal.h"
 #include "config/load.h"
@@ -58,6 +64,39 @@ std::string not_checked_text(bool knows_window) {
   return text;
 }
 
+// The options, read and judged.
+struct Asked {
+  Config config = default_config();
+  std::optional<Duration> window;
+  AuditScope scope;
+  std::optional<std::pair<std::uint64_t, std::string>> noted;
+};
+
+Result<Asked> asked_of(const AuditOptions& options) {
+  Asked asked;
+  if (!options.config.empty()) {
+    auto loaded = load_config(options.config);
+    if (!loaded) return loaded.error();
+    asked.config = std::move(*loaded);
+    asked.window = asked.config.window.length;
+  }
+  if (!options.since.empty()) {
+    const auto since = parse_since(options.since, wall_time());
+    if (!since) return since.error();
+    asked.scope.since = *since;
+  }
+  if (!options.account.empty())
+    asked.scope.account = {options.account.find(':') == std::string::npos
+                               ? "user:" + options.account
+                               : options.account};
+  if (!options.noted.empty()) {
+    auto noted = parse_noted(options.noted);
+    if (!noted) return noted.error();
+    asked.noted = std::move(*noted);
+  }
+  return asked;
+}
+
 }  // namespace
 
 std::string audit_view(const AuditReport& report, const AuditOptions& options) {
@@ -70,9 +109,15 @@ std::string audit_view(const AuditReport& report, const AuditOptions& options) {
           counted(report.accounts, "account") + "; " + counted(report.orders, "change") +
           " of terms and standing\n";
   text += checked_text(report, knows_window) + not_checked_text(knows_window);
+  if (report.records > 0)
+    text += "history up to its end (note it: --noted compares): " + std::to_string(report.records) +
+            ":" + hex(report.history) + "\n";
+  if (report.beyond_scope > 0)
+    text += counted(report.beyond_scope, "difference") + " beyond --since or --account\n";
   if (report.rebuilt && knows_window)
     text += "state after the last record: " + hex(report.digest) + "\n";
-  if (!differs(report)) return text + "everything adds up\n";
+  if (!differs(report))
+    return text + (report.beyond_scope > 0 ? "the rest adds up\n" : "everything adds up\n");
   text += counted(report.findings.size() + report.more_findings, "difference") + "\n";
   for (const std::string& finding : report.findings) text += "  " + printable(finding) + "\n";
   if (report.more_findings > 0) text += "  and " + std::to_string(report.more_findings) + " more\n";
@@ -87,6 +132,8 @@ Json json_of(const AuditReport& report, const AuditOptions& options) {
           {"differs", differs(report)},
           {"findings", report.findings},
           {"more_findings", report.more_findings},
+          {"beyond_scope", report.beyond_scope},
+          {"history", report.records == 0 ? Json(nullptr) : Json(hex(report.history))},
           {"records", report.records},
           {"first_record_at", time(report.first)},
           {"last_record_at", time(report.last)},
@@ -102,15 +149,29 @@ Json json_of(const AuditReport& report, const AuditOptions& options) {
           {"digest", report.rebuilt ? Json(hex(report.digest)) : Json(nullptr)}};
 }
 
+Result<std::pair<std::uint64_t, std::string>> parse_noted(const std::string& text) {
+  const Error error{.code = Errc::bad_request,
+                    .detail =
+                        "--noted: expected RECORD:DIGEST as an audit prints it, with 64 "
+                        "hexadecimal digits"};
+  const auto colon = text.find(':');
+  std::uint64_t record = 0;
+  const char* end = text.data() + std::min(colon, text.size());
+  const auto read = std::from_chars(text.data(), end, record);
+  if (colon == std::string::npos || read.ec != std::errc{} || read.ptr != end || record == 0)
+    return error;
+  std::string digest = text.substr(colon + 1);
+  const auto is_digit = [](char c) { return std::isxdigit(static_cast<unsigned char>(c)) != 0; };
+  if (digest.size() != 2 * sizeof(Digest) || !std::all_of(digest.begin(), digest.end(), is_digit))
+    return error;
+  std::transform(digest.begin(), digest.end(), digest.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return std::pair(record, std::move(digest));
+}
+
 ExitCode audit_ledger(const Connection& connection, const AuditOptions& options) {
-  Config config = default_config();
-  std::optional<Duration> window;
-  if (!options.config.empty()) {
-    auto loaded = load_config(options.config);
-    if (!loaded) return say_usage_error(connection, loaded.error());
-    config = std::move(*loaded);
-    window = config.window.length;
-  }
+  const auto asked = asked_of(options);
+  if (!asked) return say_usage_error(connection, asked.error());
   const auto copy = JournalSqliteCopy::take(options.ledger);
   if (!copy && copy.error().code == Errc::journal_corrupt) {
     say_error(connection, copy.error());
@@ -122,12 +183,20 @@ ExitCode audit_ledger(const Connection& connection, const AuditOptions& options)
     return ExitCode::no_pool;
   }
   if (!copy) return say_usage_error(connection, copy.error());
-  Audit audit(config, window);
-  const Status read = (*copy)->journal().read([&audit](const StoredRecord& stored) {
+  Audit audit(asked->config, asked->window, asked->scope);
+  const auto& noted = asked->noted;
+  bool has_noted = !noted;
+  const Status read = (*copy)->journal().read([&](const StoredRecord& stored) {
     audit.read(stored);
+    has_noted =
+        has_noted || (stored.sequence == noted->first && hex(stored.digest) == noted->second);
     return ok();
   });
   AuditReport report = audit.finish();
+  if (!has_noted)
+    report.findings.push_back(
+        "record " + std::to_string(noted->first) +
+        " is not the one whose digest was noted: history was rewritten or cut");
   if (!read) {  // a page that SQLite itself cannot read
     report.rebuilt = false;
     report.findings.push_back(read.error().detail);

@@ -4,6 +4,7 @@
 // pool. Exit code 0, 6 if something differs, 2 if the file is no ledger that can be read.
 
 #include <string>
+#include <utility>
 
 #include "actors/ledger/audit.h"
 #include "cli/connection.h"
@@ -14,8 +15,14 @@ namespace gpupool {
 
 struct AuditOptions {
   std::string ledger;
-  std::string config;  // of the pool, for the length of its windows; empty: not known
+  std::string config;   // of the pool, for the length of its windows; empty: not known
+  std::string since;    // "7d" or a time: differences of records before it are only counted
+  std::string account;  // likewise those of other accounts; "ada" is "user:ada"
+  std::string noted;    // RECORD:DIGEST that an earlier audit printed: history must still have it
 };
+
+// The record and the digest of "17:9f86...", in lower case. bad_request: it is not of this form.
+Result<std::pair<std::uint64_t, std::string>> parse_noted(const std::string& text);
 
 ExitCode audit_ledger(const Connection& connection, const AuditOptions& options);
 

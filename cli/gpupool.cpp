@@ -352,11 +352,26 @@ void add_audit(CLI::App& app, CommandLine& line) {
       add_command(app, "audit", "do the books add up: every hold, charge and balance",
                   "  gpupool audit && echo all is well                # asks the pool (operators)\n"
                   "  gpupool audit --ledger gpupool.sqlite            # reads the file itself\n"
-                  "  gpupool audit --ledger gpupool.sqlite --config config/gpupool.toml --json\n");
+                  "  gpupool audit --ledger gpupool.sqlite --config config/gpupool.toml --json\n"
+                  "  gpupool audit --ledger gpupool.sqlite --since 7d --account ada\n");
   command.add_option("--ledger", line.audit.ledger, "read this ledger's file; no pool is needed")
       ->type_name("FILE");
   command.add_option("--config", line.audit.config, "the pool's, for the length of its windows")
       ->type_name("FILE");
+  CLI::Option* ledger = command.get_option("--ledger");
+  command
+      .add_option("--since", line.audit.since,
+                  "tell differences from then on: 7d, 2026-11-01 or a time in UTC [all]")
+      ->type_name("WHEN")
+      ->needs(ledger);
+  command.add_option("--account", line.audit.account, "tell differences of this account [all]")
+      ->type_name("USER")
+      ->needs(ledger);
+  command
+      .add_option("--noted", line.audit.noted,
+                  "RECORD:DIGEST of an earlier audit, which history must still have")
+      ->type_name("DIGEST")
+      ->needs(ledger);
   command.callback([&line] {
     line.command = [&line] {
       return line.audit.ledger.empty() ? audit_pool(line.connection)

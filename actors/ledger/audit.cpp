@@ -36,10 +36,10 @@ bool is_pool_fault(Errc cause) {
 
 }  // namespace
 
-Audit::Audit(const Config& config, std::optional<Duration> window)
-    : window_(window), ledger_(config) {}
+Audit::Audit(const Config& config, std::optional<Duration> window, AuditScope scope)
+    : window_(window), scope_(std::move(scope)), ledger_(config) {}
 
-void Audit::differs(const std::string& what) {
+void Audit::find(const std::string& what) {
   if (report_.findings.size() >= findings_max) {
     ++report_.more_findings;
     return;
@@ -47,8 +47,17 @@ void Audit::differs(const std::string& what) {
   report_.findings.push_back("record " + std::to_string(sequence_) + ": " + what);
 }
 
+void Audit::differs(const std::string& what) {
+  const bool is_asked =
+      at_ >= scope_.since && (scope_.account.text.empty() || scope_.account == concerned_);
+  if (is_asked)
+    find(what);
+  else
+    ++report_.beyond_scope;
+}
+
 void Audit::broken(const std::string& what) {
-  differs(what);
+  find(what);
   is_broken_ = true;
 }
 
@@ -69,6 +78,7 @@ void Audit::read(const StoredRecord& stored) {
   at_ = std::max(stored.at, at_);
   if (report_.records == 1) report_.first = at_;
   report_.last = at_;
+  report_.history = stored.digest;
   const auto record = record_of(stored);
   if (!record) {
     broken(record.error().code == Errc::journal_corrupt
@@ -78,8 +88,17 @@ void Audit::read(const StoredRecord& stored) {
   }
   if (is_broken_) return;
   forget_requests();
+  concerned_ = account_of(record->body);
   std::visit([this](const auto& body) { judge(body); }, record->body);
   if (!is_broken_) ledger_.apply(*record);
+}
+
+AccountId Audit::account_of(const RecordBody& body) const {
+  if (const auto* opened = std::get_if<HoldOpened>(&body)) return opened->hold->account;
+  if (const auto* set = std::get_if<AccountTierSet>(&body)) return set->account;
+  const auto* settled = std::get_if<HoldSettled>(&body);
+  const auto hold = settled == nullptr ? open_.end() : open_.find(settled->job);
+  return hold == open_.end() ? AccountId{} : hold->second.account;
 }
 
 void Audit::judge(const EpochRaised& raised) {
@@ -258,7 +277,7 @@ AuditReport Audit::finish() {
 // The ledger's state after the last record against the books that were kept here.
 void Audit::compare() {
   report_.digest = ledger_.state_digest();
-  for (const std::string& finding : ledger_.check_invariants()) differs("after it: " + finding);
+  for (const std::string& finding : ledger_.check_invariants()) find("after it: " + finding);
   for (const auto& [id, book] : books_) {
     const Account* account = ledger_.account(id);
     if (account == nullptr && is_anonymous(id)) continue;  // dropped when its window ended
@@ -273,6 +292,7 @@ void Audit::compare() {
                                           a.second.held == b.second.held &&
                                           a.second.open == b.second.open;
                                  });
+    concerned_ = id;
     if (!same) differs("after it: the balance of " + id.text + " is not the sum of its records");
   }
 }

@@ -31,6 +31,15 @@ struct AuditReport {
   bool rebuilt = false;          // every record could be replayed, and the state was compared
   std::vector<std::string> findings;  // the first ones, at most findings_max
   std::uint64_t more_findings = 0;    // how many more there are
+  std::uint64_t beyond_scope = 0;     // differences that were not asked for
+  Digest history{};                   // of the last record: it vouches for all before it
+};
+
+// Which differences are told. Records that are damaged or could not have been written are told
+// always: nothing that follows them can be judged.
+struct AuditScope {
+  Instant since{};    // of records before this, none
+  AccountId account;  // empty: everybody's
 };
 
 class Audit {
@@ -38,7 +47,7 @@ class Audit {
   static constexpr std::size_t findings_max = limits::table_rows_max;
 
   // `window`: how long a window of this pool is, if that is known; `config` has it then too.
-  Audit(const Config& config, std::optional<Duration> window);
+  Audit(const Config& config, std::optional<Duration> window, AuditScope scope = {});
 
   void read(const StoredRecord& stored);
   AuditReport finish();
@@ -65,6 +74,7 @@ class Audit {
   // A finding that the ledger cannot be replayed over, and one that it can.
   void broken(const std::string& what);
   void differs(const std::string& what);
+  void find(const std::string& what);
   bool require(bool holds, const std::string& what);
 
   void judge(const EpochRaised& raised);
@@ -86,12 +96,16 @@ class Audit {
   void forget_requests();
   void compare();
 
+  AccountId account_of(const RecordBody& body) const;
+
   std::optional<Duration> window_;
+  const AuditScope scope_;
   Ledger ledger_;
   AuditReport report_;
   bool is_broken_ = false;
   std::uint64_t sequence_ = 0;  // of the record that is looked at
   Instant at_{};
+  AccountId concerned_;  // by the record that is looked at; empty: nobody alone
   Epoch epoch_;
   std::map<JobId, OpenHold> open_;
   std::map<AccountId, Book> books_;

@@ -139,6 +139,7 @@ Status read_batch(std::string_view bytes, JournalTail& tail,
     if (const auto visited = visit({.sequence = sequence,
                                     .at = tail.at,
                                     .body = frame.content.substr(time_bytes),
+                                    .digest = frame.digest,
                                     .intact = intact});
         !visited)
       return visited;

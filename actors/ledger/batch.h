@@ -54,6 +54,7 @@ struct StoredRecord {
   std::uint64_t sequence = 0;
   Instant at{};
   std::string_view body;  // of the batch that is being read
+  Digest digest{};        // as it stands behind it
   bool intact = true;     // as it was written, and after the record that was read before it
 };
 

@@ -211,6 +211,28 @@ TEST_CASE("A forged record with a good digest is found by the books it breaks") 
   CHECK(says(story.forged<TermsSet>([](TermsSet& s) { s.tiers.clear(); }), "did not have then"));
 }
 
+TEST_CASE("A scope tells the differences of one account or time, and counts the others") {
+  const Story story;
+  std::vector<Record> records = story.bench.records;
+  for (Record& record : records)
+    if (auto* settled = std::get_if<HoldSettled>(&record.body)) settled->cause = Errc::node_lost;
+  const auto audit = [&](AuditScope scope) {
+    Audit audit(story.bench.config, hours(24), std::move(scope));
+    read(audit, batches_of(records));
+    return audit.finish();
+  };
+  const AuditReport all = audit({});
+  REQUIRE(all.findings.size() > 2);
+  CHECK(all.beyond_scope == 0);
+  const AuditReport of_bob = audit({.account = bob.account});
+  CHECK(of_bob.findings.size() < all.findings.size());
+  CHECK(of_bob.findings.size() + of_bob.beyond_scope == all.findings.size());
+  const AuditReport late = audit({.since = noon + hours(1)});
+  CHECK(late.findings.size() + late.beyond_scope == all.findings.size());
+  CHECK(late.beyond_scope > 0);
+  CHECK(audit({.since = noon + hours(99)}).findings.empty());
+}
+
 TEST_CASE("A hold that is settled twice or admitted twice is found") {
   const Story story;
   std::vector<Record> records = story.bench.records;
