@@ -118,11 +118,13 @@ void Ledger::handle(Instant now, const Settle& settle, Effects& effects) {
   }
   const OpenJob* job = job_of_command(settle.epoch, settle.job, effects);
   if (job == nullptr) return;
-  HoldSettled settled = settle_for(now, settle, *job);
+  const Account* account = accounts_.find(job->hold->account);
+  GPUPOOL_ENSURE(account != nullptr, job->hold->account);
+  HoldSettled settled = settle_for(now, settle, *job, *account);
   settled.detail = clipped(settle.detail);
   // Made before the record: an anonymous account can be gone right after it, receipts and all.
   JobDone done{.receipt = receipt_of(*job, settled, now)};
-  const std::string tier = accounts_.find(done.receipt.account)->tier;
+  const std::string tier = account->tier;
   record(now, std::move(settled), effects);
   done.balance = balance_for(now, {.account = done.receipt.account, .tier = tier});
   effects.to(to_broker(), ToBroker{Settled{.job = settle.job, .done = std::move(done)}});

@@ -183,7 +183,10 @@ class Ledger {
                                      const Account* account) const;
   Hold hold_for(Instant now, const Reserve& reserve, const TierLimits& tier,
                 const Account* account) const;
-  HoldSettled settle_for(Instant now, const Settle& settle, const OpenJob& job) const;
+  HoldSettled settle_for(Instant now, const Settle& settle, const OpenJob& job,
+                         const Account& account) const;
+  GpuTime left_after(Instant now, const Account& account, const Hold& hold,
+                     const Parts& charged) const;
   Balance balance_for(Instant now, const Question& question) const;
   JobDone done_of(Instant now, const Receipt& receipt) const;
   Instant held_until(const Account& account) const;

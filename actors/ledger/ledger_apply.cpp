@@ -205,8 +205,9 @@ void Ledger::drop_ended_anonymous(Instant at) {
 // Also when its latest window was forgotten uncharged: until that would have ended, its receipts
 // can still be asked for.
 void Ledger::drop_if_done(const AccountId& id, Instant at) {
+  if (!is_anonymous(id)) return;
   const Account& account = *accounts_.find(id);
-  if (!is_anonymous(id) || !account.open.empty() || account.credits != GpuTime{}) return;
+  if (!account.open.empty() || account.credits != GpuTime{}) return;
   if (account.last_opened + config_->window.length > at) return;
   if (anonymous_.find({account.last_opened, id}) != nullptr)
     anonymous_.remove({account.last_opened, id});

@@ -196,14 +196,9 @@ NotHeld Ledger::refuse(Instant now, const Reserve& reserve, const Error& why) {
   return {.ticket = reserve.ticket, .refusal = std::move(refusal)};
 }
 
-HoldSettled Ledger::settle_for(Instant now, const Settle& settle, const OpenJob& job) const {
+HoldSettled Ledger::settle_for(Instant now, const Settle& settle, const OpenJob& job,
+                               const Account& account) const {
   const Parts charged = charge_of(job.hold, settle.ran);
-  const Account* account = accounts_.find(job.hold->account);
-  GPUPOOL_ENSURE(account != nullptr, job.hold->account);
-  Account after = *account;
-  after.close_hold(job.hold, charged);
-  const auto tier = limits_of(tier_of(job.hold->account, after.tier));
-  const GpuTime allowance = tier ? tier->allowance : GpuTime{};
   return {.job = settle.job,
           .outcome = settle.outcome,
           .cause = settle.cause,
@@ -215,8 +210,21 @@ HoldSettled Ledger::settle_for(Instant now, const Settle& settle, const OpenJob&
           .leased_at = settle.leased_at,
           .node = settle.node,
           .result = settle.result,
-          .left = left_of(allowance, after.window_at(now, config_->window.length)),
+          .left = left_after(now, account, job.hold, charged),
           .log = settle.log};
+}
+
+// Of the account once this hold is closed so: a window that is still open has its part back.
+GpuTime Ledger::left_after(Instant now, const Account& account, const Hold& hold,
+                           const Parts& charged) const {
+  const auto tier = limits_of(tier_of(hold.account, account.tier));
+  const GpuTime allowance = tier ? tier->allowance : GpuTime{};
+  const Window* window = account.window_at(now, config_->window.length);
+  if (window == nullptr || window->opened != hold.window_opened) return left_of(allowance, window);
+  Window after = *window;
+  after.held -= hold.quota_part;
+  after.used += charged.quota;
+  return left_of(allowance, &after);
 }
 
 JobDone Ledger::done_of(Instant now, const Receipt& receipt) const {
