@@ -63,22 +63,24 @@ void Connections::take_events(Instant now) {
 
 void Connections::accepted(int descriptor, Instant now) {
   Connection& one = open_[descriptor];
-  one = Connection{.peer = peer_of(descriptor), .hello_by = now + bounds_.hello_limit};
+  one = Connection{
+      .peer = peer_of(descriptor), .number = ++last_number_, .hello_by = now + bounds_.hello_limit};
   if (std::cmp_greater(open_.size(), bounds_.connections_max)) end(descriptor, one);
 }
 
-void Connections::session_began(int descriptor, Instant now) {
+Connections::Name Connections::session_began(int descriptor, Instant now) {
   // ZeroMQ told of the connection before it handed out the connection's first message.
   take_events(now);
   const auto found = open_.find(descriptor);
-  if (found == open_.end()) return;
+  if (found == open_.end()) return {};
   found->second.has_session = true;
   found->second.complaints = 0;
+  return {.descriptor = descriptor, .number = found->second.number};
 }
 
-void Connections::session_ended(int descriptor, Instant now) {
-  const auto found = open_.find(descriptor);
-  if (found == open_.end()) return;
+void Connections::session_ended(const Name& name, Instant now) {
+  const auto found = open_.find(name.descriptor);
+  if (found == open_.end() || found->second.number != name.number) return;
   found->second.has_session = false;
   found->second.hello_by = now + bounds_.hello_limit;
 }

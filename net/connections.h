@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <unordered_map>
 
 #include "base/result.h"
@@ -22,6 +23,12 @@ class Connections {
     Duration hello_limit{};  // without a session, from the accept or the end of the last session
   };
 
+  // Which of all connections one is: its descriptor names another one once it was closed.
+  struct Name {
+    int descriptor = -1;
+    std::uint64_t number = 0;
+  };
+
   explicit Connections(Bounds bounds) : bounds_(bounds) {}
 
   // Before the socket is bound.
@@ -29,9 +36,11 @@ class Connections {
   void* events() const { return monitor_.get(); }  // to be polled for input
   void take_events(Instant now);
 
-  // A session began on the connection, or the one that it had ended.
-  void session_began(int descriptor, Instant now);
-  void session_ended(int descriptor, Instant now);
+  // A session began on the connection; later the one that began on the connection of this name
+  // ended. A vanished client's session outlives its connection, whose descriptor may by then be
+  // that of somebody else's.
+  Name session_began(int descriptor, Instant now);
+  void session_ended(const Name& name, Instant now);
   // A frame came that was worth nothing but a complaint.
   void note_complaint(int descriptor);
   // Ends every connection whose time for a hello is over.
@@ -42,6 +51,7 @@ class Connections {
  private:
   struct Connection {
     sockaddr_storage peer{};  // tells it from a later one that got the same descriptor
+    std::uint64_t number = 0;
     Instant hello_by{};
     bool has_session = false;
     int complaints = 0;
@@ -53,6 +63,7 @@ class Connections {
   const Bounds bounds_;
   ZmqSocket monitor_;
   std::unordered_map<int, Connection> open_;
+  std::uint64_t last_number_ = 0;
 };
 
 }  // namespace gpupool

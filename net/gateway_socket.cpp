@@ -39,7 +39,7 @@ struct Peer {
   std::string address;
   Credentials credentials;
   Caller caller;
-  int connection = -1;
+  Connections::Name connection;
   Instant heard{};
   std::deque<std::string> waiting;  // frames that the connection had no room for
   std::int64_t waiting_bytes = 0;
@@ -281,11 +281,10 @@ class GatewaySocket::Loop {
   Peer& add_peer(std::string identity, int connection) {
     const SessionId session{++last_session_};
     sessions_.emplace(identity, session);
-    connections_.session_began(connection, callbacks_.steady_now());
+    const Connections::Name name = connections_.session_began(connection, callbacks_.steady_now());
     return peers_
-        .emplace(
-            session,
-            Peer{.session = session, .identity = std::move(identity), .connection = connection})
+        .emplace(session,
+                 Peer{.session = session, .identity = std::move(identity), .connection = name})
         .first->second;
   }
 

@@ -162,6 +162,30 @@ TEST_CASE("A connection whose session goes on is not closed, however long it liv
   CHECK(pool.count<SessionClosed>() == 0);
 }
 
+// The next connection gets the descriptor of one that was just closed; the session of that one is
+// noticed to be silent only later, and its end is no matter of the new one.
+TEST_CASE("A client that vanished takes no later client's connection with it") {
+  TestPool pool{answer_quota, {.heartbeat = seconds(2), .hello_limit = seconds(5)}};
+  const std::int64_t without_clients = open_descriptors();
+  {
+    RawClient vanishing{pool.endpoint()};
+    vanishing.send(Hello{.token = "bob"});
+    vanishing.receive_one<SessionWelcome>();
+  }
+  const auto end = std::chrono::steady_clock::now() + patience;
+  while (open_descriptors() > without_clients) REQUIRE(std::chrono::steady_clock::now() < end);
+  RawClient later{pool.endpoint()};
+  later.send(Hello{.token = "ada"});
+  later.receive_one<SessionWelcome>();
+  for (std::uint64_t round = 1; round <= 8; ++round) {
+    pool.let_time_pass(seconds(3));
+    later.send(ClientPing{.query = round});
+    CHECK(later.receive_one<SessionPong>().query == round);
+  }
+  CHECK(pool.count<SessionClosed>() == 1);
+  CHECK(pool.count<SessionOpened>() == 2);
+}
+
 TEST_CASE("A flood of hellos with bad tokens ends its connection and delays nobody") {
   TestPool pool{answer_quota};
   const auto client = well_behaved(pool);
