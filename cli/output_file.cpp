@@ -31,12 +31,29 @@ bool write_all(int descriptor, std::string_view bytes) {
   return true;
 }
 
+// A device, a pipe or the like: it is written to. Only a regular file can be replaced by another.
+bool is_special(const std::filesystem::path& path) {
+  std::error_code ignored;
+  return std::filesystem::exists(path, ignored) &&
+         !std::filesystem::is_regular_file(path, ignored) &&
+         !std::filesystem::is_directory(path, ignored);
+}
+
+// What a link leads to is replaced, and the link stays.
+std::filesystem::path behind_links(const std::filesystem::path& path) {
+  std::error_code missing;
+  const std::filesystem::path target = std::filesystem::canonical(path, missing);
+  return missing ? path : target;
+}
+
 }  // namespace
 
 Status check_writable(const std::filesystem::path& path) {
   if (path.filename().empty()) return unwritable(path, "this names no file");
   std::error_code ignored;
   if (std::filesystem::is_directory(path, ignored)) return unwritable(path, EISDIR);
+  // To open a pipe for a moment would end what its reader waits for.
+  if (is_special(path)) return access(path.c_str(), W_OK) == 0 ? ok() : unwritable(path, errno);
   const auto probe = OutputFile::open(path);
   if (!probe) return probe.error();
   return ok();
@@ -47,8 +64,11 @@ OutputFile::OutputFile(std::filesystem::path path)
       name_((path_.parent_path() / ("." + path_.filename().string() + ".XXXXXX")).string()) {}
 
 Result<std::unique_ptr<OutputFile>> OutputFile::open(const std::filesystem::path& path) {
-  std::unique_ptr<OutputFile> file{new OutputFile{path}};
-  file->descriptor_ = mkostemp(file->name_.data(), O_CLOEXEC);
+  const bool special = is_special(path);
+  std::unique_ptr<OutputFile> file{new OutputFile{special ? path : behind_links(path)}};
+  if (special) file->name_.clear();
+  file->descriptor_ = special ? ::open(path.c_str(), O_WRONLY | O_CLOEXEC)
+                              : mkostemp(file->name_.data(), O_CLOEXEC);
   if (file->descriptor_ < 0) return unwritable(path, errno);
   return file;
 }
@@ -56,7 +76,7 @@ Result<std::unique_ptr<OutputFile>> OutputFile::open(const std::filesystem::path
 OutputFile::~OutputFile() {
   if (descriptor_ < 0) return;
   close(descriptor_);
-  if (!moved_) unlink(name_.c_str());
+  if (!moved_ && !name_.empty()) unlink(name_.c_str());
 }
 
 Status OutputFile::write(std::string_view bytes) {
@@ -66,6 +86,7 @@ Status OutputFile::write(std::string_view bytes) {
 
 // mkostemp's file is the owner's alone; the finished one gets what the user's umask says.
 Status OutputFile::finish() {
+  if (name_.empty()) return ok();
   const mode_t mask = umask(0);
   umask(mask);
   moved_ = fchmod(descriptor_, 0666 & ~mask) == 0 && fsync(descriptor_) == 0 &&

@@ -15,7 +15,8 @@ namespace gpupool {
 Status check_writable(const std::filesystem::path& path);
 
 // A file on its way to `path`: written beside it, piece by piece, and moved there by finish(), to
-// the disk and over an earlier file. Without finish() nothing is left.
+// the disk and over an earlier file. Without finish() nothing is left. A device or a pipe, such as
+// /dev/null, is never replaced: it gets the pieces as they come.
 class OutputFile {
  public:
   static Result<std::unique_ptr<OutputFile>> open(const std::filesystem::path& path);
@@ -30,7 +31,7 @@ class OutputFile {
   explicit OutputFile(std::filesystem::path path);
 
   const std::filesystem::path path_;
-  std::string name_;
+  std::string name_;  // of the file beside it; empty: `path_` itself is written to
   int descriptor_ = -1;
   bool moved_ = false;
 };

@@ -1,6 +1,7 @@
 // A picture's file appears whole or not at all, and a bad place is noticed before anybody pays.
 #include "cli/output_file.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -44,6 +45,40 @@ TEST_CASE("A written file is whole, alone, and readable as the umask says") {
   const mode_t mask = umask(0);
   umask(mask);
   CHECK((status.st_mode & 0777U) == (0666U & ~mask));
+}
+
+TEST_CASE("A device or a pipe is written to and never replaced by a file") {
+  const Folder folder;
+  const auto null = folder.path / "null";
+  std::filesystem::create_symlink("/dev/null", null);
+  CHECK(check_writable(null));
+  CHECK(write_whole(null, "a picture"));
+  CHECK(std::filesystem::is_symlink(null));
+  CHECK(std::filesystem::is_character_file("/dev/null"));
+
+  const auto pipe = folder.path / "pipe";
+  REQUIRE(mkfifo(pipe.c_str(), 0600) == 0);
+  const int reader = open(pipe.c_str(), O_RDONLY | O_NONBLOCK);
+  CHECK(check_writable(pipe));
+  CHECK(write_whole(pipe, "a picture"));
+  std::string read_back(64, '\0');
+  read_back.resize(static_cast<std::size_t>(read(reader, read_back.data(), read_back.size())));
+  CHECK(read_back == "a picture");
+  close(reader);
+  CHECK(std::filesystem::is_fifo(pipe));
+  CHECK(folder.files() == 2);
+}
+
+TEST_CASE("A link to a file stays a link, and what it leads to is replaced") {
+  const Folder folder;
+  std::filesystem::create_directory(folder.path / "pictures");
+  const auto target = folder.path / "pictures" / "heart.png";
+  REQUIRE(write_whole(target, "before"));
+  const auto link = folder.path / "latest.png";
+  std::filesystem::create_symlink(target, link);
+  REQUIRE(write_whole(link, "after"));
+  CHECK(std::filesystem::is_symlink(link));
+  CHECK(content_of(target) == "after");
 }
 
 TEST_CASE("Base64url is decoded strictly") {
