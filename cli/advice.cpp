@@ -17,7 +17,10 @@ std::string advice_for(const Error& error, const Config& config) {
   const bool about_ledger = is_about(error, config.ledger.path);
   switch (error.code) {
     case Errc::journal_locked:
-      return is_about(error, config.worker.folder)
+      // The three may lie in one folder: the file that is named counts before the folder.
+      if (is_about(error, config.daemon.pid_file))
+        return "stop that one, or give this one a daemon.pid_file of its own";
+      return !about_ledger && is_about(error, config.worker.folder)
                  ? "stop that one, or give this one a worker.folder of its own"
                  : "stop that one, or give this one a ledger.path of its own";
     case Errc::file_malformed:
@@ -25,8 +28,13 @@ std::string advice_for(const Error& error, const Config& config) {
     case Errc::journal_corrupt:
       return "keep the file as it is and go on from a copy of it that is whole";
     case Errc::file_unwritable:
-      return about_ledger ? "make its folder writable for this user, or name another ledger.path"
-                          : "make it writable for this user, or name another place for it";
+      if (about_ledger)
+        return "make its folder writable for this user, or name another ledger.path";
+      if (is_about(error, config.daemon.pid_file))
+        return "make its folder writable for this user, or name another daemon.pid_file";
+      if (is_about(error, config.broker.ready_file))
+        return "make its folder writable for this user, or name another broker.ready_file";
+      return "make it writable for this user, or name another place for it";
     case Errc::system_failed:
       if (error.want == EADDRINUSE || is_about(error, config.broker.worker_address))
         return is_about(error, config.broker.client_endpoint)

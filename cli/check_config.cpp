@@ -46,6 +46,11 @@ fs::path folder_of(const fs::path& file) {
   return file.parent_path().empty() ? fs::path(".") : file.parent_path();
 }
 
+// Where a file that may be left out is to be made.
+Status check_folder_of(const std::string& key, const std::string& file) {
+  return file.empty() ? ok() : check_folder(key, folder_of(file));
+}
+
 Result<std::string> check_ledger(const std::string& path) {
   if (const Status writable = check_folder("ledger.path", folder_of(path)); !writable)
     return writable.error();
@@ -144,7 +149,12 @@ Result<std::string> check_surroundings(const Config& config) {
     found += *part;
     return ok();
   };
+  if (const Status good = check_folder_of("daemon.pid_file", config.daemon.pid_file); !good)
+    return good.error();
   if (config.broker_role) {
+    const std::string& ready_file = config.broker.ready_file;
+    if (const Status good = check_folder_of("broker.ready_file", ready_file); !good)
+      return good.error();
     if (const Status good = add(check_endpoint(config)); !good) return good.error();
     if (const Status good = add(check_ledger(config.ledger.path)); !good) return good.error();
     found += row("tiers", names_of(config.tiers, &TierConfig::name));

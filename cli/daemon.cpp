@@ -3,8 +3,10 @@
 #include <atomic>
 #include <caf/all.hpp>
 #include <caf/io/all.hpp>
+#include <cerrno>
 #include <chrono>
 #include <cstdio>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <mutex>
@@ -83,7 +85,7 @@ class Daemon::Parts {
   LedgerEvents ledger_events();
   BrokerEvents broker_events();
   void announce_ready();
-  void write_ready_file(State state);
+  Status write_ready_file(State state);
   void note_drained();
   [[noreturn]] void end_now(int code, std::string_view event, const std::string& text);
 
@@ -141,8 +143,7 @@ Status Daemon::Parts::start_broker() {
   spawn_console(system_, around);
   if (!config_.broker.worker_address.empty())
     if (const auto status = publish(broker); !status) return status;
-  write_ready_file(State::starting);
-  return ok();
+  return write_ready_file(State::starting);
 }
 
 Status Daemon::Parts::open_ledger() {
@@ -217,24 +218,31 @@ void Daemon::Parts::announce_ready() {
   log_.say(LogLevel::info, "ready",
            "pool " + config_.pool + " can run jobs; clients: " + gateway_->endpoint());
   notify_status("pool " + config_.pool + " is ready, clients: " + gateway_->endpoint());
-  write_ready_file(State::ready);
+  if (const Status written = write_ready_file(State::ready); !written)
+    log_.say(LogLevel::error, "ready_file", describe(written.error()));
 }
 
 // For scripts: where the pool can be reached, on ports that the system may have chosen. Replaced
 // whole, so that no reader sees half of it.
-void Daemon::Parts::write_ready_file(State state) {
+Status Daemon::Parts::write_ready_file(State state) {
   const std::lock_guard lock(ready_mutex_);
   state_ = std::max(state_, state);  // a worker may have been quicker than the end of the start
-  if (config_.broker.ready_file.empty()) return;
-  wrote_ready_file_ = true;
-  const std::string temporary = config_.broker.ready_file + ".new";
+  const std::string& path = config_.broker.ready_file;
+  if (path.empty()) return ok();
+  const std::string temporary = path + ".new";
+  errno = 0;
   std::ofstream file(temporary);
   file << "state = " << (state_ == State::ready ? "ready" : "starting")
        << "\nclient = " << gateway_->endpoint() << "\nbuild = " << build_string() << "\n";
   if (!worker_endpoint_.empty()) file << "worker = " << worker_endpoint_ << "\n";
   if (!gateway_->server_key().empty()) file << "server_key = " << gateway_->server_key() << "\n";
   file.close();
-  std::rename(temporary.c_str(), config_.broker.ready_file.c_str());
+  // Whoever waits for this file would wait for ever.
+  if (!file || std::rename(temporary.c_str(), path.c_str()) != 0)
+    return Error{.code = Errc::file_unwritable,
+                 .detail = "the ready file " + path + ": " + std::strerror(errno)};
+  wrote_ready_file_ = true;
+  return ok();
 }
 
 Status Daemon::Parts::publish(const BrokerHandle& broker) {

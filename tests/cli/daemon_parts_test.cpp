@@ -130,6 +130,14 @@ TEST_CASE("A failed start comes with what to do about it") {
   CHECK(text(Errc::journal_locked, "/srv/pool.sqlite is in use") ==
         "cannot start: journal locked: /srv/pool.sqlite is in use; stop that one, or give this one "
         "a ledger.path of its own");
+  config.daemon.pid_file = "/srv/worker/pool.pid";
+  CHECK(text(Errc::journal_locked, "the pid file /srv/worker/pool.pid is held by process 7")
+            .ends_with("stop that one, or give this one a daemon.pid_file of its own"));
+  CHECK(text(Errc::file_unwritable, "the pid file /srv/worker/pool.pid: no")
+            .ends_with("or name another daemon.pid_file"));
+  config.broker.ready_file = "/run/ready";
+  CHECK(text(Errc::file_unwritable, "the ready file /run/ready: no")
+            .ends_with("or name another broker.ready_file"));
   CHECK(text(Errc::file_malformed, "/srv/pool.sqlite is none")
             .ends_with("another one as ledger.path"));
   CHECK(text(Errc::file_unwritable, "/srv/pool.sqlite: no").ends_with("name another ledger.path"));
@@ -160,6 +168,24 @@ TEST_CASE("A configuration's check writes nothing and names the key that is wron
   const auto no_folder = check_surroundings(config);
   REQUIRE_FALSE(no_folder);
   CHECK(no_folder.error().detail.starts_with("ledger.path: cannot write in "));
+}
+
+TEST_CASE("A configuration's check looks where the pid file and the ready file go") {
+  const Folder folder;
+  Config config = default_config();
+  config.apps = {{.name = "a", .executor = ExecutorKind::noop}};
+  config.ledger.path = (folder.path / "pool.sqlite").string();
+  config.worker.folder = (folder.path / "worker").string();
+  config.daemon.pid_file = (folder.path / "pid").string();
+  config.broker.ready_file = (folder.path / "ready").string();
+  CHECK(check_surroundings(config));
+  CHECK(fs::is_empty(folder.path));
+
+  config.broker.ready_file = (folder.path / "missing" / "ready").string();
+  CHECK(check_surroundings(config).error().detail.starts_with(
+      "broker.ready_file: cannot write in " + (folder.path / "missing").string()));
+  config.daemon.pid_file = (folder.path / "missing" / "pid").string();
+  CHECK(check_surroundings(config).error().detail.starts_with("daemon.pid_file: cannot write in "));
 }
 
 TEST_CASE("The build names the version, and its commit where there is one") {
