@@ -175,10 +175,11 @@ std::string sentence_of(const Refusal& refusal) {
     case Errc::size_unavailable:
       return size_unavailable(refusal);
     case Errc::pool_unavailable:
-      return with_detail("no node that can run " + app_of(refusal) + " is connected (" +
-                             std::to_string(refusal.have) + " of at least " +
-                             std::to_string(std::max<std::int64_t>(1, refusal.want)) + ")",
-                         refusal);
+      // A detail says that it is for another reason.
+      if (!refusal.detail.empty()) return refusal.detail;
+      return "no node that can run " + app_of(refusal) + " is connected (" +
+             std::to_string(refusal.have) + " of at least " +
+             std::to_string(std::max<std::int64_t>(1, refusal.want)) + ")";
     case Errc::overloaded:
       return with_detail("the pool is full: this would be job " + std::to_string(refusal.want) +
                              " of at most " + std::to_string(refusal.have),
@@ -202,7 +203,8 @@ std::string hint_of(const Refusal& refusal) {
     case Errc::id_expired:
       return "submit again under a new request id; check this machine's clock";
     case Errc::id_reused:
-      return "submit another request under another id";
+      return "to ask again for the same job, give the same arguments and options, --detach among "
+             "them; another request needs another id";
     case Errc::illegal_duration:
       return illegal_duration_hint(refusal);
     case Errc::too_many_jobs:

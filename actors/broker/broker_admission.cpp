@@ -19,6 +19,14 @@ void object(Reserve& reserve, const Error& error) {
   reserve.detail = error.detail;
 }
 
+// Empty where no node is there at all, which the sentence of the refusal says itself.
+std::string why_none_is_healthy(const Placement& placement) {
+  const bool drained =
+      std::any_of(placement.all().begin(), placement.all().end(),
+                  [](const auto& entry) { return !entry.second.lost && entry.second.draining; });
+  return drained ? "no node takes new jobs now: an operator is draining them" : "";
+}
+
 }  // namespace
 
 void Broker::on(const Submit& submit) {
@@ -66,7 +74,10 @@ void Broker::examine_pool(const Submit& submit, const Shape& shape, Reserve& res
                      .have = 0,
                      .detail = "the pool is stopping; try again in a moment"});
   if (settled_in && none_healthy)
-    object(reserve, {.code = Errc::pool_unavailable, .want = 1, .have = 0});
+    object(reserve, {.code = Errc::pool_unavailable,
+                     .want = 1,
+                     .have = 0,
+                     .detail = why_none_is_healthy(placement_)});
 
   const std::int64_t waiting = waiting_to_start();
   if (waiting >= config_->broker.queue_max)

@@ -232,5 +232,7 @@ TEST_CASE("While every node drains, a pool that has settled in takes no jobs") {
   Pool pool(1);
   pool.pass(seconds(6));
   pool.tell(DrainNodes{{"node-1"}});
-  CHECK(pool.refuse(pool.request("user:eve")).code == Errc::pool_unavailable);
+  const Refusal refusal = pool.refuse(pool.request("user:eve"));
+  CHECK(refusal.code == Errc::pool_unavailable);
+  CHECK(refusal.detail == "no node takes new jobs now: an operator is draining them");
 }

@@ -166,7 +166,8 @@ TEST_CASE("Every other refusal has its sentence and its hint") {
        "the request id is dated 0:05:01 (h:mm:ss) in the future; at most 0:05:00 is accepted",
        "submit again under a new request id; check this machine's clock"},
       {of(Errc::id_reused, 0, 0), "the request id was used already, with another request",
-       "submit another request under another id"},
+       "to ask again for the same job, give the same arguments and options, --detach among them; "
+       "another request needs another id"},
       {unknown, "this pool does not know app emojis: apps: emoji", ""},
       {of(Errc::forbidden, 0, 0), "tier free may not use app emoji", ""},
       {of(Errc::too_many_jobs, 5, 4),
@@ -195,6 +196,12 @@ TEST_CASE("Every other refusal has its sentence and its hint") {
     CHECK(sentence_of(expected.refusal) == expected.sentence);
     CHECK(hint_of(expected.refusal) == expected.hint);
   }
+}
+
+TEST_CASE("A pool that stops says that, and not that its nodes are gone") {
+  Refusal refusal = of(Errc::pool_unavailable, 0, 0);
+  refusal.detail = "the pool is stopping; try again in a moment";
+  CHECK(sentence_of(refusal) == refusal.detail);
 }
 
 TEST_CASE("A refusal with a code of another hundred is described as an error") {
