@@ -101,11 +101,12 @@ Status check_words(const std::vector<std::string>& words) {
                std::to_string(limits::operate_words_max) + " are allowed");
   for (std::size_t i = 0; i < words.size(); ++i) {
     const std::string what = "word " + std::to_string(i + 1) + " of the command";
-    if (words[i].empty()) return bad(what + " is empty");
+    if (words[i].empty()) return bad(what + " is empty; leave it out, or give it a value");
     if (exceeds(words[i].size(), limits::announcement_bytes_max))
       return too_long(what, words[i].size(), limits::announcement_bytes_max);
-    if (!is_utf8(words[i]) || has_control_bytes(words[i]))
-      return bad(what + " is not plain text in UTF-8");
+    if (!is_utf8(words[i])) return bad(what + " is not UTF-8");
+    if (has_control_bytes(words[i]))
+      return bad(what + " has a control character, such as a line break or a tab; it is one line");
   }
   return ok();
 }

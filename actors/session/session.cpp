@@ -389,11 +389,9 @@ void Session::on(const ResultChunk& chunk) {
   const auto fetch = take<ClientFetch>(chunk.query);
   if (!fetch) return;
   if (chunk.error != Errc{})
-    return answer_error(fetch->query,
-                        {.code = chunk.error,
-                         .detail = "a result is kept " +
-                                   std::to_string(config_->worker.result_keep.ms / 3'600'000) +
-                                   " h, within the node's limit of bytes"});
+    return answer_error(fetch->query, {.code = chunk.error,
+                                       .detail = "a result is kept " + kept_for() +
+                                                 ", within the node's limit of bytes"});
   ResultChunk answer = chunk;
   answer.query = fetch->query;
   tell_client(std::move(answer));

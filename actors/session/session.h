@@ -106,6 +106,7 @@ class Session {
   // Logs (session_logs.cpp)
   bool follow_log(const JobsList& list);
   void fetch_log(const ClientLogs& logs, const ResultRef& log);
+  std::string kept_for() const;  // how long results and logs are
   void tell_client(ToClient message) { out_.to(to_client(id_), std::move(message)); }
 
   const Config* config_;

@@ -3,6 +3,7 @@
 // is no longer open the ledger's receipt names the stored log and its node.
 #include <optional>
 
+#include "actors/describe.h"
 #include "actors/session/session.h"
 #include "base/pack.h"
 
@@ -62,15 +63,20 @@ void Session::fetch_log(const ClientLogs& logs, const ResultRef& log) {
                                                  .offset = logs.offset}});
 }
 
+// "24 h", or "90.0 s" where the configuration says no whole hours.
+std::string Session::kept_for() const {
+  constexpr Duration hour = hours(1);
+  const Duration keep = config_->worker.result_keep;
+  return keep.ms % hour.ms == 0 ? std::to_string(keep.ms / hour.ms) + " h" : seconds_text(keep);
+}
+
 void Session::on(const LogChunk& chunk) {
   const auto logs = take<ClientLogs>(chunk.query);
   if (!logs) return;
   if (chunk.error != Errc{})
-    return answer_error(
-        logs->query,
-        {.code = chunk.error,
-         .detail = "a log is kept " + std::to_string(config_->worker.result_keep.ms / 3'600'000) +
-                   " h, within its node's limit of bytes"});
+    return answer_error(logs->query, {.code = chunk.error,
+                                      .detail = "a log is kept " + kept_for() +
+                                                ", within its node's limit of bytes"});
   LogChunk answer = chunk;
   answer.query = logs->query;
   tell_client(std::move(answer));

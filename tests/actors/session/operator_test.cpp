@@ -76,14 +76,21 @@ TEST_CASE("What the console refuses reaches the client as an error with its numb
 
 TEST_CASE("Words beyond their bounds never reach the console") {
   Talk talk;
+  std::string why;
   const auto refused = [&](std::vector<std::string> words) {
     talk.tell(ClientOperate{.query = 5, .words = std::move(words)});
-    CHECK(talk.told<SessionError>().code == Errc::bad_request);
+    const auto error = talk.told<SessionError>();
+    CHECK(error.code == Errc::bad_request);
     CHECK(talk.session.open_questions() == 0);
+    why = error.detail;
   };
   refused({});
   refused({"drain", ""});
+  CHECK(why == "word 2 of the command is empty; leave it out, or give it a value");
   refused({"drain", "\xc0\x80"});
+  CHECK(why == "word 2 of the command is not UTF-8");
+  refused({"announce", "down\nat noon"});
+  CHECK(why.starts_with("word 2 of the command has a control character, such as a line break"));
   refused({std::string(static_cast<std::size_t>(limits::announcement_bytes_max) + 1, 'a')});
   refused(std::vector<std::string>(static_cast<std::size_t>(limits::operate_words_max) + 1, "a"));
 }

@@ -432,6 +432,18 @@ TEST_CASE("The result of a job that this session never saw is found by its recei
   CHECK(error.detail == "a result is kept 24 h, within the node's limit of bytes");
 }
 
+TEST_CASE("How long a result is kept is said in seconds where it is no whole number of hours") {
+  Talk talk;
+  talk.config.worker.result_keep = seconds(90);
+  talk.tell(ClientFetch{21, JobId{3}, 0});
+  const auto asked = talk.to_ledger_sent<ReceiptQuery>();
+  talk.tell(ReceiptFound{session_id, asked.query, Errc{}, done(JobId{3}, ada().account)});
+  const auto fetch = talk.sent<FetchResult>(to_worker(node));
+  talk.tell(ResultChunk{.query = fetch.query, .job = JobId{3}, .error = Errc::result_gone});
+  CHECK(talk.to_client_sent<SessionError>().detail ==
+        "a result is kept 90.0 s, within the node's limit of bytes");
+}
+
 TEST_CASE("A job without a result and an offset beyond it are told apart") {
   Talk talk;
   JobDone ended = done(JobId{3}, ada().account);
