@@ -35,9 +35,7 @@ std::int64_t connections_allowed() {
 
 void warn_if_exposed(const BrokerConfig& broker) {
   const std::string& endpoint = broker.client_endpoint;
-  const bool inside = endpoint.starts_with("tcp://127.") || endpoint.starts_with("tcp://[::1]") ||
-                      endpoint.starts_with("tcp://localhost:");
-  if (inside || !broker.curve_secret.empty()) return;
+  if (!is_on_a_network(endpoint) || !broker.curve_secret.empty()) return;
   spdlog::warn(
       "CLIENTS REACH {} WITHOUT ENCRYPTION: whoever sits on the network reads their tokens and "
       "can use them. Make a key with \"gpupool keys curve --out pool\", set "

@@ -403,6 +403,23 @@ class GatewaySocket::Loop {
   Instant next_reap_{};
 };
 
+bool is_on_a_network(std::string_view endpoint) {
+  return endpoint.starts_with("tcp://") && !endpoint.starts_with("tcp://127.") &&
+         !endpoint.starts_with("tcp://[::1]:") && !endpoint.starts_with("tcp://localhost:");
+}
+
+Status can_listen_at(const std::string& endpoint) {
+  if (!endpoint.starts_with("tcp://")) return ok();
+  const ZmqContext context{zmq_ctx_new()};
+  const ZmqSocket probe{zmq_socket(context.get(), ZMQ_ROUTER)};
+  const std::string any_port = endpoint.substr(0, endpoint.rfind(':')) + ":*";
+  if (!probe || !set_option(probe, ZMQ_LINGER, 0) ||
+      !set_option(probe, ZMQ_IPV6, speaks_ipv6(endpoint) ? 1 : 0) ||
+      zmq_bind(probe.get(), any_port.c_str()) != 0)
+    return last_system_error("cannot listen at " + endpoint);
+  return ok();
+}
+
 Result<std::unique_ptr<GatewaySocket>> GatewaySocket::open(GatewayOptions options,
                                                            GatewayCallbacks callbacks) {
   auto loop = std::make_unique<Loop>(std::move(options), std::move(callbacks));

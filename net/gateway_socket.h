@@ -49,6 +49,13 @@ struct GatewayCallbacks {
   std::function<bool()> congested;
 };
 
+// Whether other machines may reach the endpoint, so that what is not encrypted can be read there.
+bool is_on_a_network(std::string_view endpoint);
+
+// Whether an endpoint of TCP is at an address of this machine. Its port is left out: a pool that
+// runs with the same configuration has it.
+Status can_listen_at(const std::string& endpoint);
+
 class GatewaySocket {
  public:
   // Binds, then starts the thread. Error: system_failed with the endpoint.

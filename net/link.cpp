@@ -57,7 +57,9 @@ Result<std::unique_ptr<Link>> Link::open(const ZmqContext& context, const Target
     return last_system_error("watching a client socket");
   if (zmq_connect(dealer.get(), endpoint.c_str()) != 0)
     return Error{.code = Errc::not_connected,
-                 .detail = "cannot connect to " + endpoint + ": " + zmq_strerror(zmq_errno())};
+                 .detail = "cannot connect to " + endpoint + ": " + zmq_strerror(zmq_errno()) +
+                           "; an endpoint is such as tcp://127.0.0.1:7400 or "
+                           "ipc:///run/gpupool/pool.sock"};
   return std::unique_ptr<Link>{new Link{std::move(dealer), std::move(monitor)}};
 }
 

@@ -328,6 +328,15 @@ TEST_CASE("The outbox wakes its reader once for many messages, and again after i
   CHECK_FALSE(woken(outbox));
 }
 
+TEST_CASE("Only an endpoint that other machines may reach counts as one on a network") {
+  for (const char* inside : {"ipc:///run/pool.sock", "tcp://127.0.0.1:7400", "tcp://127.8.8.8:*",
+                             "tcp://[::1]:7400", "tcp://localhost:7400"})
+    CHECK_FALSE(is_on_a_network(inside));
+  for (const char* outside : {"tcp://*:7400", "tcp://0.0.0.0:7400", "tcp://[::]:7400",
+                              "tcp://192.0.2.7:7400", "tcp://pool.example:7400"})
+    CHECK(is_on_a_network(outside));
+}
+
 TEST_CASE("A session that finds the outbox full is ended instead of missing a message") {
   Outbox outbox{2};
   outbox.send({1}, SessionPong{});
