@@ -89,7 +89,7 @@ std::string meaning_of(Errc code) {
     case Errc::job_finished:
       return "the job is over";
     case Errc::result_gone:
-      return "the result is no longer kept";
+      return "there is no result";
     case Errc::outcome_unknown:
       return "it is not known whether the pool took the request; asking again with the same "
              "request "
@@ -131,7 +131,8 @@ std::string meaning_of(Errc code) {
 // These come with a detail that is the whole sentence.
 bool speaks_for_itself(const Error& error) {
   return !error.detail.empty() &&
-         (error.code == Errc::not_connected || error.code == Errc::config_invalid);
+         (error.code == Errc::not_connected || error.code == Errc::config_invalid ||
+          error.code == Errc::journal_locked);
 }
 
 }  // namespace

@@ -36,6 +36,9 @@ std::string advice_for(const Error& error, const Config& config) {
         return "make its folder writable for this user, or name another broker.ready_file";
       return "make it writable for this user, or name another place for it";
     case Errc::system_failed:
+      if ((error.want == ENODEV || error.want == EADDRNOTAVAIL) &&
+          is_about(error, config.broker.client_endpoint))
+        return "name an address of this machine, such as 127.0.0.1, as broker.client_endpoint";
       if (error.want == EADDRINUSE || is_about(error, config.broker.worker_address))
         return is_about(error, config.broker.client_endpoint)
                    ? "stop what listens there, or name another broker.client_endpoint"

@@ -13,6 +13,7 @@
 
 #include "actors/worker/executor.h"
 #include "actors/worker/process.h"
+#include "net/gateway_socket.h"
 
 extern char** environ;
 
@@ -56,6 +57,8 @@ Result<std::string> check_ledger(const std::string& path) {
     return writable.error();
   std::error_code ignored;
   if (!fs::exists(path, ignored)) return row("ledger", path + ", to be made");
+  if (!fs::is_regular_file(path, ignored))
+    return wrong("ledger.path", path + " is no file; name the journal's file, not a folder");
   std::ifstream file(path, std::ios::binary);
   std::string magic(16, '\0');
   file.read(magic.data(), static_cast<std::streamsize>(magic.size()));
@@ -67,6 +70,9 @@ Result<std::string> check_ledger(const std::string& path) {
 
 Result<std::string> check_endpoint(const Config& config) {
   const std::string& endpoint = config.broker.client_endpoint;
+  if (const Status bindable = can_listen_at(endpoint); !bindable)
+    return wrong("broker.client_endpoint",
+                 bindable.error().detail + "; name an address of this machine, such as 127.0.0.1");
   if (endpoint.starts_with("ipc://"))
     if (const Status writable =
             check_folder("broker.client_endpoint", folder_of(endpoint.substr(6)));

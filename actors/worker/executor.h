@@ -33,7 +33,8 @@ class ExecutorHost {
 
   // Takes the lock of worker.folder, ends what an earlier worker left running there, and starts the
   // thread. `report` is called from that thread only. `config` and `results` outlive the host.
-  // Errors: file_unwritable (the folder, or another worker has it), file_unreadable (a program).
+  // Errors: file_unwritable (the folder), journal_locked (another worker has it), file_unreadable
+  // (a program).
   static Result<std::unique_ptr<ExecutorHost>> open(const Config& config, NodeId node,
                                                     ExecutorPrograms programs, ResultStore& results,
                                                     Report report);

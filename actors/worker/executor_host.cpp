@@ -429,7 +429,7 @@ Result<std::unique_ptr<ExecutorHost>> ExecutorHost::open(const Config& config, N
   if (failure || !lock)
     return Error{.code = Errc::file_unwritable, .detail = system_error(folder.string()).detail};
   if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0)
-    return Error{.code = Errc::file_unwritable,
+    return Error{.code = Errc::journal_locked,
                  .detail = folder.string() + " is in use by another worker"};
   sweep_leftovers(folder / "executors");
 

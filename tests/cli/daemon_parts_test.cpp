@@ -127,9 +127,12 @@ TEST_CASE("A failed start comes with what to do about it") {
   const auto text = [&](Errc code, const std::string& detail, std::int64_t want = 0) {
     return cannot_start_text({.code = code, .want = want, .detail = detail}, config);
   };
-  CHECK(text(Errc::journal_locked, "/srv/pool.sqlite is in use") ==
-        "cannot start: journal locked: /srv/pool.sqlite is in use; stop that one, or give this one "
-        "a ledger.path of its own");
+  CHECK(
+      text(Errc::journal_locked, "/srv/pool.sqlite is in use") ==
+      "cannot start: /srv/pool.sqlite is in use; stop that one, or give this one a ledger.path of "
+      "its own");
+  CHECK(text(Errc::journal_locked, "/srv/worker is in use by another worker")
+            .ends_with("stop that one, or give this one a worker.folder of its own"));
   config.daemon.pid_file = "/srv/worker/pool.pid";
   CHECK(text(Errc::journal_locked, "the pid file /srv/worker/pool.pid is held by process 7")
             .ends_with("stop that one, or give this one a daemon.pid_file of its own"));
@@ -143,6 +146,8 @@ TEST_CASE("A failed start comes with what to do about it") {
   CHECK(text(Errc::file_unwritable, "/srv/pool.sqlite: no").ends_with("name another ledger.path"));
   CHECK(text(Errc::system_failed, "binding tcp://127.0.0.1:7400: taken", EADDRINUSE)
             .ends_with("stop what listens there, or name another broker.client_endpoint"));
+  CHECK(text(Errc::system_failed, "binding tcp://127.0.0.1:7400: No such device", ENODEV)
+            .ends_with("such as 127.0.0.1, as broker.client_endpoint"));
   CHECK(text(Errc::clock_jumped, "start once with --accept-clock", 5)
             .starts_with("cannot start: clock jumped: start once"));
 }
@@ -168,6 +173,24 @@ TEST_CASE("A configuration's check writes nothing and names the key that is wron
   const auto no_folder = check_surroundings(config);
   REQUIRE_FALSE(no_folder);
   CHECK(no_folder.error().detail.starts_with("ledger.path: cannot write in "));
+}
+
+TEST_CASE("A configuration's check tries the address that clients are to reach") {
+  const Folder folder;
+  Config config = default_config();
+  config.apps = {{.name = "a", .executor = ExecutorKind::noop}};
+  config.ledger.path = (folder.path / "pool.sqlite").string();
+  config.worker.folder = (folder.path / "worker").string();
+  CHECK(check_surroundings(config));
+  config.broker.client_endpoint = "tcp://192.0.2.1:7400";  // of no machine (RFC 5737)
+  const auto elsewhere = check_surroundings(config);
+  REQUIRE_FALSE(elsewhere);
+  CHECK(elsewhere.error().detail.starts_with(
+      "broker.client_endpoint: cannot listen at tcp://192.0.2.1:7400: "));
+  config.broker.client_endpoint = "tcp://127.0.0.1:*";
+  config.ledger.path = folder.path.string();
+  CHECK(check_surroundings(config).error().detail.starts_with(
+      "ledger.path: " + folder.path.string() + " is no file"));
 }
 
 TEST_CASE("A configuration's check looks where the pid file and the ready file go") {

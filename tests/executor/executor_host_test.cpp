@@ -157,12 +157,13 @@ TEST_CASE("A later end replaces an earlier one, and a disarmed one never comes")
   TestHost test{folder.path()};
   test.run("draw until stopped");
   REQUIRE(test.reports.next<ExecutorBegan>());
-  test.end_within(milliseconds(50), milliseconds(50));
+  // The first end is far enough away to be replaced in time on a machine that is busy.
+  test.end_within(milliseconds(1'500), milliseconds(50));
   test.host->perform(Disarm{});
   const Instant asked = boot_time();
-  test.end_within(milliseconds(400), seconds(60));
+  test.end_within(milliseconds(2'500), seconds(60));
   REQUIRE(test.reports.next<ExecutorDone>());
-  CHECK(boot_time() - asked >= milliseconds(400));
+  CHECK(boot_time() - asked >= milliseconds(2'500));
 }
 
 TEST_CASE("What ignores SIGTERM is killed after the grace, with everything that it started") {
@@ -296,7 +297,7 @@ TEST_CASE("Two workers can't share a folder") {
       {.supervisor = built("gpupool-supervisor"), .diffusion = built("gpupool-fake-executor")},
       *test.results, [](ToWorker) {});
   REQUIRE_FALSE(second);
-  CHECK(second.error().code == Errc::file_unwritable);
+  CHECK(second.error().code == Errc::journal_locked);
 }
 
 TEST_CASE("An executor inherits no descriptor but its socket") {
