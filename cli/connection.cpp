@@ -5,7 +5,9 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
 #include <cstdlib>
+#include <cstring>
 #include <fstream>
 #include <iterator>
 #include <random>
@@ -37,6 +39,10 @@ void print_announcement(const std::string& text) {
   print_error(style_of(2).is_terminal ? "\r\x1b[K" + line : line);
 }
 
+Error unreadable(const std::string& what, const std::string& why) {
+  return {.code = Errc::file_unreadable, .detail = what + ": " + why};
+}
+
 std::string trimmed(const std::string& text) {
   constexpr std::string_view spaces = " \t\r\n";
   const std::size_t first = text.find_first_not_of(spaces);
@@ -52,14 +58,16 @@ Result<std::string> read_token(const std::string& token_file) {
     return trimmed(token ? token : "");
   }
   std::ifstream file(token_file, std::ios::binary);
-  if (!file) return Error{.code = Errc::file_unreadable, .detail = "the token file " + token_file};
+  if (!file) return unreadable("the token file " + token_file, std::strerror(errno));
   std::string text(static_cast<std::size_t>(limits::token_bytes_max) + 1, '\0');
   file.read(text.data(), static_cast<std::streamsize>(text.size()));
   text.resize(static_cast<std::size_t>(file.gcount()));
   const std::string token = trimmed(text);
-  if (token.empty() || text.size() > static_cast<std::size_t>(limits::token_bytes_max))
-    return Error{.code = Errc::file_unreadable,
-                 .detail = "the token file " + token_file + " holds no token"};
+  if (token.empty()) return unreadable("the token file " + token_file, "it holds no token");
+  if (text.size() > static_cast<std::size_t>(limits::token_bytes_max))
+    return unreadable("the token file " + token_file, "it has more than " +
+                                                          std::to_string(limits::token_bytes_max) +
+                                                          " bytes, and no token has so many");
   return token;
 }
 
@@ -68,12 +76,12 @@ Result<std::string> read_server_key(const std::string& key_or_file) {
   if (key.starts_with('@')) {
     const std::string name = key.substr(1);
     std::ifstream file(name);
-    if (!std::getline(file, key))
-      return Error{.code = Errc::file_unreadable, .detail = "the server key's file " + name};
+    if (!file) return unreadable("the server key's file " + name, std::strerror(errno));
+    if (!std::getline(file, key)) return unreadable("the server key's file " + name, "it is empty");
   }
   key = trimmed(key);
   if (!key.empty() && !is_curve_key(key))
-    return Error{.code = Errc::bad_request,
+    return Error{.code = Errc::config_invalid,
                  .detail = "--server-key is 40 characters of Z85, or @FILE that holds them"};
   return key;
 }

@@ -27,6 +27,9 @@ constexpr ExitCode exit_code_of(Errc code) {
     case Errc::malformed_frame:
     case Errc::system_failed:
       return ExitCode::no_pool;
+    case Errc::file_unreadable:
+    case Errc::config_invalid:
+      return ExitCode::usage;  // what the command line names: a token's file, a server's key
     case Errc::result_gone:
     case Errc::file_malformed:
     case Errc::file_unwritable:

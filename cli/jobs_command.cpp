@@ -68,17 +68,20 @@ void say_taken(const Connection& connection, const JobEvent& event) {
   print(name_of(event.job) + "\n");
 }
 
+// `saved` says whether the file was written; where none was wanted, it is good.
 void say_end(const Connection& connection, const Caller& caller, const JobDone& done,
-             const std::string& file) {
+             const std::string& file, const Status& saved) {
   const bool has_result = !done.receipt.result.hash.empty();
   if (connection.json) {
     Json json{{"file", file.empty() ? Json(nullptr) : Json(file)}};
     json["caller"] = json_of(caller);
     json["receipt"] = json_of(done.receipt);
     json["balance"] = json_of(done.balance);
+    if (!saved) json["error"] = json_of(saved.error());
     return print(text_of(json));
   }
   print(receipt_view(style_of(1), done, caller));
+  if (!saved) say_error(connection, saved.error());
   if (!file.empty())
     print(file + ": " + std::to_string(done.receipt.result.bytes) + " bytes\n");
   else if (has_result && done.receipt.outcome == Outcome::succeeded)
@@ -96,7 +99,6 @@ class Waiting {
       : connection_(connection), client_(client), progress_(progress), interrupts_(client) {}
 
   ExitCode run(const std::vector<JobId>& jobs) {
-    several_ = jobs.size() > 1;
     for (const JobId job : jobs) {
       if (!open_.insert(job).second) continue;
       if (const Status watched = client_.watch(job); !watched) return end(watched.error());
@@ -116,13 +118,7 @@ class Waiting {
   }
 
  private:
-  void on(const JobEvent& event) {
-    JobEvent shown = event;
-    if (several_)
-      shown.notice =
-          "job " + name_of(event.job) + (event.notice.empty() ? "" : ": ") + event.notice;
-    progress_.show(shown);
-  }
+  void on(const JobEvent& event) { progress_.show(event); }
   void on(const JobDone& done) {
     progress_.clear();
     open_.erase(done.receipt.job);
@@ -136,13 +132,11 @@ class Waiting {
   void on(const FollowFailed& failed) {
     progress_.clear();
     open_.erase(failed.job);
+    unknown_ = exit_code_of(failed.error.code);
+    if (connection_.json) return errors_.push_back(json_of_failed(failed.job, failed.error));
     Error error = failed.error;
     error.detail = "job " + name_of(failed.job) + (error.detail.empty() ? "" : ": " + error.detail);
-    unknown_ = exit_code_of(error.code);
-    if (connection_.json)
-      errors_.push_back(json_of(error));
-    else
-      say_error(connection_, error);
+    say_error(connection_, error);
   }
   void on(const LinkLost& lost) {
     progress_.note("the connection to the pool is lost (" + lost.reason + "); trying again");
@@ -175,7 +169,6 @@ class Waiting {
   Progress& progress_;
   InterruptGuard interrupts_;
   std::set<JobId> open_;
-  bool several_ = false;
   bool failed_ = false;
   std::optional<ExitCode> unknown_;
   Json ended_ = Json::array();
@@ -255,6 +248,13 @@ class LogReading {
 
 // ---- result ----------------------------------------------------------------------------------
 
+// What to do about a result that is not there, said as the job is and not as a wrong request.
+ExitCode say_no_result(const Connection& connection, const Error& error) {
+  if (connection.json || error.code != Errc::bad_request) return say_error(connection, error);
+  print_error("gpupool: " + error.detail + "\n");
+  return ExitCode::refused;
+}
+
 // The receipt of a job that is over; otherwise why there is none yet.
 Result<JobDone> receipt_of(Client& client, JobId job) {
   if (const Status watched = client.watch(job); !watched) return watched.error();
@@ -298,9 +298,10 @@ ExitCode submit(const Connection& connection, const SubmitOptions& options) {
   const bool succeeded = done->receipt.outcome == Outcome::succeeded;
   const bool wanted = succeeded && !options.output.empty();
   const Status saved = wanted ? save_result(**client, done->receipt, options.output) : ok();
-  say_end(connection, (*client)->welcome().caller, *done, wanted && saved ? options.output : "");
-  if (!saved) return say_error(connection, saved.error());
+  say_end(connection, (*client)->welcome().caller, *done, wanted && saved ? options.output : "",
+          saved);
   if (job.code() != ExitCode::done) return job.code();
+  if (!saved) return exit_code_of(saved.error().code);
   return succeeded ? ExitCode::done : ExitCode::job_failed;
 }
 
@@ -342,8 +343,9 @@ ExitCode result(const Connection& connection, const ResultOptions& options) {
   if (!client) return say_error(connection, client.error());
   const InterruptGuard interrupts(**client);
   const Result<JobDone> done = receipt_of(**client, *job);
-  if (!done) return say_error(connection, done.error());
+  if (!done) return say_no_result(connection, done.error());
   const Receipt& receipt = done->receipt;
+  if (receipt.result.hash.empty()) return say_error(connection, no_result_of(receipt));
   const std::filesystem::path path =
       options.output.empty()
           ? free_name("job-" + name_of(*job), extension_of(receipt.result.media_type))
@@ -358,6 +360,20 @@ ExitCode result(const Connection& connection, const ResultOptions& options) {
     print(path.string() + ": " + std::to_string(receipt.result.bytes) + " bytes, " +
           printable(receipt.result.media_type) + "\n");
   return ExitCode::done;
+}
+
+Error no_result_of(const Receipt& receipt) {
+  const std::string job = "job " + name_of(receipt.job);
+  return {.code = Errc::result_gone,
+          .detail = job + (receipt.outcome == Outcome::cancelled ? " was " : " ") +
+                    std::string(word_of(receipt.outcome)) + "; `gpupool explain " +
+                    name_of(receipt.job) + "` tells its story"};
+}
+
+Json json_of_failed(JobId job, const Error& error) {
+  Json json = json_of(error);
+  json["job"] = job.value;
+  return json;
 }
 
 Result<Argument> parse_argument(const std::string& text) {

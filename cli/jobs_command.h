@@ -9,6 +9,7 @@
 
 #include "cli/connection.h"
 #include "cli/exit_code.h"
+#include "cli/json_output.h"
 
 namespace gpupool {
 
@@ -40,6 +41,10 @@ ExitCode result(const Connection& connection, const ResultOptions& options);
 
 // "key=value"; bad_request without a key or "=".
 Result<Argument> parse_argument(const std::string& text);
+// Why a job that is over has no result.
+Error no_result_of(const Receipt& receipt);
+// An error about one job of several, for programs: with its number.
+Json json_of_failed(JobId job, const Error& error);
 // ".png" for "image/png"; ".bin" for what nobody knows.
 std::string extension_of(const std::string& media_type);
 

@@ -13,14 +13,17 @@ constexpr std::uint32_t lines_of_a_run = 10;  // where every step would fill a l
 
 // In a log: every change of state, node, notice or position, and each tenth of a run.
 bool Progress::worth_a_line(const JobEvent& event) const {
-  if (event.state != last_.state || event.position != last_.position ||
-      event.attempt != last_.attempt || event.notice != last_.notice)
+  const auto found = last_.find(event.job);
+  if (found == last_.end()) return true;
+  const JobEvent& last = found->second;
+  if (event.state != last.state || event.position != last.position ||
+      event.attempt != last.attempt || event.notice != last.notice)
     return true;
   if (event.of_steps == 0) return false;
   const auto tenth = [&](std::uint32_t step) {
     return std::uint64_t{step} * lines_of_a_run / event.of_steps;
   };
-  return tenth(event.step) != tenth(last_.step);
+  return tenth(event.step) != tenth(last.step);
 }
 
 void Progress::show(const JobEvent& event) {
@@ -38,7 +41,7 @@ void Progress::show(const JobEvent& event) {
     std::fprintf(stderr, "%s\n", progress_text(style_, event).c_str());
   }
   std::fflush(stderr);
-  last_ = event;
+  last_[event.job] = event;
 }
 
 void Progress::note(const std::string& text) {

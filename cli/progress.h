@@ -3,6 +3,7 @@
 // pipe) one line for each thing that changed. Writes to standard error, so that standard output
 // holds the answer alone. Clears its line when it ends.
 
+#include <map>
 #include <string>
 
 #include "actors/messages.h"
@@ -30,7 +31,7 @@ class Progress {
   const Show show_;
   const Style style_;
   bool line_open_ = false;
-  JobEvent last_;
+  std::map<JobId, JobEvent> last_;  // what was shown of each job
 };
 
 }  // namespace gpupool

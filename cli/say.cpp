@@ -10,6 +10,8 @@ namespace {
 
 // Where nothing answers at all; other failures to connect say themselves what to do.
 std::string next_step(const Error& error) {
+  if (error.code == Errc::job_unknown)
+    return "  hint: gpupool jobs lists what is queued and running, gpupool receipts what is over\n";
   if (error.code != Errc::not_connected || !error.detail.starts_with("no pool answers")) return "";
   return "  hint: start one with gpupoold --config FILE, or name the right one with --endpoint or\n"
          "  GPUPOOL_ENDPOINT\n";

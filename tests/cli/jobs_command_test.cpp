@@ -9,6 +9,7 @@
 #include <fstream>
 #include <iterator>
 
+#include "actors/describe.h"
 #include "cli/follow_job.h"
 #include "cli/keys_command.h"
 #include "cli/output_file.h"
@@ -35,6 +36,40 @@ TEST_CASE("An app's argument is split at its first equals sign") {
   CHECK(parse_argument("empty=")->value.empty());
   CHECK(parse_argument("prompt").error().code == Errc::bad_request);
   CHECK(parse_argument("=x").error().detail.find("\"=x\"") != std::string::npos);
+}
+
+TEST_CASE("A job without a result is told with its outcome and where its story is") {
+  Receipt receipt{.job = {12}, .outcome = Outcome::cancelled};
+  CHECK(no_result_of(receipt).code == Errc::result_gone);
+  CHECK(describe(no_result_of(receipt)) ==
+        "there is no result: job 12 was cancelled; `gpupool explain 12` tells its story");
+  receipt.outcome = Outcome::failed;
+  CHECK(no_result_of(receipt).detail.starts_with("job 12 failed; "));
+}
+
+TEST_CASE("What went wrong with one of several jobs names it in JSON") {
+  const Json json = json_of_failed({99}, {.code = Errc::job_unknown});
+  CHECK(json["job"] == 99);
+  CHECK(json["code"] == "job_unknown");
+}
+
+TEST_CASE("What the command line names and cannot be read is a mistake of usage, with its reason") {
+  const Folder folder;
+  const auto missing = (folder.path / "missing").string();
+  CHECK(read_token(missing).error().detail ==
+        "the token file " + missing + ": No such file or directory");
+  CHECK(exit_code_of(read_token(missing).error().code) == ExitCode::usage);
+  const auto file = folder.path / "token";
+  REQUIRE(write_whole(file, " \n"));
+  CHECK(read_token(file.string()).error().detail.ends_with("it holds no token"));
+  REQUIRE(write_whole(file, std::string(5'000, 'a')));
+  CHECK(read_token(file.string()).error().detail.find("more than 4096 bytes") != std::string::npos);
+  REQUIRE(write_whole(file, ""));
+  CHECK(read_server_key("@" + file.string()).error().detail.ends_with("it is empty"));
+  CHECK(read_server_key("@" + missing).error().detail.ends_with("No such file or directory"));
+  const Error short_key = read_server_key("xx").error();
+  CHECK(describe(short_key) == "--server-key is 40 characters of Z85, or @FILE that holds them");
+  CHECK(exit_code_of(short_key.code) == ExitCode::usage);
 }
 
 TEST_CASE("A result's name ends as its type says") {
