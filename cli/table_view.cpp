@@ -1,9 +1,11 @@
 // Tables of the console and lists of changes, as people read them.
 #include <algorithm>
 #include <charconv>
+#include <utility>
 
 #include "actors/describe.h"
 #include "cli/views.h"
+#include "config/limits.h"
 
 namespace gpupool {
 namespace {
@@ -125,7 +127,10 @@ std::string changes_view(const Style& style, const ChangesAnswer& answer) {
             "\n" + std::string(margin, ' ') +
             wrapped(style, printable(what_changed(change)), margin) + "\n";
   if (text.empty()) text = "nothing that you can see was changed\n";
-  if (answer.more) text += "there are older ones: ask with a greater --limit\n";
+  if (answer.more)
+    text += std::cmp_less(answer.changes.size(), limits::changes_page_max)
+                ? "there are older ones: ask with a greater --limit\n"
+                : "there are older ones, beyond what one answer holds\n";
   if (answer.known_since)
     text +=
         "what was changed before " + utc_text(answer.known_since, Rounding::up) + " is forgotten\n";

@@ -54,8 +54,10 @@ std::string jobs_text(const Balance& balance) {
   return text;
 }
 
-std::string fit_text(const Fit& fit) {
+std::string fit_text(const Balance& balance, const Fit& fit) {
   if (!fit.offered) return "not offered by this pool";
+  if (balance.open_jobs >= balance.jobs_max)
+    return "nothing now: as many jobs as may be are admitted";
   const std::string longest = seconds_text(fit.longest, Rounding::down);
   if (longest == "0.0 s") return "nothing now";
   return "up to " + longest;
@@ -67,7 +69,7 @@ std::string fits_text(const Style& style, const Balance& balance) {
   std::string text = "  " + coloured(style, Colour::bold, "what fits now") + "\n";
   for (const Fit& fit : balance.fits)
     text += "    " + padded_right(printable(fit.size), widest) + "  factor " +
-            std::to_string(fit.factor) + "  " + fit_text(fit) + "\n";
+            std::to_string(fit.factor) + "  " + fit_text(balance, fit) + "\n";
   return text;
 }
 
@@ -89,6 +91,14 @@ std::string cause_text(const Receipt& receipt) {
   return text;
 }
 
+// From its admission to the lease of the run that counts, or to its end if it never had one.
+std::string waited_text(const Receipt& receipt) {
+  const Instant until = receipt.leased_at ? receipt.leased_at : receipt.ended_at;
+  const Duration waited = std::max(Duration{}, until - receipt.admitted_at);
+  return "waited " + seconds_text(waited, Rounding::up) +
+         (receipt.leased_at ? "" : " and never started");
+}
+
 std::string receipt_row(const Style& style, const Receipt& receipt) {
   const std::string outcome(word_of(receipt.outcome));
   std::string row = padded_left(std::to_string(receipt.job.value), 6) + "  " +
@@ -97,7 +107,7 @@ std::string receipt_row(const Style& style, const Receipt& receipt) {
                     padded_right(shortened(style, printable(receipt.size), 8), 8) + "  " +
                     coloured(style, colour_of(receipt.outcome), padded_right(outcome, 9)) + "  " +
                     padded_left(seconds_text(receipt.charged), 11) + "\n";
-  row += paragraph(style, arithmetic_of(receipt), 8);
+  row += paragraph(style, arithmetic_of(receipt) + "; " + waited_text(receipt), 8);
   if (const std::string cause = cause_text(receipt); !cause.empty())
     row += paragraph(style, cause, 8);
   return row;
@@ -213,6 +223,7 @@ std::string receipt_view(const Style& style, const JobDone& done, const Caller& 
                      coloured(style, colour_of(receipt.outcome), outcome) + "\n";
   if (const std::string cause = cause_text(receipt); !cause.empty())
     text += paragraph(style, cause, margin);
+  text += paragraph(style, waited_text(receipt), margin);
   text += paragraph(style, arithmetic_of(receipt), margin);
   text += paragraph(style, "charged to " + caller_text(caller), margin);
   const Balance& balance = done.balance;

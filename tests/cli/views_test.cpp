@@ -56,9 +56,18 @@ TEST_CASE("A size that fits nothing now says so") {
   CHECK(view.find("large   factor 1  nothing now\n") != std::string::npos);
 }
 
+TEST_CASE("Where nothing fits because of the number of jobs, the quota says so") {
+  Balance balance = samples::balance();
+  balance.open_jobs = balance.jobs_max;
+  const std::string view = quota_view({}, {.caller = samples::ada(), .balance = balance});
+  CHECK(view.find("large   factor 1  nothing now: as many jobs as may be are admitted\n") !=
+        std::string::npos);
+}
+
 TEST_CASE("A receipt shows its arithmetic, who was charged and what is left") {
   CHECK(receipt_view({}, samples::done(), samples::ada()) ==
         R"(job 17 succeeded
+  waited 0.1 s
   declared 60.0 s, ran 3.3 s x 1, held 60.0 s, charged 3.3 s, 56.7 s given back
   charged to user:ada (tier free), recognised by token for ada, key k1
   206.7 s left of 210.0 s, the window resets in 23:59:49 (h:mm:ss), at
@@ -78,6 +87,17 @@ TEST_CASE("A receipt of a failed job says why, and that lost attempts cost nothi
                    0) == 0);
 }
 
+TEST_CASE("A receipt of a job that never started says how long it waited") {
+  JobDone done = samples::done();
+  done.receipt.outcome = Outcome::cancelled;
+  done.receipt.leased_at = {};
+  done.receipt.ran = {};
+  done.receipt.charged = {};
+  done.receipt.given_back = done.receipt.held;
+  CHECK(receipt_view({}, done, samples::ada()).find("  waited 4.0 s and never started\n") !=
+        std::string::npos);
+}
+
 TEST_CASE("Receipts are a table with the arithmetic and an exact sum") {
   ReceiptsAnswer answer{.receipts = {samples::done().receipt, samples::done().receipt}};
   answer.receipts[1].job = {16};
@@ -89,10 +109,10 @@ TEST_CASE("Receipts are a table with the arithmetic and an exact sum") {
         R"(   JOB  ENDED                 APP           SIZE      OUTCOME        CHARGED
     17  2026-11-22T12:00:04Z  emoji         large     succeeded      3.217 s
         declared 60.0 s, ran 3.3 s x 1, held 60.0 s, charged 3.3 s, 56.7 s given
-        back
+        back; waited 0.1 s
     16  2026-11-22T12:00:04Z  emoji         large     succeeded        3.2 s
         declared 60.0 s, ran 3.2 s x 1, held 60.0 s, charged 3.2 s, 56.8 s given
-        back
+        back; waited 0.1 s
 charged by these 2 receipts: 6.417 s
 older ones: gpupool receipts --before 16
 )");
