@@ -11,6 +11,7 @@
 #include "cli/keys_command.h"
 #include "cli/operator.h"
 #include "cli/questions.h"
+#include "cli/say.h"
 #include "cli/token_command.h"
 #include "config/limits.h"
 
@@ -265,9 +266,9 @@ void add_submit(CLI::App& app, CommandLine& line) {
       "  gpupool submit emoji prompt=\"a red heart\" steps=30 -o heart.png\n"
       "  JOB=$(gpupool submit emoji prompt=\"a star\" --detach)\n"
       "  gpupool submit emoji prompt=\"a star\" --request 0190a6c1-2f3a-7b10-8c4d-5e6f70819293\n"
-      "The same --request with the same arguments never runs twice: after a crash it goes on with\n"
-      "the same job. Ctrl-C cancels the job and shows what was charged and given back; twice\n"
-      "leaves it.\n");
+      "The same --request with the same arguments and options never runs twice: after a crash it\n"
+      "goes on with the same job. Ctrl-C cancels the job and shows what was charged and given\n"
+      "back; twice leaves it.\n");
   SubmitOptions& options = line.submission;
   command.add_option("app", options.app, "the app's name")->required();
   command.add_option("arguments", options.arguments, "what the app is given")
@@ -380,6 +381,16 @@ void add_audit(CLI::App& app, CommandLine& line) {
   });
 }
 
+// The library would say that a subcommand is required, and not which word is none.
+int say_no_command(const CLI::App& app) {
+  const std::vector<std::string> words = app.remaining(true);
+  print_error("gpupool: " +
+              (words.empty() ? std::string("a command is needed")
+                             : "there is no command \"" + printable(words.front()) + "\"") +
+              "; --help lists them\n");
+  return static_cast<int>(ExitCode::usage);
+}
+
 int run(int argc, char** argv) {
   CLI::App app{
       "gpupool: pictures and programs on shared GPUs, by the second, with a reason for every "
@@ -402,6 +413,7 @@ int run(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
+    if (std::string(error.what()) == "A subcommand is required") return say_no_command(app);
     return app.exit(error) == 0 ? static_cast<int>(ExitCode::done)
                                 : static_cast<int>(ExitCode::usage);
   }

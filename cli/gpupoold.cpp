@@ -166,7 +166,11 @@ int run(int argc, char** argv) {
       "second one at once; SIGHUP reads tiers, durations of apps and keys again.\n"
       "Exit codes: 0 ended, 1 cannot start, 2 usage or configuration, 75 the ledger's state is in\n"
       "doubt (start again), 76 another broker leads.\n");
-  CLI11_PARSE(app, argc, argv);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : exit_usage;
+  }
 
   Config config = default_config();
   if (!file.empty()) {
