@@ -172,8 +172,10 @@ TEST_CASE("A client that vanished takes no later client's connection with it") {
     vanishing.send(Hello{.token = "bob"});
     vanishing.receive_one<SessionWelcome>();
   }
-  const auto end = std::chrono::steady_clock::now() + patience;
-  while (open_descriptors() > without_clients) REQUIRE(std::chrono::steady_clock::now() < end);
+  for (int looks = 0; open_descriptors() > without_clients; ++looks) {
+    REQUIRE(looks < 30'000);
+    poll(nullptr, 0, 1);
+  }
   RawClient later{pool.endpoint()};
   later.send(Hello{.token = "ada"});
   later.receive_one<SessionWelcome>();
