@@ -43,11 +43,12 @@ std::size_t lines_of(const std::string& text) {
 }  // namespace
 
 TEST_CASE("SIGTERM lets a running picture end, delivers and charges it, and keeps the queue") {
-  PoolProcess pool({.worker_settings = one_slot});
+  // The picture may take its time on a machine that is busy.
+  PoolProcess pool({.worker_settings = one_slot, .daemon_settings = "drain_limit_s = 600\n"});
   pool.start();
   const auto ada = pool.client("ada");
   const auto bob = pool.client("bob", 2);
-  const RequestId running = submit_picture(*ada, 400);
+  const RequestId running = submit_picture(*ada, 200);
   REQUIRE(wait_for_state(*ada, JobState::running));
   const RequestId waiting = submit_picture(*bob, 5);
   REQUIRE(wait_for_state(*bob, JobState::queued));
@@ -75,8 +76,10 @@ TEST_CASE("What runs at the drain limit or at a second signal runs again uncharg
   PoolProcess pool({.worker_settings = one_slot, .daemon_settings = "drain_limit_s = 600\n"});
   pool.start();
   const auto ada = pool.client("ada");
-  submit_picture(*ada, 400);
-  REQUIRE(wait_for_state(*ada, JobState::running));
+  submit_picture(*ada, 200);
+  const auto running = wait_for_state(*ada, JobState::running);
+  REQUIRE(running);
+  REQUIRE(wait_for_lease_on_record(*ada, running->job));
   pool.signal_broker(SIGTERM);
   REQUIRE(pool.log_says("draining: SIGTERM"));
   pool.signal_broker(SIGTERM);
@@ -87,7 +90,7 @@ TEST_CASE("What runs at the drain limit or at a second signal runs again uncharg
   const auto done = wait_for_end(*ada);
   REQUIRE(done);
   CHECK(done->receipt.outcome == Outcome::succeeded);
-  CHECK(done->receipt.attempts == 2);
+  CHECK(ran_again(done->receipt));
   CHECK(done->receipt.charged.ms == done->receipt.ran.ms);
 }
 

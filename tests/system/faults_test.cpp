@@ -215,7 +215,7 @@ TEST_CASE("A worker process that vanishes takes no quota with it") {
   pool.start_worker();
   const auto done = wait_for_end(*ada);
   REQUIRE(done);
-  CHECK(done->receipt.attempts == 2);
+  CHECK(ran_again(done->receipt));
   check_charged_once(*ada, *done);
 }
 
@@ -229,7 +229,7 @@ TEST_CASE("An executor that stands still is replaced, and the run that it lost i
   REQUIRE(pool.signal_executors(SIGSTOP) > 0);
   const auto done = wait_for_end(*ada);
   REQUIRE(done);
-  CHECK(done->receipt.attempts == 2);
+  CHECK(ran_again(done->receipt));
   CHECK(pool.log_says("was lost (executor_stalled)"));
   check_charged_once(*ada, *done);
 }
@@ -249,7 +249,7 @@ TEST_CASE("kill -9 of the whole daemon: the client resumes its request under the
   const auto done = wait_for_end(*ada);
   REQUIRE(done);
   CHECK(done->receipt.job == running->job);
-  CHECK(done->receipt.attempts == 2);
+  CHECK(ran_again(done->receipt));
   check_charged_once(*ada, *done);
   const auto same = wait_for_end(*other);
   REQUIRE(same);

@@ -71,6 +71,11 @@ inline std::optional<Refusal> wait_for_refusal(Client& client) {
   });
 }
 
+// Whether the pool ran the job again. More than one lease more may stand in its receipt: one that
+// is refused, as its slot or a heartbeat is late on a busy machine, counts as well and costs
+// nothing.
+inline bool ran_again(const Receipt& receipt) { return receipt.attempts >= 2; }
+
 // Until the ledger knows of this job's lease, which nothing waits for: what it says is durable.
 inline bool wait_for_lease_on_record(Client& client, JobId job) {
   const Instant give_up = boot_time() + job_patience;

@@ -108,9 +108,9 @@ TEST_CASE("A second request is refused with every number while the first one hol
   CHECK_FALSE(refusal["balance"]["resets_at"].is_null());
   CHECK_FALSE(std::filesystem::exists(pool.folder() / "x.png"));
 
-  const Output shorter = pool.gpupool(
-      "bob",
-      {"generate", "a star", "-o", (pool.folder() / "star.png").string(), "--duration", "8"});
+  const Output shorter =
+      pool.gpupool("bob", {"generate", "a star", "-o", (pool.folder() / "star.png").string(),
+                           "--duration", "8", "--steps", "5"});
   INFO(shorter.out << shorter.error);
   CHECK(shorter.exit_code == 0);
   CHECK(std::filesystem::exists(pool.folder() / "star.png"));
