@@ -17,14 +17,6 @@ bool is_of_console(const Error& error) {
           code == Errc::overloaded || code == Errc::ledger_unavailable);
 }
 
-ExitCode say_console_error(const Connection& connection, const Error& error) {
-  if (connection.json || !is_of_console(error)) return say_error(connection, error);
-  const Style style = style_of(2);
-  print_error(coloured(style, Colour::red, "refused: " + std::string(name_of(error.code))) +
-              "\n  " + wrapped(style, printable(error.detail), 2) + "\n");
-  return exit_code_of(error.code);
-}
-
 Result<Table> ask_console(const Connection& connection, std::vector<std::string> words) {
   const Result<std::unique_ptr<Client>> client = connect(connection);
   if (!client) return client.error();
@@ -38,6 +30,23 @@ ExitCode show(const Connection& connection, const Table& table) {
 }
 
 }  // namespace
+
+ExitCode say_console_error(const Connection& connection, const Error& error) {
+  if (!is_of_console(error)) return say_error(connection, error);
+  if (connection.json) return say_refusal(connection, refusal_by_console(error));
+  const Style style = style_of(2);
+  print_error(coloured(style, Colour::red, "refused: " + std::string(name_of(error.code))) +
+              "\n  " + wrapped(style, printable(error.detail), 2) + "\n");
+  return exit_code_of(error.code);
+}
+
+Refusal refusal_by_console(const Error& error) {
+  return {.code = error.code,
+          .want = error.want,
+          .have = error.have,
+          .detail = error.detail,
+          .sentence = error.detail};
+}
 
 std::vector<std::string> words_of(const std::string& command, const OperatorOptions& options) {
   std::vector<std::string> words{command};

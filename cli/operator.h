@@ -30,6 +30,9 @@ std::vector<std::string> words_of(const std::string& command, const OperatorOpti
 
 ExitCode operate(const Connection& connection, const std::string& command,
                  const OperatorOptions& options);
+// What the console said against a command, in its own words: those of an admission speak of apps.
+ExitCode say_console_error(const Connection& connection, const Error& error);
+Refusal refusal_by_console(const Error& error);
 // Asks the pool to check its ledger; audit_differs if it finds something.
 ExitCode audit_pool(const Connection& connection);
 ExitCode changes(const Connection& connection, const ChangesOptions& options);

@@ -7,6 +7,7 @@
 #include "actors/describe.h"
 #include "base/clock.h"
 #include "cli/arguments.h"
+#include "cli/operator.h"
 #include "cli/say.h"
 #include "cli/views.h"
 #include "config/load.h"
@@ -161,7 +162,7 @@ ExitCode revoke_token(const Connection& connection, const RevokeOptions& options
   if (!client) return say_error(connection, client.error());
   const InterruptGuard interrupts(**client);
   const Result<Table> answer = (*client)->operate(*words);
-  if (!answer) return say_error(connection, answer.error());
+  if (!answer) return say_console_error(connection, answer.error());
   const std::string& note = answer->note;
   if (connection.json)
     print(text_of({{"revoked", {{words->at(1).substr(2), words->at(2)}}}, {"note", note}}));

@@ -22,6 +22,25 @@ std::string quoted(std::string_view word) {
   return "\"" + std::string(word.substr(0, end)) + (end < word.size() ? "..." : "") + "\"";
 }
 
+// What a token may name as its user (net/PROTOCOL.md section 8): an order about any other name
+// would never meet anybody.
+bool is_user(std::string_view name) {
+  return !name.empty() && std::all_of(name.begin(), name.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+           std::string_view{"._@+-"}.find(c) != std::string_view::npos;
+  });
+}
+
+// 192.0.2.7/32 or 2001:db8::/64, as the gateway writes them.
+bool is_network(std::string_view text) {
+  const bool four = text.ends_with("/32");
+  if (!four && !text.ends_with("/64")) return false;
+  const std::string_view digits = four ? "0123456789." : "0123456789abcdef:.";
+  text.remove_suffix(3);
+  return text.find(four ? '.' : ':') != std::string_view::npos &&
+         text.find_first_not_of(digits) == std::string_view::npos;
+}
+
 // All digits, not 0 and few enough to fit.
 bool read_number(std::string_view text, std::uint64_t& number) {
   if (text.empty() || text.size() > 18 ||
@@ -77,6 +96,12 @@ Result<AccountId> parse_account(const Grammar& grammar, const std::string& name)
                                 std::to_string(account.size()) + " bytes, at most " +
                                 std::to_string(limits::account_bytes_max) + " are allowed");
   if (account.back() == ':') return misused(grammar, quoted(account) + " names nobody");
+  const std::size_t colon = account.find(':');
+  const std::string rest = account.substr(colon + 1);
+  if (account.starts_with("user:") ? !is_user(rest) : !is_network(rest))
+    return misused(grammar, quoted(account) +
+                                " is no account: a user has letters, digits and ._@+-, and a "
+                                "network address is such as address:192.0.2.7/32");
   return AccountId{account};
 }
 

@@ -235,6 +235,8 @@ Status Console::announce(const Operator& from, const Grammar& grammar, const Com
     return misused(grammar, clear ? "--clear stands alone" : "there is no text");
   std::string text;
   for (const std::string& word : line.names) text += (text.empty() ? "" : " ") + word;
+  if (!clear && text.find_first_not_of(' ') == std::string::npos)
+    return misused(grammar, "the text has nothing but spaces");
   if (std::cmp_greater(text.size(), limits::announcement_bytes_max))
     return misused(grammar, "the text has " + std::to_string(text.size()) + " bytes, at most " +
                                 std::to_string(limits::announcement_bytes_max) + " are allowed");
@@ -262,6 +264,9 @@ Status Console::revoke(const Operator& from, const Grammar& grammar, const Comma
       return misused(grammar, "a token's id has at most " +
                                   std::to_string(limits::account_bytes_max) +
                                   " bytes; `gpupool token inspect` shows it as \"jti\"");
+    if (revocation.token_id.find(' ') != std::string::npos)
+      return misused(grammar,
+                     "a token's id has no spaces; `gpupool token inspect` shows it as \"jti\"");
     purpose.done = "the token with this id is refused from now on";
     purpose.already = "it was refused already";
   } else {

