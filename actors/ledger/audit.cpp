@@ -9,6 +9,7 @@ namespace {
 
 // More than any configuration allows; it keeps forged amounts from overflowing a sum.
 constexpr std::uint32_t factor_most = 1'024;
+constexpr Instant time_most{253'402'300'799'999};
 
 template <class... Values>
 std::string sentence(const Values&... values) {
@@ -75,7 +76,11 @@ void Audit::read(const StoredRecord& stored) {
   report_.records += 1;
   if (stored.at < at_)
     broken(sentence("its time, ", utc_text(stored.at), ", is before that of the record before"));
-  at_ = std::max(stored.at, at_);
+  // What a clock can show; a later one would overflow where windows are added to it.
+  if (stored.at > time_most)
+    broken("its time is beyond the year 9999");
+  else
+    at_ = std::max(stored.at, at_);
   if (report_.records == 1) report_.first = at_;
   report_.last = at_;
   report_.history = stored.digest;

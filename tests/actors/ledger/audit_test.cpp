@@ -274,3 +274,15 @@ TEST_CASE("Findings are counted beyond the most that are told") {
   CHECK(report.findings.size() == Audit::findings_max);
   CHECK(report.more_findings == 5);
 }
+
+TEST_CASE("A time beyond the year 9999 is a finding, and nothing is reckoned with it") {
+  const Story story;
+  std::vector<Record> records = story.bench.records;
+  records.back().at = Instant::never();
+  const AuditReport report = story.audit(batches_of(records));
+  REQUIRE(report.findings.size() == 1);
+  CHECK(report.findings.front() ==
+        "record " + std::to_string(records.size()) + ": its time is beyond the year 9999");
+  CHECK_FALSE(report.rebuilt);
+  CHECK(report.last == noon + hours(25));
+}
