@@ -67,6 +67,8 @@ std::vector<Fault> draw_faults(Prng rng, const Plan& plan) {
   draw(FaultKind::rival_leads, 2, 1);
   draw(FaultKind::broker_stops, 2, 20);
   draw(FaultKind::worker_stops, 2, 20);
+  draw(FaultKind::commit_torn, 3, 5);
+  draw(FaultKind::commit_doubled, 3, 5);
   return faults;
 }
 
@@ -123,6 +125,10 @@ const char* name_of(FaultKind kind) {
       return "commit lost";
     case FaultKind::commit_in_doubt:
       return "commit in doubt";
+    case FaultKind::commit_torn:
+      return "commit torn";
+    case FaultKind::commit_doubled:
+      return "commit doubled";
     case FaultKind::journal_refuses:
       return "journal refuses";
     case FaultKind::journal_slow:

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 #include "actors/ledger/audit.h"
 #include "base/pack.h"
@@ -37,6 +38,12 @@ Status World::WatchedJournal::watch(std::span<const Record> batch, const Append&
           "an append that succeeded is durable");
   if (after->sequence > before->sequence)
     for (const Record& record : batch) checks_.durable(record);
+  if (written && !batch.empty() && std::exchange(doubles_, false)) {
+    const Status again = append();
+    require(!again && again.error().code == Errc::journal_refused &&
+                memory_.tail()->sequence == after->sequence,
+            "a batch is written once, however often it arrives");
+  }
   return written;
 }
 
@@ -89,6 +96,7 @@ void World::start_pool() {
   happened("the broker's process starts");
   pool_ = std::make_unique<Pool>();
   pool_->generation = ++generation_;
+  journal_.restart();
   pool_->ledger = std::make_unique<GroupCommit>(plan_.config, journal_);
   const Status recovered = pool_->ledger->recover();
   require(bool{recovered}, "the journal replays");
@@ -150,6 +158,11 @@ void World::strike(const Fault& fault) {
       return journal_.set_fault(JournalFault::in_doubt_lost);
     case FaultKind::commit_in_doubt:
       return journal_.set_fault(JournalFault::in_doubt_written);
+    case FaultKind::commit_torn:
+      journal_.tear_at(rng_.next());
+      return journal_.set_fault(JournalFault::torn);
+    case FaultKind::commit_doubled:
+      return journal_.double_next();
     case FaultKind::journal_refuses:
       journal_.set_fault(JournalFault::refused);
       journal_.set_reserve(fault.node % 2 == 0 ? 3 : 0);

@@ -92,6 +92,10 @@ class World {
     }
     Result<JournalTail> tail() override { return memory_.tail(); }
     void set_fault(JournalFault fault) { memory_.set_fault(fault); }
+    void tear_at(std::uint64_t bytes) { memory_.tear_at(bytes); }
+    void restart() { memory_.restart(); }
+    // The next batch arrives a second time, as when a connection repeats what it had sent.
+    void double_next() { doubles_ = true; }
     void set_reserve(std::size_t batches) { memory_.set_reserve(batches); }
 
    private:
@@ -100,6 +104,7 @@ class World {
 
     Checks& checks_;
     JournalMemory memory_;
+    bool doubles_ = false;
   };
 
   // world.cpp: processes and faults

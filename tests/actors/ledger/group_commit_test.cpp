@@ -190,3 +190,24 @@ TEST_CASE("A batch does not grow beyond its maximum") {
   CHECK(shell.commits.full());
   CHECK(shell.commit().size() == static_cast<std::size_t>(limits::ledger_batch_max));
 }
+
+TEST_CASE("A batch that was torn is gone whole, and its request is admitted when it comes again") {
+  JournalMemory journal;
+  Shell(journal).commit_of({Lead{}, wish(ada, noon, 1)});
+  for (const std::uint64_t bytes : {0U, 1U, 40U, 300U}) {
+    Shell shell(journal);
+    const std::uint64_t digest = shell.commits.ledger().state_digest();
+    shell.commits.take(noon, wish(ada, noon, 2));
+    shell.commits.take(noon, Settle{.epoch = {1}, .job = {2}, .ran = seconds(5)});
+    journal.set_fault(JournalFault::torn);
+    journal.tear_at(bytes);
+    const auto commit = shell.commits.commit(noon, stamp);
+    REQUIRE_FALSE(commit);  // no answer leaves, and the process ends
+    CHECK(commit.error().code == Errc::outcome_unknown);
+    journal.set_fault(JournalFault::none);
+    journal.restart();
+    CHECK(Shell(journal).commits.ledger().state_digest() == digest);
+  }
+  Shell again(journal);
+  CHECK(at<Held>(again.commit_of({wish(ada, noon, 2)}), 0).hold->job == JobId{3});
+}

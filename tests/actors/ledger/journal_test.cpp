@@ -231,6 +231,29 @@ TEST_CASE("The memory journal fails in each way that a disk can") {
   REQUIRE(journal.append(records_from(4, 1), stamp));
 }
 
+TEST_CASE(
+    "A batch that a power loss tore anywhere is gone whole when the journal is opened again") {
+  JournalMemory honest;
+  REQUIRE(honest.append(records_from(1, 2), stamp));
+  REQUIRE(honest.append(records_from(3, 2), stamp));
+  const std::size_t size = honest.batches().back().size();
+  for (std::size_t bytes = 0; bytes < size; ++bytes) {
+    JournalMemory journal;
+    REQUIRE(journal.append(records_from(1, 2), stamp));
+    journal.set_fault(JournalFault::torn);
+    journal.tear_at(bytes);
+    REQUIRE(journal.append(records_from(3, 2), stamp).error().code == Errc::outcome_unknown);
+    CHECK(journal.batches().back().size() == bytes);
+    journal.set_fault(JournalFault::none);
+    CHECK(journal.append(records_from(3, 2), stamp).error().code == Errc::outcome_unknown);
+    CHECK_FALSE(journal.replay([](const Record&) { return ok(); }));
+    journal.restart();
+    CHECK(replayed(journal).size() == 2);
+    REQUIRE(journal.append(records_from(3, 1), stamp));
+    CHECK(replayed(journal).size() == 3);
+  }
+}
+
 TEST_CASE("The memory journal locates a damaged and a missing record") {
   JournalMemory journal;
   for (std::uint64_t first = 1; first < 10; ++first)
