@@ -9,6 +9,7 @@
 #include "cli/generate.h"
 #include "cli/jobs_command.h"
 #include "cli/keys_command.h"
+#include "cli/ledger_command.h"
 #include "cli/operator.h"
 #include "cli/questions.h"
 #include "cli/token_command.h"
@@ -34,6 +35,8 @@ struct CommandLine {
   MintOptions mint;
   InspectOptions inspect;
   AuditOptions audit;
+  LedgerExportOptions ledger_export;
+  LedgerImportOptions ledger_import;
   OperatorOptions operation;
   ChangesOptions changes;
   RevokeOptions revoke;
@@ -380,6 +383,44 @@ void add_audit(CLI::App& app, CommandLine& line) {
   });
 }
 
+// A ledger's file and what others can read; no pool is needed.
+void add_ledger(CLI::App& app, CommandLine& line) {
+  CLI::App& ledger = *app.add_subcommand("ledger", "write a ledger out as lines, and read it back");
+  ledger.fallthrough();
+  ledger.require_subcommand(1);
+  CLI::App& out = add_command(
+      ledger, "export", "every record of a ledger's file as a line of JSON",
+      "  gpupool ledger export > ledger.jsonl                    # gpupool.sqlite, in use or not\n"
+      "  gpupool ledger export --ledger pool.sqlite --since 7d | jq -r .kind | sort | uniq -c\n"
+      "Times, durations and amounts are milliseconds; docs/operations.md says the rest.\n");
+  out.add_option("--ledger", line.ledger_export.ledger, "the ledger's file")
+      ->default_val(LedgerConfig{}.path)
+      ->type_name("FILE");
+  out.add_option("--since", line.ledger_export.since,
+                 "records from then on: 7d, 2026-11-01 or a time in UTC [all]")
+      ->type_name("WHEN");
+  out.callback([&line] {
+    line.command = [&line] { return export_ledger(line.connection, line.ledger_export); };
+  });
+
+  CLI::App& in = add_command(
+      ledger, "import", "make a new ledger of an export, with the same records and state",
+      "  gpupool ledger import ledger.jsonl --ledger new.sqlite\n"
+      "  ssh box gpupool ledger export | gpupool ledger import - --ledger new.sqlite\n"
+      "The new file appears whole or not at all, and replaces no ledger that has a record.\n");
+  in.add_option("lines", line.ledger_import.lines, "the export's file, or - for standard input")
+      ->type_name("FILE")
+      ->required();
+  in.add_option("--ledger", line.ledger_import.ledger, "the new ledger's file")
+      ->type_name("FILE")
+      ->required();
+  in.add_option("--config", line.ledger_import.config, "the pool's, for the length of its windows")
+      ->type_name("FILE");
+  in.callback([&line] {
+    line.command = [&line] { return import_ledger(line.connection, line.ledger_import); };
+  });
+}
+
 int run(int argc, char** argv) {
   CLI::App app{
       "gpupool: pictures and programs on shared GPUs, by the second, with a reason for every "
@@ -399,6 +440,7 @@ int run(int argc, char** argv) {
   add_operator_orders(app, line);
   add_token(app, line);
   add_audit(app, line);
+  add_ledger(app, line);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
