@@ -3,7 +3,7 @@
 #include <charconv>
 
 #include "actors/describe.h"
-#include "net/request_id.h"
+#include "actors/request_id.h"
 
 namespace gpupool {
 namespace {

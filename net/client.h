@@ -15,8 +15,8 @@
 #include <vector>
 
 #include "actors/messages.h"
+#include "actors/request_id.h"
 #include "base/result.h"
-#include "net/request_id.h"
 
 namespace gpupool {
 
