@@ -29,15 +29,17 @@ struct Tick {
   auto fields() { return std::tie(unused); }
 };
 
-using ToBroker = std::variant<Tick, Submit, Cancel, Watch, JobsQuery, ClientGone, Leading, Held,
-                              NotHeld, AlreadyHeld, Requeued, Restated, Settled, LedgerRefused,
-                              Join, Heartbeat, LeaseRefused, RunBegan, RunStep, RunEnded,
-                              NodesQuery, QueueQuery, OperatorCancel, DrainNodes, Stop>;
+using ToBroker =
+    std::variant<Tick, Submit, Cancel, Watch, JobsQuery, ClientGone, Leading, Held, NotHeld,
+                 AlreadyHeld, Requeued, Restated, Settled, LedgerRefused, Join, Heartbeat,
+                 LeaseRefused, RunBegan, RunStep, RunEnded, NodesQuery, QueueQuery, OperatorCancel,
+                 DrainNodes, Stop, Extended, NotExtended>;
 
 using ToLedger =
     std::variant<Tick, Lead, Reserve, Leased, Requeue, Restate, Settle, QuotaQuery, ReceiptsQuery,
                  ReceiptQuery, ExplainQuery, ChangesQuery, Shapes, Configure, SetAccountTier,
-                 RevokeToken, SetDraining, Announce, StandingQuery, AccountsQuery, AuditQuery>;
+                 RevokeToken, SetDraining, Announce, StandingQuery, AccountsQuery, AuditQuery,
+                 GrantCredits, AdjustQuota, Extend>;
 
 using ToWorker =
     std::variant<Tick, Joined, HeartbeatSeen, Lease, EndSeen, CancelRun, FetchResult, ExecutorReady,

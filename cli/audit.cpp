@@ -32,17 +32,25 @@ bool differs(const AuditReport& report) {
   return !report.findings.empty() || report.more_findings > 0;
 }
 
+// By the configuration, or as every hold was made under a rule that is on record.
+bool knows_windows(const AuditReport& report, const AuditOptions& options) {
+  return !options.config.empty() || (report.holds > 0 && report.windowless == 0);
+}
+
 std::string checked_text(const AuditReport& report, bool knows_window) {
   std::string text =
       "checked at every record\n"
       "  digest, order and time\n";
   if (!report.rebuilt) return text + "  everything else up to the first record that is broken\n";
   text +=
-      "  a hold is the cost of its duration, opens once, and closes at most once\n"
+      "  a hold is the cost of its duration, opens once, and closes at most once; with its\n"
+      "  extensions it is never more\n"
       "  no request id is admitted twice\n"
       "  charged = min(held, ran x factor), and 0 for the pool's faults\n"
+      "  credits that are held were granted; a grant or adjustment says who, why, old and new\n"
       "  a tier that an operator set is the tier of the account's holds\n";
-  if (knows_window) text += "  a hold belongs to a window that is open\n";
+  if (knows_window)
+    text += "  a hold belongs to the window that is open, or that the rule of windows opens\n";
   text += "  used + held <= allowance, at " + std::to_string(report.measured) + " of " +
           counted(report.measured + report.unmeasured, "hold") + " with a quota part";
   if (report.unmeasured > 0)
@@ -60,14 +68,15 @@ std::string not_checked_text(bool knows_window) {
       "  that no two leases shared a slot\n"
       "  that answers left after their commits\n";
   if (!knows_window)
-    text += "  that windows ended in time (--config FILE says how long they are)\n";
+    text +=
+        "  that windows ended in time, before their rule was on record (--config FILE has it)\n";
   return text;
 }
 
 // The options, read and judged.
 struct Asked {
   Config config = default_config();
-  std::optional<Duration> window;
+  std::optional<WindowConfig> window;
   AuditScope scope;
   std::optional<std::pair<std::uint64_t, std::string>> noted;
 };
@@ -78,7 +87,7 @@ Result<Asked> asked_of(const AuditOptions& options) {
     auto loaded = load_config(options.config);
     if (!loaded) return loaded.error();
     asked.config = std::move(*loaded);
-    asked.window = asked.config.window.length;
+    asked.window = asked.config.window;
   }
   if (!options.since.empty()) {
     const auto since = parse_since(options.since, wall_time());
@@ -100,12 +109,13 @@ Result<Asked> asked_of(const AuditOptions& options) {
 }  // namespace
 
 std::string audit_view(const AuditReport& report, const AuditOptions& options) {
-  const bool knows_window = !options.config.empty();
+  const bool knows_window = knows_windows(report, options);
   std::string text = options.ledger + ": " + counted(report.records, "record");
   if (report.records > 0)
     text += " from " + utc_text(report.first) + " to " + utc_text(report.last);
   text += "\n  " + counted(report.holds, "hold") + " opened, " + std::to_string(report.settled) +
           " settled, " + std::to_string(report.open) + " open; " +
+          (report.extensions == 0 ? "" : counted(report.extensions, "extension") + "; ") +
           counted(report.accounts, "account") + "; " + counted(report.orders, "change") +
           " of terms and standing\n";
   text += checked_text(report, knows_window) + not_checked_text(knows_window);
@@ -144,7 +154,8 @@ Json json_of(const AuditReport& report, const AuditOptions& options) {
           {"orders", report.orders},
           {"holds_measured", report.measured},
           {"holds_unmeasured", report.unmeasured},
-          {"windows_checked", !options.config.empty()},
+          {"extensions", report.extensions},
+          {"windows_checked", knows_windows(report, options)},
           {"rebuilt", report.rebuilt},
           {"digest", report.rebuilt ? Json(hex(report.digest)) : Json(nullptr)}};
 }

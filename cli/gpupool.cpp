@@ -189,6 +189,42 @@ void add_operator_views(CLI::App& app, CommandLine& line) {
   add_console_command(app, line, "apps", "what the pool can run", "  gpupool apps\n");
 }
 
+// What operators order once: a repeat with the same --id changes nothing more.
+void add_operator_accounting(CLI::App& app, CommandLine& line) {
+  OperatorOptions& options = line.operation;
+  const auto add = [&](const std::string& name, const std::string& about,
+                       const std::string& examples) -> CLI::App& {
+    CLI::App& command = add_command(app, name, about + " (operators)", examples);
+    command.add_option("--why", options.why, "the reason, which the user can read")
+        ->required()
+        ->type_name("TEXT");
+    command.add_option("--id", options.id, "of an order given before, to give it again [new]")
+        ->type_name("UUID");
+    command.callback([&line, name] {
+      line.command = [&line, name] { return operate_once(line.connection, name, line.operation); };
+    });
+    return command;
+  };
+  CLI::App& grant = add("grant", "give a user credits: prepaid time beyond every window's quota",
+                        "  gpupool grant ada 600 --why \"for the workshop\"      # 600 s\n"
+                        "  gpupool grant ada 10m --why \"for the workshop\"\n"
+                        "  gpupool grant ada 100 --take-back --why \"granted twice\"\n");
+  grant.add_option("user-and-amount", options.names, "USER AMOUNT; 600, 7.5, 90s, 10m or 2h")
+      ->expected(2)
+      ->required();
+  grant.add_flag("--take-back", options.take_back, "take so many credits back; never held ones");
+
+  CLI::App& adjust = add("adjust", "change what a user has used of the open window",
+                         "  gpupool adjust ada --give-back 30 --why \"the outage at noon\"\n"
+                         "  gpupool adjust ada --charge 2m --why \"a run beside the pool\"\n");
+  adjust.add_option("user", options.names, "USER")->expected(1)->required();
+  auto* give_back = adjust.add_option("--give-back", options.give_back, "so much less was used")
+                        ->type_name("AMOUNT");
+  adjust.add_option("--charge", options.charge, "so much more was used")
+      ->type_name("AMOUNT")
+      ->excludes(give_back);
+}
+
 // What operators set. All of it is remembered with who and when: `gpupool changes`.
 void add_operator_orders(CLI::App& app, CommandLine& line) {
   OperatorOptions& options = line.operation;
@@ -397,6 +433,7 @@ int run(int argc, char** argv) {
   add_changes(app, line);
   add_operator_views(app, line);
   add_operator_orders(app, line);
+  add_operator_accounting(app, line);
   add_token(app, line);
   add_audit(app, line);
   try {

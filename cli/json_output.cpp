@@ -36,7 +36,7 @@ Json json_of(const Change& change) {
   return {{"at", time_or_null(change.at)},       {"who", change.who},
           {"kind", word_of(change.kind)},        {"subject", change.subject},
           {"field", text_or_null(change.field)}, {"before", text_or_null(change.before)},
-          {"after", text_or_null(change.after)}};
+          {"after", text_or_null(change.after)}, {"why", text_or_null(change.why)}};
 }
 
 std::string key_of(const Column& column) {
@@ -92,7 +92,9 @@ Json json_of(const Balance& balance) {
           {"open_jobs", balance.open_jobs},
           {"jobs_max", balance.jobs_max},
           {"fits", list_of(balance.fits)},
-          {"at", time_or_null(balance.at)}};
+          {"at", time_or_null(balance.at)},
+          {"credits_ms", balance.credits.ms},
+          {"credits_held_ms", balance.credits_held.ms}};
 }
 
 // The numbers of an account that nobody looked up are not zeros: they are absent.
@@ -146,6 +148,8 @@ Json json_of(const Receipt& receipt) {
   json["node"] = text_or_null(receipt.node);
   json["result"] = json_of(receipt.result);
   json["log"] = json_of(receipt.log);
+  json["held_credits_ms"] = receipt.held_credits.ms;
+  json["charged_credits_ms"] = receipt.charged_credits.ms;
   return json;
 }
 

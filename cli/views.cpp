@@ -39,6 +39,16 @@ std::string quota_bar(const Style& style, const Balance& balance) {
          texts.allowance + "\n";
 }
 
+// What is there beyond every window's quota; nothing if there is none.
+std::string credits_bar(const Style& style, const Balance& balance) {
+  const std::string words = credits_text(balance);
+  if (words.empty()) return "";
+  const Stretch held{balance.credits_held.ms, Colour::yellow, half_block, '='};
+  const Stretch free{(balance.credits - balance.credits_held).ms, Colour::green, light_block, '.'};
+  return "  " + bar(style, {held, free}, bar_cells(style, 2 * margin)) + "\n" +
+         paragraph(style, "beyond the quota: " + words, margin) + "\n";
+}
+
 std::string window_text(const Balance& balance) {
   if (!balance.resets_at) return "no window is open; it opens with your next job";
   return "the window resets in " + countdown_text(balance.resets_at - balance.at) +
@@ -141,7 +151,7 @@ std::string caller_text(const Caller& caller) {
 std::string quota_view(const Style& style, const QuotaAnswer& answer) {
   const Balance& balance = answer.balance;
   return paragraph(style, caller_text(answer.caller), 0) + "\n" + quota_bar(style, balance) + "\n" +
-         paragraph(style, window_text(balance), margin) +
+         credits_bar(style, balance) + paragraph(style, window_text(balance), margin) +
          paragraph(style, jobs_text(balance), margin) +
          paragraph(style, "one request may cost up to " + seconds_text(balance.longest), margin) +
          "\n" + fits_text(style, balance);
@@ -220,6 +230,8 @@ std::string receipt_view(const Style& style, const JobDone& done, const Caller& 
   text += paragraph(style,
                     texts.left + " left of " + texts.allowance + dot(style) + window_text(balance),
                     margin);
+  if (const std::string credits = credits_text(balance); !credits.empty())
+    text += paragraph(style, "beyond the quota: " + credits, margin);
   return text;
 }
 

@@ -67,8 +67,12 @@ struct IdentityConfig {
   std::string default_tier = "free";  // of a token that names none
 };
 
+enum class WindowKind : std::uint8_t { rolling = 1, fixed = 2 };
+
 struct WindowConfig {
-  Duration length = hours(24);  // from the account's first hold
+  WindowKind kind = WindowKind::rolling;  // from the account's first hold, or in the calendar
+  Duration length = hours(24);            // fixed: divides a day or is a number of days
+  Duration starts{};                      // fixed: since midnight UTC
 };
 
 struct BrokerConfig {

@@ -42,7 +42,9 @@ inline constexpr std::int64_t table_rows_max = 200;      // of one answer of the
 inline constexpr std::int64_t changes_max = 10'000;      // remembered by the ledger
 inline constexpr std::int64_t changes_page_max = 200;    // of one answer
 inline constexpr std::int64_t revocations_max = 10'000;  // tokens and accounts, until they expire
-inline constexpr std::int64_t account_tiers_max = 100'000;  // set by operators
+inline constexpr std::int64_t account_tiers_max = 100'000;         // set by operators
+inline constexpr std::int64_t orders_remembered_max = 10'000;      // ids of grants and adjustments
+inline constexpr std::int64_t credits_ms_max = 1'000'000'000'000;  // of one account: 31 years
 inline constexpr std::int64_t announcement_bytes_max = 512;
 inline constexpr std::int64_t log_bytes_max = 1024 * 1024;  // kept of what one run writes
 

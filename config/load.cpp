@@ -96,6 +96,19 @@ constexpr TextRule spread_rule{"\"devices\" or \"device\"", is_one_of<spreads>};
 constexpr TextRule level_rule{"\"trace\", \"debug\", \"info\", \"warn\", \"error\" or \"off\"",
                               is_one_of<levels>};
 
+constexpr std::string_view window_kinds[] = {"rolling", "fixed"};
+constexpr TextRule window_rule{"\"rolling\" or \"fixed\"", is_one_of<window_kinds>};
+
+bool is_time_of_day(std::string_view text) {
+  constexpr std::string_view form = "00:00";
+  if (text.size() != form.size() || text[2] != ':') return false;
+  for (const std::size_t place : {0U, 1U, 3U, 4U})
+    if (text[place] < '0' || text[place] > '9') return false;
+  return text.substr(0, 2) <= "23" && text.substr(3) <= "59";
+}
+constexpr TextRule time_of_day_rule{"a time of day in UTC from \"00:00\" to \"23:59\"",
+                                    is_time_of_day};
+
 std::string seconds_of(std::int64_t ms) {
   std::string text = std::to_string(ms / 1000);
   if (ms % 1000 != 0) text += "." + std::to_string(1000 + ms % 1000).substr(1);
@@ -296,8 +309,28 @@ void read_identity(Section section, Config& config) {
   section.finish();
 }
 
+// Fixed windows have to meet midnight, or the time of day at which they start, on every day.
 void read_window(Section section, Config& config) {
-  section.duration("length_s", config.window.length, duration_range);
+  auto& window = config.window;
+  std::string kind = "rolling";
+  std::string starts = "00:00";
+  section.text("kind", kind, window_rule);
+  section.duration("length_s", window.length, duration_range);
+  section.text("starts", starts, time_of_day_rule);
+  if (kind == "fixed") window.kind = WindowKind::fixed;
+  const auto digits = [&starts](std::size_t place) {
+    return std::int64_t{starts[place] - '0'} * 10 + (starts[place + 1] - '0');
+  };
+  if (is_time_of_day(starts)) window.starts = seconds(digits(0) * 3600 + digits(3) * 60);
+  constexpr std::int64_t day_ms = hours(24).ms;
+  const bool meets_days =
+      window.length.ms > 0 && (day_ms % window.length.ms == 0 || window.length.ms % day_ms == 0);
+  if (window.kind == WindowKind::fixed && !meets_days)
+    section.reject("length_s", "of fixed windows, a part of 86400 s such as 28800, or whole days",
+                   seconds_of(window.length.ms));
+  if (window.kind == WindowKind::rolling && window.starts > Duration{})
+    section.reject("starts", "nothing, as rolling windows start with an account's first request",
+                   "\"" + starts + "\"");
   section.finish();
 }
 

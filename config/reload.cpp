@@ -127,7 +127,9 @@ void note_rest(Keys& keys, const Config& running, const Config& fresh) {
        std::pair(fresh.broker_role, fresh.worker_role));
   note(keys, "ledger.path", running.ledger.path, fresh.ledger.path);
   note(keys, "ledger.reserve_bytes", running.ledger.reserve_bytes, fresh.ledger.reserve_bytes);
+  note(keys, "window.kind", running.window.kind, fresh.window.kind);
   note(keys, "window.length_s", running.window.length, fresh.window.length);
+  note(keys, "window.starts", running.window.starts, fresh.window.starts);
   note(keys, "identity.audience", running.identity.audience, fresh.identity.audience);
   note(keys, "identity.anonymous", running.identity.anonymous, fresh.identity.anonymous);
   note(keys, "identity.anonymous_tier", running.identity.anonymous_tier,

@@ -12,7 +12,8 @@ std::optional<std::uint64_t> ticket_of_order(const ToLedger& message) {
         using Command = std::decay_t<decltype(one)>;
         if constexpr (std::is_same_v<Command, Configure> || std::is_same_v<Command, RevokeToken> ||
                       std::is_same_v<Command, SetAccountTier> ||
-                      std::is_same_v<Command, SetDraining> || std::is_same_v<Command, Announce>)
+                      std::is_same_v<Command, SetDraining> || std::is_same_v<Command, Announce> ||
+                      std::is_same_v<Command, GrantCredits> || std::is_same_v<Command, AdjustQuota>)
           return one.ticket;
         else
           return std::nullopt;
@@ -100,6 +101,11 @@ void GroupCommit::answer_without_journal(Instant now, const Error& why, Effects&
     const Error unavailable{.code = Errc::ledger_unavailable, .detail = why.detail};
     if (const auto* reserve = std::get_if<Reserve>(&message))
       answers.to(to_broker(), ToBroker{ledger_.refuse(now, *reserve, unavailable)});
+    else if (const auto* extend = std::get_if<Extend>(&message))
+      answers.to(to_broker(), ToBroker{NotExtended{.job = extend->job,
+                                                   .number = extend->number,
+                                                   .code = unavailable.code,
+                                                   .detail = unavailable.detail}});
     else if (const auto ticket = ticket_of_order(message))
       answers.to(to_console(),
                  ToConsole{Changed{

@@ -10,7 +10,10 @@ LedgerRefused refused(JobId job, Errc code) { return {.job = job, .code = code};
 }  // namespace
 
 Ledger::Ledger(const Config& config, LedgerBounds bounds)
-    : config_(&config), bounds_(bounds), orders_(bounds.orders) {}
+    : config_(&config),
+      bounds_(bounds),
+      orders_(bounds.orders),
+      order_ids_(bounds.orders_remembered_max) {}
 
 Effects Ledger::step(Instant now, const ToLedger& message) {
   Effects effects;
@@ -139,6 +142,7 @@ void Ledger::begin_batch() {
   requests_.begin_batch();
   anonymous_.begin_batch();
   orders_.begin_batch();
+  order_ids_.begin_batch();
 }
 
 void Ledger::keep_batch() {
@@ -149,6 +153,7 @@ void Ledger::keep_batch() {
   requests_.keep_batch();
   anonymous_.keep_batch();
   orders_.keep_batch();
+  order_ids_.keep_batch();
 }
 
 void Ledger::undo_batch() {
@@ -163,6 +168,7 @@ void Ledger::undo_batch() {
   requests_.undo_batch();
   anonymous_.undo_batch();
   orders_.undo_batch();
+  order_ids_.undo_batch();
 }
 
 std::vector<OpenHold> Ledger::open_holds() const {
@@ -175,7 +181,9 @@ std::vector<OpenHold> Ledger::open_holds() const {
                      .attempt = open.attempt,
                      .leased = open.leased,
                      .node = open.node,
-                     .losses = open.losses});
+                     .losses = open.losses,
+                     .extensions = open.extensions,
+                     .extended_by = open.extended.sum()});
   }
   return holds;
 }

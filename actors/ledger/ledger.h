@@ -4,8 +4,8 @@
 // decide() is const and may refuse; apply() changes the state and cannot fail; step() is decide,
 // then apply, then the answer. A restart applies the journal's records with the same apply(), and
 // then is where it was: nothing that only a configuration or a clock knows enters the state, but
-// for the length of a window, which says when an anonymous account can be dropped. No clock, I/O,
-// threads.
+// for the length of windows in journals that are older than the recording of their ends. No clock,
+// I/O, threads.
 //
 // The order in which a request is checked: the numbers of base/errors.def. The broker's verdict
 // comes in Reserve::verdict and takes its place between the ledger's own checks, which are the tier
@@ -30,9 +30,11 @@
 
 #include "actors/effects.h"
 #include "actors/ledger/account.h"
+#include "actors/ledger/order_ids.h"
 #include "actors/ledger/standing_orders.h"
 #include "actors/ledger/story.h"
 #include "actors/ledger/undo_table.h"
+#include "actors/ledger/window_rule.h"
 #include "config/limits.h"
 
 namespace gpupool {
@@ -43,6 +45,7 @@ struct LedgerBounds {
   std::int64_t receipts_per_account_max = limits::receipts_per_account_max;
   std::int64_t refusals_max = limits::refusals_remembered_max;
   OrderBounds orders = {};
+  std::int64_t orders_remembered_max = limits::orders_remembered_max;
 };
 
 class Ledger {
@@ -101,9 +104,14 @@ class Ledger {
     NodeId node;
     std::string node_name;
     Shared<std::vector<Moment>> story;
+    Parts extended;                // what extensions added to the hold
+    std::uint32_t extensions = 0;  // how many there were
+    Parts held() const {
+      return {hold->quota_part + extended.quota, hold->credits_part + extended.credits};
+    }
     auto fields() {
       return std::tie(hold, promise, attempt, requeued, losses, leased, leased_at, node, node_name,
-                      story);
+                      story, extended, extensions);
     }
   };
 
@@ -171,7 +179,6 @@ class Ledger {
   static Receipt receipt_of(const OpenJob& job, const HoldSettled& settled, Instant at);
 
   // ledger_decide.cpp: admission and its numbers.
-  std::optional<Error> id_out_of_range(Instant now, RequestId id) const;
   Admission known_answer(Instant now, const Reserve& reserve, const RequestEntry& entry) const;
   bool table_is_full(Instant now) const;
   Error tier_missing(const Caller& caller) const;
@@ -186,7 +193,10 @@ class Ledger {
   HoldSettled settle_for(Instant now, const Settle& settle, const OpenJob& job,
                          const Account& account) const;
   GpuTime left_after(Instant now, const Account& account, const Hold& hold,
-                     const Parts& charged) const;
+                     const Closing& closing) const;
+  WindowTerms window_rule() const;
+  WindowSpan window_of_next_hold(Instant now, const Account* account) const;
+  Instant end_of_window(const Hold& hold) const;
   Balance balance_for(Instant now, const Question& question) const;
   JobDone done_of(Instant now, const Receipt& receipt) const;
   Instant held_until(const Account& account) const;
@@ -216,6 +226,21 @@ class Ledger {
   const std::string& tier_of(const AccountId& account, const std::string& otherwise) const;
   std::string recognised_by(const Caller& caller) const;
   bool is_offered(const SizeConfig& size) const;
+
+  // ledger_credits.cpp: what operators order once, by its id.
+  void handle(Instant now, const GrantCredits& command, Effects& effects);
+  void handle(Instant now, const AdjustQuota& command, Effects& effects);
+  template <class Command>
+  void obey_once(Instant now, const Command& command, Effects& effects);
+  Result<RecordBody> decide(Instant now, const GrantCredits& command) const;
+  Result<RecordBody> decide(Instant now, const AdjustQuota& command) const;
+  void enact(const CreditsGranted& granted, Instant at);
+  void enact(const QuotaAdjusted& adjusted, Instant at);
+
+  // ledger_extend.cpp: more for an open job.
+  void handle(Instant now, const Extend& extend, Effects& effects);
+  Result<HoldExtended> decide(const Extend& extend, const OpenJob& job) const;
+  void enact(const HoldExtended& extended, Instant at);
 
   // ledger_apply.cpp: records.
   void enact(const EpochRaised& raised, Instant at);
@@ -253,9 +278,10 @@ class Ledger {
   HashedTable<JobId, OpenJob> open_;
   HashedTable<JobId, ClosedJob> closed_;
   UndoTable<RequestKey, RequestEntry> requests_;
-  // Anonymous accounts by the opening of their latest window: when to look whether they can go.
+  // Anonymous accounts by the end of their latest window: when to look whether they can go.
   UndoTable<std::pair<Instant, AccountId>, std::monostate> anonymous_;
   StandingOrders orders_;
+  OrderIds order_ids_;
   std::deque<Refusal> refusals_;  // the newest last
   // The sizes that there is a shape for. Not state: the broker says so again after every start.
   std::optional<std::vector<std::string>> shapes_;

@@ -14,6 +14,7 @@ void Ledger::apply(const Record& record) {
   forget_expired_ids(record.at);
   drop_ended_anonymous(record.at);
   orders_.pass(record.at);
+  order_ids_.pass(record.at);
   std::visit([&](const auto& body) { enact(body, record.at); }, record.body);
 }
 
@@ -26,13 +27,13 @@ void Ledger::enact(const HoldOpened& opened, Instant at) {
   const Hold& hold = opened.hold;
   GPUPOOL_ENSURE(hold.job.value == core_.sequence, hold.job, core_.sequence);
   Account& account = accounts_.change(hold.account);
-  const Instant opened_before = account.last_opened;
-  account.open_hold(hold);
+  const Instant ended_before = account.last_ends;
+  account.open_hold(hold, end_of_window(hold));
   if (!opened.token_tier.empty()) account.tier = opened.token_tier;
-  if (is_anonymous(hold.account) && account.last_opened != opened_before) {
-    if (anonymous_.find({opened_before, hold.account}) != nullptr)
-      anonymous_.remove({opened_before, hold.account});
-    anonymous_.change({account.last_opened, hold.account});
+  if (is_anonymous(hold.account) && account.last_ends != ended_before) {
+    if (anonymous_.find({ended_before, hold.account}) != nullptr)
+      anonymous_.remove({ended_before, hold.account});
+    anonymous_.change({account.last_ends, hold.account});
   }
   requests_.change({hold.request, hold.account}) = {.body_hash = hold.body_hash, .job = hold.job};
   const Window& window = account.window_of(hold);
@@ -44,6 +45,8 @@ void Ledger::enact(const HoldOpened& opened, Instant at) {
                                     .promise = hold.promise,
                                     .used = window.used,
                                     .held = window.held,
+                                    .amount = hold.quota_part + hold.credits_part,
+                                    .credits = hold.credits_part,
                                     .words = hold.recognised_by});
 }
 
@@ -88,7 +91,8 @@ void Ledger::enact(const HoldSettled& settled, Instant at) {
   const OpenJob& job = open_.remove(settled.job);
   const Hold& hold = job.hold;
   Account& account = accounts_.change(hold.account);
-  account.close_hold(hold, {.quota = settled.charged_quota, .credits = settled.charged_credits});
+  account.close_hold(
+      hold, {.held = job.held(), .charged = {settled.charged_quota, settled.charged_credits}});
   ClosedJob& closed = closed_.change(settled.job);
   closed.receipt = receipt_of(job, settled, at);
   closed.story = job.story;
@@ -100,7 +104,7 @@ void Ledger::enact(const HoldSettled& settled, Instant at) {
 
 Receipt Ledger::receipt_of(const OpenJob& job, const HoldSettled& settled, Instant at) {
   const Hold& hold = job.hold;
-  const GpuTime held = hold.quota_part + hold.credits_part;
+  const GpuTime held = job.held().sum();
   const GpuTime charged = settled.charged_quota + settled.charged_credits;
   return {.job = hold.job,
           .request = hold.request,
@@ -125,7 +129,9 @@ Receipt Ledger::receipt_of(const OpenJob& job, const HoldSettled& settled, Insta
           .attempts = std::max(settled.attempt, job.attempt),
           .node = settled.node.empty() ? job.node_name : settled.node,
           .result = settled.result,
-          .log = settled.log};
+          .log = settled.log,
+          .held_credits = job.held().credits,
+          .charged_credits = settled.charged_credits};
 }
 
 // The newest receipts of an account are listed; the oldest makes room.
@@ -194,8 +200,7 @@ void Ledger::forget_expired_ids(Instant at) {
 }
 
 void Ledger::drop_ended_anonymous(Instant at) {
-  while (anonymous_.begin() != anonymous_.end() &&
-         anonymous_.begin()->first.first + config_->window.length <= at) {
+  while (anonymous_.begin() != anonymous_.end() && anonymous_.begin()->first.first <= at) {
     const auto key = anonymous_.begin()->first;
     anonymous_.remove(key);
     drop_if_done(key.second, at);
@@ -208,9 +213,9 @@ void Ledger::drop_if_done(const AccountId& id, Instant at) {
   if (!is_anonymous(id)) return;
   const Account& account = *accounts_.find(id);
   if (!account.open.empty() || account.credits != GpuTime{}) return;
-  if (account.last_opened + config_->window.length > at) return;
-  if (anonymous_.find({account.last_opened, id}) != nullptr)
-    anonymous_.remove({account.last_opened, id});
+  if (account.last_ends > at) return;
+  if (anonymous_.find({account.last_ends, id}) != nullptr)
+    anonymous_.remove({account.last_ends, id});
   const std::vector<JobId> closed = listed_receipts(account);
   accounts_.remove(id);
   for (const JobId job : closed) unlist(job);

@@ -55,6 +55,8 @@ std::vector<std::string> Ledger::check_invariants() const {
                    "no more ids are remembered than the maximum", requests_.size());
   findings.require(std::cmp_less_equal(refusals_.size(), bounds_.refusals_max),
                    "no more refusals are remembered than the maximum", refusals_.size());
+  findings.require(std::cmp_less_equal(order_ids_.size(), bounds_.orders_remembered_max),
+                   "no more orders are remembered than the maximum", order_ids_.size());
   std::vector<std::string> broken = findings.take();
   for (std::string& finding : orders_.check_invariants()) broken.push_back(std::move(finding));
   return broken;
@@ -71,9 +73,12 @@ std::map<AccountId, Account> Ledger::check_open_jobs(Findings& findings) const {
     auto window = std::find_if(sum.windows.begin(), sum.windows.end(), same);
     if (window == sum.windows.end())
       window = sum.windows.insert(sum.windows.end(), {.opened = hold.window_opened});
-    window->held += hold.quota_part;
+    const Parts held = row->second.held();
+    window->held += held.quota;
     window->open_holds += 1;
-    sum.credits_held += hold.credits_part;
+    sum.credits_held += held.credits;
+    findings.require(held.sum() <= cost_of(hold.declared, hold.factor),
+                     "no more is held than the declared duration costs", id, held.sum());
     sum.open.push_back(id);
     const RequestEntry* entry = requests_.find({hold.request, hold.account});
     findings.require(hold.job == id && id.value <= core_.sequence, "a job is its hold's record",
@@ -127,6 +132,7 @@ void Ledger::check_windows(Findings& findings, const AccountId& id, const Accoun
     findings.require(window.open_holds > 0 || (newest && window.used > GpuTime{}),
                      "a window without holds is the newest and was charged", id, window.opened);
     findings.require(newest || window.opened < (&window + 1)->opened, "windows are in order", id);
+    findings.require(window.opened < window.ends, "a window ends after its opening", id);
   }
   findings.require(matched == sum.windows.size(), "every hold's window lives", id);
 }
@@ -139,6 +145,10 @@ void Ledger::check_receipts(Findings& findings) const {
                      "charged + given back = held", id);
     findings.require(receipt.charged >= GpuTime{} && receipt.given_back >= GpuTime{},
                      "charged is between 0 and held", id, receipt.charged, receipt.held);
+    findings.require(
+        receipt.charged_credits >= GpuTime{} && receipt.charged_credits <= receipt.held_credits &&
+            receipt.charged_credits <= receipt.charged && receipt.held_credits <= receipt.held,
+        "a receipt's credits are a part of it", id);
     findings.require(closed.listed || closed.id_known, "a kept receipt can be asked for", id);
     const Account* account = accounts_.find(receipt.account);
     // Each account's chain was checked to hold listed ones only; here, that none is outside.
@@ -166,6 +176,7 @@ std::uint64_t Ledger::state_digest() const {
     mix(digest, key.second);
   }
   mix(digest, orders_.digest());
+  order_ids_.mix_into(digest);
   return digest;
 }
 

@@ -50,8 +50,8 @@ Change change_by(const std::string& who, Instant at, Change change) {
 // ---- Deciding ----------------------------------------------------------------------------------
 
 StandingOrders::Decision StandingOrders::decide(Instant now, const Configure& command) const {
-  TermsSet set{.tiers = command.tiers, .apps = command.apps};
-  const Terms next{.tiers = command.tiers, .apps = command.apps};
+  TermsSet set{.tiers = command.tiers, .apps = command.apps, .window = command.window};
+  const Terms next{.tiers = command.tiers, .apps = command.apps, .window = command.window};
   const std::vector<Change> found =
       core_.terms == nullptr ? first_terms(next) : changes_between(*core_.terms, next);
   if (found.empty()) return std::optional<RecordBody>{};
@@ -173,7 +173,8 @@ bool StandingOrders::revocations_full(Instant now) const {
 // ---- Enacting ----------------------------------------------------------------------------------
 
 void StandingOrders::enact(const TermsSet& set) {
-  core_.terms = std::make_shared<const Terms>(Terms{.tiers = set.tiers, .apps = set.apps});
+  core_.terms = std::make_shared<const Terms>(
+      Terms{.tiers = set.tiers, .apps = set.apps, .window = set.window});
   remember(set.changes);
 }
 
@@ -298,6 +299,7 @@ bool StandingOrders::concerns(const Change& change, const Caller& caller) const 
       return change.subject == caller.account.text ||
              (!caller.token_id.empty() && change.subject == caller.token_id);
     case ChangeKind::announcement:
+    case ChangeKind::window:
       return true;
     case ChangeKind::node:
       return false;

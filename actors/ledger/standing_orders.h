@@ -19,11 +19,12 @@
 
 namespace gpupool {
 
-// The tiers and apps that were recorded last.
+// The tiers, apps and rule of windows that were recorded last.
 struct Terms {
   std::vector<TierTerms> tiers;
   std::vector<AppTerms> apps;
-  auto fields() { return std::tie(tiers, apps); }
+  WindowTerms window;
+  auto fields() { return std::tie(tiers, apps, window); }
 };
 
 // What the orders keep in memory at most; smaller in tests.
@@ -54,6 +55,9 @@ class StandingOrders {
   void enact(const TokenRevoked& revoked);
   void enact(const DrainingSet& set);
   void enact(const AnnouncementSet& set);
+  // What was done once, and does not stand: only told to those who ask what changed.
+  void enact(const CreditsGranted& granted) { remember(granted.changes); }
+  void enact(const QuotaAdjusted& adjusted) { remember(adjusted.changes); }
   // Time has come to `at`: revocations of tokens that have all expired are forgotten.
   void pass(Instant at);
 

@@ -38,6 +38,35 @@ TEST_CASE("The quota shows used, held and left in seconds, the reset, and what f
 )");
 }
 
+TEST_CASE("Credits have a bar and a line of their own, where there are any") {
+  Balance balance = samples::balance();
+  balance.credits = {600'000};
+  balance.credits_held = {60'000};
+  const std::string view = quota_view({}, {.caller = samples::ada(), .balance = balance});
+  CHECK(view.find("  ======......................................................\n"
+                  "  beyond the quota: 600.0 s of credits, 60.0 s of them held\n\n"
+                  "  the window resets") != std::string::npos);
+  balance.credits_held = {};
+  CHECK(quota_view({}, {.caller = samples::ada(), .balance = balance})
+            .find("beyond the quota: 600.0 s of credits\n") != std::string::npos);
+  JobDone done = samples::done();
+  done.balance.credits = {1};
+  CHECK(receipt_view({}, done, samples::ada()).find("\n  beyond the quota: 0.001 s of credits\n") !=
+        std::string::npos);
+}
+
+TEST_CASE("A receipt that was paid from credits says which part") {
+  JobDone done = samples::done();
+  done.receipt.held_credits = {57'000};
+  done.receipt.charged_credits = {217};
+  CHECK(receipt_view({}, done, samples::ada())
+            .find("given back; of credits were held 57.0 s and charged 0.3 s") !=
+        std::string::npos);
+  const Json json = json_of(done.receipt);
+  CHECK(json["held_credits_ms"] == 57'000);
+  CHECK(json["charged_credits_ms"] == 217);
+}
+
 TEST_CASE("The quota of an account that has used nothing says when its window opens") {
   Balance balance = samples::balance();
   balance.used = balance.held = {};

@@ -197,7 +197,9 @@ TEST_CASE("gpupool.toml says what the defaults are, field by field") {
     CHECK(file.worker.devices[i].slots == code.worker.devices[i].slots);
   }
 
+  CHECK(file.window.kind == code.window.kind);
   CHECK(file.window.length == code.window.length);
+  CHECK(file.window.starts == code.window.starts);
   CHECK(file.identity.keys.size() == code.identity.keys.size());
   CHECK(file.identity.audience == code.identity.audience);
   CHECK(file.identity.anonymous == code.identity.anonymous);
@@ -394,6 +396,29 @@ TEST_CASE("Times are whole milliseconds within the longest that the pool counts"
     CHECK_THAT(error_of("[window]\nlength_s = " + value + "\n"),
                StartsWith("2: window.length_s: expected seconds from 0.001 to 2592000, "));
   }
+}
+
+TEST_CASE("Windows are rolling, or fixed at times of day in UTC that meet every day") {
+  const auto fixed = [](const std::string& rest) {
+    return "[window]\nkind = \"fixed\"\n" + rest + "\n";
+  };
+  const WindowConfig window = parsed(fixed("length_s = 28800\nstarts = \"06:30\"")).window;
+  CHECK(window.kind == WindowKind::fixed);
+  CHECK(window.length == hours(8));
+  CHECK(window.starts == seconds(6 * 3600 + 30 * 60));
+  CHECK(parsed(fixed("length_s = 604800\nstarts = \"23:59\"")).window.length == hours(168));
+  CHECK(parsed(fixed("")).window.length == hours(24));
+  CHECK(parsed("[window]\nkind = \"rolling\"\n").window.kind == WindowKind::rolling);
+  for (const char* length : {"18000", "86401", "129600"})
+    CHECK_THAT(error_of(fixed("length_s = " + std::string(length))),
+               StartsWith("3: window.length_s: expected of fixed windows, a part of 86400 s"));
+  for (const char* starts : {"24:00", "12:60", "1:00", "12.00", "12:00Z", "ab:cd", ""})
+    CHECK_THAT(error_of(fixed("starts = \"" + std::string(starts) + "\"")),
+               StartsWith("3: window.starts: expected a time of day in UTC"));
+  CHECK_THAT(error_of("[window]\nkind = \"weekly\"\n"),
+             StartsWith("2: window.kind: expected \"rolling\" or \"fixed\""));
+  CHECK_THAT(error_of("[window]\nstarts = \"06:00\"\n"),
+             StartsWith("2: window.starts: expected nothing, as rolling windows start"));
 }
 
 TEST_CASE("Values that cannot work are errors") {

@@ -125,7 +125,7 @@ TEST_CASE("A reload knows every key that a configuration file may hold") {
                     .anonymous = false,
                     .anonymous_tier = "free",
                     .default_tier = "pro"};
-  other.window.length = seconds(1);
+  other.window = {WindowKind::fixed, seconds(1), seconds(60)};
   other.daemon = {.pid_file = "p", .drain_limit = seconds(1)};
   other.log = {.level = "off", .json = true};
   other.sizes.pop_back();

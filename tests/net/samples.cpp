@@ -41,7 +41,9 @@ Balance balance() {
           .jobs_max = 4,
           .fits = {{.size = "large", .factor = 1, .longest = {126'600}, .offered = true},
                    {.size = "xlarge", .factor = 2, .longest = {63'300}, .offered = false}},
-          .at = noon};
+          .at = noon,
+          .credits = {600'000},
+          .credits_held = {10'000}};
 }
 
 Hold hold() {
@@ -63,7 +65,9 @@ Hold hold() {
           .credits_part = {10'000},
           .window_opened = noon - hours(2),
           .admitted_at = noon,
-          .recognised_by = "token for ada, key k1"};
+          .recognised_by = "token for ada, key k1",
+          .window_ends = noon + hours(22),
+          .learned = seconds(12)};
 }
 
 JobEvent event() {
@@ -112,7 +116,9 @@ Receipt receipt() {
           .log = {.hash = std::string(64, 'b'),
                   .bytes = 1'234,
                   .media_type = "text/plain",
-                  .node = {0x123456789abcdef0U}}};
+                  .node = {0x123456789abcdef0U}},
+          .held_credits = {10'000},
+          .charged_credits = {2'400}};
 }
 
 Refusal refusal() {
@@ -139,7 +145,8 @@ Change change() {
           .subject = "user:ada",
           .field = "tier",
           .before = "free",
-          .after = "pro"};
+          .after = "pro",
+          .why = "for the workshop"};
 }
 
 Table table() {

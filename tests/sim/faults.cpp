@@ -43,6 +43,7 @@ Config draw_config(Prng rng, bool combined) {
   config.worker.kill_grace = milliseconds(rng.between(200, 2000));
   config.worker.slot_check = milliseconds(rng.between(500, 5000));
   config.window.length = one_of(rng, std::vector<Duration>{seconds(60), seconds(300), hours(24)});
+  config.window.kind = rng.one_in(2) ? WindowKind::fixed : WindowKind::rolling;
   return config;
 }
 

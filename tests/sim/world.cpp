@@ -81,6 +81,7 @@ World::World(std::uint64_t seed, std::ostream* trace)
     clients_.back()->start();
   }
   operator_.start();
+  extend_later();
   for (const Fault& fault : plan_.faults) schedule_.at(fault.at, [this, fault] { strike(fault); });
 }
 
@@ -103,6 +104,19 @@ void World::start_pool() {
   arm_console(first_words.wake_at);
   operator_.pool_started();
   if (plan_.combined) start_worker(nodes_.front());
+}
+
+// As a broker does that learned how long jobs take: it holds less at first, and more when a job
+// goes on. This one asks at random, and also for what it may not have.
+void World::extend_later() {
+  schedule_.after(milliseconds(rng_.between(1, 4'000)), [this] {
+    const Extend extend = checks_.next_extension(rng_.below(std::uint64_t{1} << 40U));
+    if (pool_ && extend.job) {
+      note("broker", "ledger", ToLedger{extend});
+      in_pool(pool_->to_ledger, [this, extend] { deliver(ToLedger{extend}); });
+    }
+    if (!calm_) extend_later();
+  });
 }
 
 void World::pool_dies(Duration down) {
@@ -248,7 +262,7 @@ void World::run() {
 
 // As `gpupool audit` does it with a ledger's file.
 void World::audit() {
-  Audit audit(plan_.config, plan_.config.window.length);
+  Audit audit(plan_.config, plan_.config.window);
   const Status read = journal_.read([&audit](const StoredRecord& stored) {
     audit.read(stored);
     return ok();

@@ -111,6 +111,7 @@ class World {
   void heal();
   void run_until(Instant end, const std::function<bool()>& early);
   bool everything_ended() const;
+  void extend_later();
   void check_everything();
   void audit();
 

@@ -103,7 +103,8 @@ TEST_CASE("The first terms are one change, later ones are told field by field") 
   REQUIRE(first.changes.size() == 1);
   CHECK(text_of(first.changes[0]) ==
         "all first terms:  > tiers: anonymous 120.0 s a window, free 210.0 s a window, "
-        "pro 1500.0 s a window; apps: emoji, secret");
+        "pro 1500.0 s a window; apps: emoji, secret; windows: 24:00:00 (h:mm:ss) from an "
+        "account's first job on");
   CHECK(first.changes[0].who == "configuration at start");
 
   Config next = two_apps();
