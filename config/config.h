@@ -82,9 +82,15 @@ struct BrokerConfig {
   Duration heartbeat_loss = seconds(5);  // a node not heard of for so long is lost
 };
 
+enum class JournalKind : std::uint8_t { sqlite = 1, postgres = 2 };
+
 struct LedgerConfig {
+  JournalKind journal = JournalKind::sqlite;
   std::string path = "gpupool.sqlite";
   std::int64_t reserve_bytes = 16 * 1024 * 1024;  // kept back on its disk for settles
+  std::string postgres;           // where the server is, as libpq says it; without a password
+  std::string postgres_password;  // from postgres_password_file; empty: libpq finds one, or none
+  std::string postgres_schema = "gpupool";
   bool accept_clock = false;  // gpupoold --accept-clock: take a wall clock that jumped
 };
 

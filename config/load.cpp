@@ -1,17 +1,13 @@
 #include "config/load.h"
 
-#include <sys/stat.h>
-
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
-#include <fstream>
 #include <iterator>
 #include <limits>
 
 #include "config/key_file.h"
 #include "config/limits.h"
 #include "config/section.h"
+#include "config/small_file.h"
 
 namespace gpupool {
 namespace {
@@ -87,12 +83,27 @@ constexpr std::string_view algorithms[] = {"HS256", "EdDSA"};
 constexpr std::string_view device_kinds[] = {"cpu"};
 constexpr std::string_view executors[] = {"diffusion", "noop"};
 constexpr std::string_view spreads[] = {"devices", "device"};
+constexpr std::string_view journals[] = {"sqlite", "postgres"};
 constexpr std::string_view levels[] = {"trace", "debug", "info", "warn", "error", "off"};
 constexpr TextRule role_rule{"\"broker\" or \"worker\"", is_one_of<roles>};
 constexpr TextRule algorithm_rule{"\"HS256\" or \"EdDSA\"", is_one_of<algorithms>};
 constexpr TextRule device_rule{"\"cpu\"", is_one_of<device_kinds>};
 constexpr TextRule executor_rule{"\"diffusion\" or \"noop\"", is_one_of<executors>};
 constexpr TextRule spread_rule{"\"devices\" or \"device\"", is_one_of<spreads>};
+constexpr TextRule journal_rule{"\"sqlite\" or \"postgres\"", is_one_of<journals>};
+// A name that PostgreSQL takes unquoted too, so that people can type it.
+constexpr TextRule schema_rule{
+    .expected = "1 to 63 small letters, digits and '_', no digit first, not \"pg_...\"",
+    .allows = [](std::string_view text) {
+      return !text.empty() && text.size() <= 63 && !text.starts_with("pg_") &&
+             !(text.front() >= '0' && text.front() <= '9') &&
+             std::all_of(text.begin(), text.end(), [](char c) {
+               return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_';
+             });
+    }};
+constexpr TextRule conninfo_rule{
+    .expected = "a connection string of libpq, such as \"host=db1 dbname=ledger user=gpupool\"",
+    .allows = [](std::string_view text) { return text.size() <= 1024; }};
 constexpr TextRule level_rule{"\"trace\", \"debug\", \"info\", \"warn\", \"error\" or \"off\"",
                               is_one_of<levels>};
 
@@ -110,23 +121,6 @@ void reject_repeat(Section& section, const std::vector<Entry>& before, std::stri
     if (one.*name == entry.*name)
       return section.reject(key, "a " + std::string(key) + " that no other entry has",
                             "\"" + entry.*name + "\" again");
-}
-
-Error unreadable(const std::filesystem::path& file, std::string why) {
-  return {.code = Errc::file_unreadable, .detail = file.string() + ": " + std::move(why)};
-}
-
-Result<std::string> read_small_file(const std::filesystem::path& file, std::int64_t most) {
-  errno = 0;
-  std::ifstream in(file, std::ios::binary);
-  std::string text(static_cast<std::size_t>(most) + 1, '\0');
-  in.read(text.data(), static_cast<std::streamsize>(text.size()));
-  if (in.gcount() == 0 && (!in.is_open() || in.bad()))
-    return unreadable(file, errno == 0 ? "cannot be read" : std::strerror(errno));
-  text.resize(static_cast<std::size_t>(in.gcount()));
-  if (std::cmp_greater(text.size(), most))
-    return unreadable(file, "longer than " + std::to_string(most) + " bytes");
-  return text;
 }
 
 void read_pool(Section section, Config& config) {
@@ -172,10 +166,31 @@ void read_broker(Section section, Config& config) {
   section.finish();
 }
 
+void read_postgres(Section& section, LedgerConfig& ledger) {
+  std::string password_file;
+  section.text("postgres", ledger.postgres, conninfo_rule);
+  section.path("postgres_password_file", password_file);
+  section.text("postgres_schema", ledger.postgres_schema, schema_rule);
+  if (ledger.journal == JournalKind::postgres && ledger.postgres.empty())
+    section.reject("postgres", conninfo_rule.expected, "none");
+  if (password_file.empty()) return;
+  auto password = read_owners_file(password_file, secret_bytes_max);
+  if (password && !password->empty())
+    ledger.postgres_password = *std::move(password);
+  else
+    section.reject("postgres_password_file",
+                   "a file with the password of the role, which only its owner may read",
+                   password ? password_file + ", which is empty" : password.error().detail);
+}
+
 void read_ledger(Section section, Config& config) {
+  std::string journal = "sqlite";
+  section.text("journal", journal, journal_rule);
+  config.ledger.journal = journal == "postgres" ? JournalKind::postgres : JournalKind::sqlite;
   section.path("path", config.ledger.path);
   if (config.ledger.path.empty()) section.reject("path", "a file for the journal", "none");
   section.bytes("reserve_bytes", config.ledger.reserve_bytes, {0, std::int64_t{1} << 30U});
+  read_postgres(section, config.ledger);
   section.finish();
 }
 
@@ -419,15 +434,9 @@ Config read_document(std::string_view text, Findings& findings) {
 }  // namespace
 
 Result<std::string> read_secret(const std::filesystem::path& file) {
-  struct stat status {};
-  if (::stat(file.c_str(), &status) != 0) return unreadable(file, std::strerror(errno));
-  if (!S_ISREG(status.st_mode)) return unreadable(file, "not a regular file");
-  if ((status.st_mode & 077U) != 0)
-    return unreadable(file, "open to other users, chmod 600 would close it");
-  auto text = read_small_file(file, secret_bytes_max + 1);
+  auto text = read_owners_file(file, secret_bytes_max);
   if (!text) return text;
   std::string secret = *std::move(text);
-  if (secret.ends_with('\n')) secret.pop_back();
   const auto size = static_cast<std::int64_t>(secret.size());
   if (size < secret_bytes_min || size > secret_bytes_max)
     return unreadable(file, std::to_string(size) + " bytes");

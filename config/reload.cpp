@@ -125,6 +125,12 @@ void note_rest(Keys& keys, const Config& running, const Config& fresh) {
   note(keys, "pool.name", running.pool, fresh.pool);
   note(keys, "pool.roles", std::pair(running.broker_role, running.worker_role),
        std::pair(fresh.broker_role, fresh.worker_role));
+  note(keys, "ledger.journal", running.ledger.journal, fresh.ledger.journal);
+  note(keys, "ledger.postgres", running.ledger.postgres, fresh.ledger.postgres);
+  note(keys, "ledger.postgres_password_file", running.ledger.postgres_password,
+       fresh.ledger.postgres_password);
+  note(keys, "ledger.postgres_schema", running.ledger.postgres_schema,
+       fresh.ledger.postgres_schema);
   note(keys, "ledger.path", running.ledger.path, fresh.ledger.path);
   note(keys, "ledger.reserve_bytes", running.ledger.reserve_bytes, fresh.ledger.reserve_bytes);
   note(keys, "window.length_s", running.window.length, fresh.window.length);

@@ -104,7 +104,7 @@ bool is_shell(const std::string& path) {
 }
 
 Layer layer_of(const std::string& path) {
-  static const std::regex journal{R"(actors/ledger/journal_(sqlite|postgres).*)"};
+  static const std::regex journal{R"(actors/ledger/(journal_(sqlite|postgres)|open_journal\.).*)"};
   static const std::regex executor{R"(actors/worker/(executor|process|result_store).*)"};
   if (path.starts_with("base/")) return Layer::base;
   if (path.starts_with("config/")) return Layer::config;
@@ -507,6 +507,8 @@ TEST_CASE("Each rule finds what it is for") {
       {includes_point_one_way, "actors/worker/worker.h", include + "\"gpu/model.h\"\n", 1},
       {includes_point_one_way, "actors/worker/executor.h", include + "\"gpu/model.h\"\n", 1},
       {includes_point_one_way, "actors/worker/executor_diffusion.h", include + "\"gpu/a.h\"\n", 0},
+      {includes_point_one_way, "actors/ledger/ledger.h",
+       include + "\"actors/ledger/open_journal.h\"\n", 1},
       {includes_point_one_way, "net/client.h", include + "\"actors/vocabulary.h\"\n", 1},
       {includes_point_one_way, "net/gateway.cpp", include + "\"actors/vocabulary.h\"\n", 0},
       {includes_point_one_way, "actors/a_actor.h", include + "\"net/wire.h\"\n", 1},

@@ -88,7 +88,11 @@ client_grace_s = 0
 rejoin_grace_s = 1.5
 heartbeat_loss_s = 9
 [ledger]
+journal = "postgres"
 path = "/var/lib/ledger"
+postgres = "host=db1 dbname=ledger"
+postgres_password_file = "s"
+postgres_schema = "lab"
 [worker]
 name = "box"
 folder = "store"
@@ -179,7 +183,11 @@ TEST_CASE("gpupool.toml says what the defaults are, field by field") {
   CHECK(file.broker.rejoin_grace == code.broker.rejoin_grace);
   CHECK(file.broker.heartbeat_loss == code.broker.heartbeat_loss);
 
+  CHECK(file.ledger.journal == code.ledger.journal);
   CHECK(file.ledger.path == code.ledger.path);
+  CHECK(file.ledger.postgres == code.ledger.postgres);
+  CHECK(file.ledger.postgres_password == code.ledger.postgres_password);
+  CHECK(file.ledger.postgres_schema == code.ledger.postgres_schema);
 
   CHECK(file.worker.name == code.worker.name);
   CHECK(file.worker.broker_address == code.worker.broker_address);
@@ -293,7 +301,11 @@ TEST_CASE_METHOD(EveryKey, "Every key of the process reaches its field") {
   CHECK(config.broker.client_grace == seconds(0));
   CHECK(config.broker.rejoin_grace == milliseconds(1500));
   CHECK(config.broker.heartbeat_loss == seconds(9));
+  CHECK(config.ledger.journal == JournalKind::postgres);
   CHECK(config.ledger.path == "/var/lib/ledger");
+  CHECK(config.ledger.postgres == "host=db1 dbname=ledger");
+  CHECK_FALSE(config.ledger.postgres_password.empty());
+  CHECK(config.ledger.postgres_schema == "lab");
   CHECK(config.worker.name == "box");
   CHECK(config.worker.folder == base() / "store");
   CHECK(config.worker.kill_grace == seconds(3));
@@ -429,6 +441,15 @@ TEST_CASE("Values that cannot work are errors") {
           "4: worker.broker_address");
   rejects("[broker]\nqueue_max = 1000001\n", "2: broker.queue_max");
   rejects("[ledger]\npath = \"\"\n", "2: ledger.path: expected a file");
+  rejects("[ledger]\njournal = \"oracle\"\n",
+          "2: ledger.journal: expected \"sqlite\" or \"postgres\", found \"oracle\"");
+  rejects("[ledger]\njournal = \"postgres\"\n",
+          "1: ledger.postgres: expected a connection string of libpq");
+  rejects("[ledger]\npostgres_password_file = \"missing\"\n",
+          "2: ledger.postgres_password_file: expected a file with the password of the role");
+  for (const char* schema : {"", "Ledger", "pg_ledger", "1st", "a-b", "a\\\"b"})
+    rejects("[ledger]\npostgres_schema = \"" + std::string(schema) + "\"\n",
+            "2: ledger.postgres_schema: expected 1 to 63 small letters");
   rejects("[worker]\nfolder = \"\"\n", "2: worker.folder: expected a folder");
   rejects("[worker]\nheartbeat_stale_s = 5\n", "2: worker.heartbeat_stale_s: expected less than");
   rejects("[worker]\nheartbeat_interval_s = 2\n", "2: worker.heartbeat_interval_s: expected less");

@@ -109,7 +109,12 @@ TEST_CASE("A reload knows every key that a configuration file may hold") {
                   .client_grace = seconds(1),
                   .rejoin_grace = seconds(1),
                   .heartbeat_loss = seconds(50)};
-  other.ledger = {.path = "l", .reserve_bytes = 1};
+  other.ledger = {.journal = JournalKind::postgres,
+                  .path = "l",
+                  .reserve_bytes = 1,
+                  .postgres = "dbname=l",
+                  .postgres_password = "p",
+                  .postgres_schema = "s"};
   other.worker = {.name = "n",
                   .broker_address = "127.0.0.1:3",
                   .folder = "f",
