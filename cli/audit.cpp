@@ -5,9 +5,11 @@
 #include <cctype>
 #include <charconv>
 #include <cstdio>
+#include <memory>
 #include <optional>
 
 #include "actors/ledger/journal_sqlite_copy.h"
+#include "actors/ledger/open_journal.h"
 #include "base/clock.h"
 #include "cli/arguments.h"
 #include "cli/say.h"
@@ -97,6 +99,55 @@ Result<Asked> asked_of(const AuditOptions& options) {
   return asked;
 }
 
+// A journal to read, and the copy of the file that it may stand in.
+struct Books {
+  std::unique_ptr<JournalSqliteCopy> copy;
+  std::unique_ptr<Journal> from_server;
+  Journal* journal = nullptr;
+};
+
+Result<Books> open_books(const AuditOptions& options, const Config& config) {
+  constexpr std::string_view postgres = "postgres:";
+  Books books;
+  if (!options.ledger.starts_with(postgres)) {
+    auto copy = JournalSqliteCopy::take(options.ledger);
+    if (!copy) return copy.error();
+    books.copy = std::move(*copy);
+    books.journal = &books.copy->journal();
+    return books;
+  }
+  LedgerConfig place = config.ledger;
+  if (options.ledger != postgres) {  // not the configuration's
+    place.postgres = options.ledger.substr(postgres.size());
+    place.postgres_schema = options.schema;
+    place.postgres_password.clear();
+  } else if (place.journal != JournalKind::postgres) {
+    return Error{.code = Errc::bad_request,
+                 .detail =
+                     "--ledger postgres: is the database of --config FILE; without one, "
+                     "write it behind the colon: \"postgres:host=db1 dbname=ledger\""};
+  }
+  auto journal = open_postgres_to_read(place);
+  if (!journal) return journal.error();
+  books.from_server = std::move(*journal);
+  books.journal = books.from_server.get();
+  return books;
+}
+
+ExitCode say_unopened(const Connection& connection, const Error& error) {
+  switch (error.code) {
+    case Errc::journal_corrupt:
+      say_error(connection, error);
+      return ExitCode::audit_differs;
+    case Errc::system_failed:
+    case Errc::journal_locked:
+      say_error(connection, error);
+      return ExitCode::no_pool;
+    default:
+      return say_usage_error(connection, error);
+  }
+}
+
 }  // namespace
 
 std::string audit_view(const AuditReport& report, const AuditOptions& options) {
@@ -172,21 +223,12 @@ Result<std::pair<std::uint64_t, std::string>> parse_noted(const std::string& tex
 ExitCode audit_ledger(const Connection& connection, const AuditOptions& options) {
   const auto asked = asked_of(options);
   if (!asked) return say_usage_error(connection, asked.error());
-  const auto copy = JournalSqliteCopy::take(options.ledger);
-  if (!copy && copy.error().code == Errc::journal_corrupt) {
-    say_error(connection, copy.error());
-    return ExitCode::audit_differs;
-  }
-  if (!copy &&
-      (copy.error().code == Errc::system_failed || copy.error().code == Errc::journal_locked)) {
-    say_error(connection, copy.error());
-    return ExitCode::no_pool;
-  }
-  if (!copy) return say_usage_error(connection, copy.error());
+  const auto books = open_books(options, asked->config);
+  if (!books) return say_unopened(connection, books.error());
   Audit audit(asked->config, asked->window, asked->scope);
   const auto& noted = asked->noted;
   bool has_noted = !noted;
-  const Status read = (*copy)->journal().read([&](const StoredRecord& stored) {
+  const Status read = books->journal->read([&](const StoredRecord& stored) {
     audit.read(stored);
     has_noted =
         has_noted || (stored.sequence == noted->first && hex(stored.digest) == noted->second);
@@ -197,7 +239,9 @@ ExitCode audit_ledger(const Connection& connection, const AuditOptions& options)
     report.findings.push_back(
         "record " + std::to_string(noted->first) +
         " is not the one whose digest was noted: history was rewritten or cut");
-  if (!read) {  // a page that SQLite itself cannot read
+  if (!read && read.error().code == Errc::system_failed)
+    return say_unopened(connection, read.error());
+  if (!read) {  // a page that the database itself cannot read
     report.rebuilt = false;
     report.findings.push_back(read.error().detail);
   }

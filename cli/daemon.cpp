@@ -12,9 +12,9 @@
 #include "actors/broker/broker_actor.h"
 #include "actors/console/console_actor.h"
 #include "actors/describe.h"
-#include "actors/ledger/journal_sqlite.h"
 #include "actors/ledger/ledger_actor.h"
 #include "actors/ledger/ledger_clock.h"
+#include "actors/ledger/open_journal.h"
 #include "actors/worker/process.h"
 #include "actors/worker/worker_actor.h"
 #include "base/clock.h"
@@ -64,6 +64,8 @@ class Daemon::Parts {
   }
 
   Status start();
+  bool standing_by() const { return candidate_ != nullptr; }
+  Status look();
   void reload(const Result<Config>& fresh);
   void drain(Duration limit);
   bool drained() const { return drained_; }
@@ -72,10 +74,12 @@ class Daemon::Parts {
   void stop();
 
  private:
-  enum class State : std::uint8_t { starting, ready };
+  enum class State : std::uint8_t { standby, starting, ready };
 
+  Status enter();
+  Status begin();
+  void stand_by();
   Status start_broker();
-  Status open_ledger();
   Status start_clock();
   Status open_client_socket(const Surroundings& around, const Standing& standing);
   Status publish(const BrokerHandle& broker);
@@ -85,14 +89,17 @@ class Daemon::Parts {
   void announce_ready();
   void write_ready_file(State state);
   void note_drained();
+  [[noreturn]] void end_without_journal(const Error& error);
   [[noreturn]] void end_now(int code, std::string_view event, const std::string& text);
 
   LiveConfig live_;
   const Config& config_ = live_.current();  // as at the start
   Log& log_;
   const std::function<void()> call_;
-  std::unique_ptr<JournalSqlite> journal_;
-  bool made_ledger_ = false;
+  std::unique_ptr<JournalCandidate> candidate_;  // until the journal is this process's
+  std::string told_leader_;                      // whom the log named last
+  std::unique_ptr<Journal> journal_;
+  bool made_ledger_ = false;  // a file that was not there
   std::function<Instant()> ledger_now_;
   std::shared_ptr<Directory> directory_ = std::make_shared<Directory>();
   SystemConfig system_config_;
@@ -100,7 +107,7 @@ class Daemon::Parts {
   std::shared_ptr<GatewaySocket> gateway_;
   std::string worker_endpoint_;
   std::mutex ready_mutex_;
-  State state_ = State::starting;  // guarded by ready_mutex_
+  State state_ = State::standby;   // guarded by ready_mutex_
   bool wrote_ready_file_ = false;  // guarded by ready_mutex_
   WorkerParts worker_;
   std::unique_ptr<Liveness> liveness_;
@@ -108,6 +115,34 @@ class Daemon::Parts {
 };
 
 Status Daemon::Parts::start() {
+  if (!config_.broker_role) return begin();
+  if (const auto status = enter(); !status) return status;
+  return look();
+}
+
+// Everything else waits for the journal: what this process would say before is not its to say.
+Status Daemon::Parts::look() {
+  auto journal = candidate_->look();
+  if (!journal) return journal.error();
+  if (*journal == nullptr) {
+    stand_by();
+    return ok();
+  }
+  if (!told_leader_.empty()) log_.say(LogLevel::warn, "leads", "this process leads from now on");
+  journal_ = std::move(*journal);
+  candidate_.reset();
+  return begin();
+}
+
+void Daemon::Parts::stand_by() {
+  const std::string leader = candidate_->leader();
+  if (std::exchange(told_leader_, leader) == leader) return;
+  log_.say(LogLevel::info, "standby", "waiting: the pool is led by " + leader);
+  notify_status("standby: pool " + config_.pool + " is led by " + leader);
+  write_ready_file(State::standby);
+}
+
+Status Daemon::Parts::begin() {
   if (config_.broker_role)
     if (const auto status = start_broker(); !status) return status;
   if (config_.worker_role)
@@ -118,18 +153,17 @@ Status Daemon::Parts::start() {
 }
 
 Status Daemon::Parts::start_broker() {
-  if (const auto status = open_ledger(); !status) return status;
   if (const auto status = start_clock(); !status) return status;
-  auto commits = std::make_unique<GroupCommit>(config_, *journal_);
+  const std::string ledger = journal_name(config_.ledger);
+  auto commits = std::make_unique<GroupCommit>(live_.current(), *journal_);
   if (auto status = commits->recover(); !status) {
     Error error = status.error();
-    error.detail = config_.ledger.path + ": " + error.detail;
+    error.detail = ledger + ": " + error.detail;
     return error;
   }
   log_.say(LogLevel::info, "ledger_opened",
-           config_.ledger.path + ": " + std::to_string(commits->ledger().last_sequence()) +
-               " records, " + std::to_string(commits->ledger().open_holds().size()) +
-               " open holds");
+           ledger + ": " + std::to_string(commits->ledger().last_sequence()) + " records, " +
+               std::to_string(commits->ledger().open_holds().size()) + " open holds");
 
   // What operators have set holds from the first hello on.
   const Standing standing = commits->ledger().orders().standing(ledger_now_());
@@ -145,13 +179,14 @@ Status Daemon::Parts::start_broker() {
   return ok();
 }
 
-Status Daemon::Parts::open_ledger() {
+Status Daemon::Parts::enter() {
   std::error_code ignored;
-  const bool was_there = std::filesystem::exists(config_.ledger.path, ignored);
-  auto journal = JournalSqlite::open(config_.ledger.path, config_.ledger.reserve_bytes);
-  if (!journal) return journal.error();
-  journal_ = std::move(*journal);
-  made_ledger_ = !was_there;
+  made_ledger_ = config_.ledger.journal == JournalKind::sqlite &&
+                 !std::filesystem::exists(config_.ledger.path, ignored);
+  auto candidate =
+      enter_for_journal(config_, [this](const Error& error) { end_without_journal(error); });
+  if (!candidate) return candidate.error();
+  candidate_ = std::move(*candidate);
   return ok();
 }
 
@@ -189,13 +224,15 @@ LedgerEvents Daemon::Parts::ledger_events() {
                          "the ledger cannot be written, so new holds are refused until it can: " +
                              describe(error));
               },
-          .in_doubt =
-              [this](const Error& error) {
-                end_now(exit_in_doubt, "ledger_in_doubt",
-                        "nobody knows what the ledger wrote; ending, so that a restart replays "
-                        "it: " +
-                            describe(error));
-              }};
+          .in_doubt = [this](const Error& error) { end_without_journal(error); }};
+}
+
+void Daemon::Parts::end_without_journal(const Error& error) {
+  if (error.code == Errc::journal_fenced)
+    end_now(exit_deposed, "deposed", "this process leads no more; ending: " + describe(error));
+  end_now(exit_in_doubt, "ledger_in_doubt",
+          "nobody knows what the ledger wrote; ending, so that a restart replays it: " +
+              describe(error));
 }
 
 BrokerEvents Daemon::Parts::broker_events() {
@@ -229,10 +266,13 @@ void Daemon::Parts::write_ready_file(State state) {
   wrote_ready_file_ = true;
   const std::string temporary = config_.broker.ready_file + ".new";
   std::ofstream file(temporary);
-  file << "state = " << (state_ == State::ready ? "ready" : "starting")
-       << "\nclient = " << gateway_->endpoint() << "\nbuild = " << build_string() << "\n";
+  constexpr const char* names[] = {"standby", "starting", "ready"};
+  file << "state = " << names[static_cast<std::size_t>(state_)] << "\n";
+  if (gateway_) file << "client = " << gateway_->endpoint() << "\n";
+  file << "build = " << build_string() << "\n";
   if (!worker_endpoint_.empty()) file << "worker = " << worker_endpoint_ << "\n";
-  if (!gateway_->server_key().empty()) file << "server_key = " << gateway_->server_key() << "\n";
+  if (gateway_ && !gateway_->server_key().empty())
+    file << "server_key = " << gateway_->server_key() << "\n";
   file.close();
   std::rename(temporary.c_str(), config_.broker.ready_file.c_str());
 }
@@ -285,6 +325,7 @@ void Daemon::Parts::reload(const Result<Config>& fresh) {
 
 void Daemon::Parts::drain(Duration limit) {
   liveness_.reset();
+  if (standing_by()) return note_drained();
   if (const auto broker = directory_->broker(); config_.broker_role && broker)
     post<ToBroker>(broker, Stop{.by = ledger_now_() + limit});
   else if (worker_.actor)
@@ -301,6 +342,7 @@ bool Daemon::Parts::is_alive() { return !liveness_ || liveness_->ask(); }
 void Daemon::Parts::stop() {
   liveness_.reset();
   directory_->clear();
+  candidate_.reset();
   if (gateway_) remove_socket_file(config_.broker.client_endpoint);
   gateway_.reset();
   worker_ = {};
@@ -320,6 +362,8 @@ Daemon::Daemon(Config config, Log& log, std::function<void()> call)
 Daemon::~Daemon() = default;
 
 Status Daemon::start() { return parts_->start(); }
+bool Daemon::standing_by() const { return parts_->standing_by(); }
+Status Daemon::look() { return parts_->look(); }
 void Daemon::reload(const Result<Config>& fresh) { parts_->reload(fresh); }
 void Daemon::drain(Duration limit) { parts_->drain(limit); }
 bool Daemon::drained() const { return parts_->drained(); }

@@ -348,14 +348,21 @@ void add_token(CLI::App& app, CommandLine& line) {
 
 // Of a running pool, for its operators; with --ledger from the file, by anybody who can read it.
 void add_audit(CLI::App& app, CommandLine& line) {
-  CLI::App& command =
-      add_command(app, "audit", "do the books add up: every hold, charge and balance",
-                  "  gpupool audit && echo all is well                # asks the pool (operators)\n"
-                  "  gpupool audit --ledger gpupool.sqlite            # reads the file itself\n"
-                  "  gpupool audit --ledger gpupool.sqlite --config config/gpupool.toml --json\n"
-                  "  gpupool audit --ledger gpupool.sqlite --since 7d --account ada\n");
-  command.add_option("--ledger", line.audit.ledger, "read this ledger's file; no pool is needed")
+  CLI::App& command = add_command(
+      app, "audit", "do the books add up: every hold, charge and balance",
+      "  gpupool audit && echo all is well                # asks the pool (operators)\n"
+      "  gpupool audit --ledger gpupool.sqlite            # reads the file itself\n"
+      "  gpupool audit --ledger gpupool.sqlite --config config/gpupool.toml --json\n"
+      "  gpupool audit --ledger gpupool.sqlite --since 7d --account ada\n"
+      "  gpupool audit --ledger 'postgres:host=db1 dbname=ledger user=gpupool'\n"
+      "  gpupool audit --ledger postgres: --config pool.toml    # the pool's database\n");
+  command
+      .add_option("--ledger", line.audit.ledger,
+                  "read this ledger's file, or postgres:CONNINFO; no pool is needed")
       ->type_name("FILE");
+  command.add_option("--schema", line.audit.schema, "of the ledger in postgres:CONNINFO")
+      ->capture_default_str()
+      ->type_name("NAME");
   command.add_option("--config", line.audit.config, "the pool's, for the length of its windows")
       ->type_name("FILE");
   CLI::Option* ledger = command.get_option("--ledger");
