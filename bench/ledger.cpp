@@ -13,6 +13,7 @@
 
 #include "actors/ledger/journal_sqlite.h"
 #include "actors/ledger/ledger_actor.h"
+#include "actors/ledger/open_journal.h"
 #include "base/clock.h"
 #include "base/prng.h"
 #include "bench/measure.h"
@@ -208,14 +209,31 @@ struct SystemConfig : caf::actor_system_config {
   }
 };
 
-nlohmann::json measure_actor(const std::string& path, std::size_t outstanding, double for_seconds) {
-  auto journal = JournalSqlite::open(path);
+// A SQLite file, or "postgres:" and a conninfo.
+std::unique_ptr<Journal> journal_at(const std::string& place) {
+  constexpr std::string_view postgres = "postgres:";
+  Config config = bench_config();
+  config.ledger = {.path = place, .reserve_bytes = 0};
+  if (place.starts_with(postgres)) {
+    config.ledger.journal = JournalKind::postgres;
+    config.ledger.postgres = place.substr(postgres.size());
+  }
+  auto candidate = enter_for_journal(config, [](const Error& error) { give_up(error.detail); });
+  if (!candidate) give_up(candidate.error().detail);
+  auto journal = (*candidate)->look();
   if (!journal) give_up(journal.error().detail);
+  if (*journal == nullptr) give_up("another process leads: " + (*candidate)->leader());
+  return std::move(*journal);
+}
+
+nlohmann::json measure_actor(const std::string& place, std::size_t outstanding,
+                             double for_seconds) {
+  const auto journal = journal_at(place);
   const LiveConfig live{bench_config()};
   SystemConfig settings;
   caf::actor_system system{settings};
   auto directory = std::make_shared<Directory>();
-  auto commits = std::make_unique<GroupCommit>(live.current(), **journal);
+  auto commits = std::make_unique<GroupCommit>(live.current(), *journal);
   if (const auto recovered = commits->recover(); !recovered) give_up(recovered.error().detail);
   std::uint64_t count = 0;
   const LedgerEvents events{.stamp =
@@ -356,7 +374,7 @@ int run(const std::vector<std::string>& words) {
               << "\n";
   } else {
     std::cerr << "usage: bench_ledger core SECONDS\n"
-                 "       bench_ledger actor FILE OUTSTANDING SECONDS\n"
+                 "       bench_ledger actor FILE|postgres:CONNINFO OUTSTANDING SECONDS\n"
                  "       bench_ledger accounts COUNT\n"
                  "       bench_ledger start FILE RECORDS\n"
                  "       bench_ledger sqlite-rows FILE BATCH SECONDS\n"
