@@ -170,6 +170,7 @@ bool PostgresSession::wait(Instant give_up) {
     const std::int64_t left = (give_up - boot_time()).ms;
     if (left <= 0) return false;
     pollfd socket{PQsocket(connection_.get()), POLLIN, 0};
+    if (socket.fd < 0) return true;
     const auto limit = std::min<std::int64_t>(left, std::numeric_limits<int>::max());
     ::poll(&socket, 1, static_cast<int>(limit));
     // What a broken connection leaves behind is told by its last result.

@@ -442,7 +442,7 @@ TEST_CASE("Values that cannot work are errors") {
   rejects("[broker]\nqueue_max = 1000001\n", "2: broker.queue_max");
   rejects("[ledger]\npath = \"\"\n", "2: ledger.path: expected a file");
   rejects("[ledger]\njournal = \"oracle\"\n",
-          "2: ledger.journal: expected \"sqlite\" or \"postgres\", found \"oracle\"");
+          "2: ledger.journal: expected \"sqlite\" or \"postgres\", found the text \"oracle\"");
   rejects("[ledger]\njournal = \"postgres\"\n",
           "1: ledger.postgres: expected a connection string of libpq");
   rejects("[ledger]\npostgres_password_file = \"missing\"\n",
