@@ -214,6 +214,8 @@ std::string_view word_of(ChangeKind kind) {
       return "token";
     case ChangeKind::announcement:
       return "announcement";
+    case ChangeKind::window:
+      return "window";
   }
   return "unknown";
 }
@@ -246,12 +248,23 @@ std::string balance_text(const Balance& balance) {
          texts.allowance;
 }
 
+std::string credits_text(const Balance& balance) {
+  if (balance.credits == GpuTime{} && balance.credits_held == GpuTime{}) return "";
+  const Amount credits = remaining(balance.credits.ms);
+  const Amount held = taken(balance.credits_held.ms);
+  const std::int64_t unit = unit_for({credits, held}, [](std::int64_t) { return true; });
+  const std::string text = credits.text(unit) + " of credits";
+  return held.ms == 0 ? text : text + ", " + held.text(unit) + " of them held";
+}
+
 std::string arithmetic_of(const Receipt& receipt) {
   const Amount declared = exactly(receipt.declared.ms);
   const Amount held = exactly(receipt.held.ms);
   const Amount ran = taken(receipt.ran.ms);
   const Amount charged = taken(receipt.charged.ms);
   const Amount back = remaining(receipt.given_back.ms);
+  const Amount held_credits = taken(receipt.held_credits.ms);
+  const Amount charged_credits = taken(receipt.charged_credits.ms);
   // The charge is no product when it was cut at the hold, or is 0 for the pool's fault.
   const auto factor = static_cast<std::int64_t>(receipt.factor);
   const auto product = [&](std::int64_t unit) {
@@ -264,7 +277,10 @@ std::string arithmetic_of(const Receipt& receipt) {
   });
   return "declared " + declared.text(unit) + ", ran " + ran.text(unit) + " x " +
          std::to_string(receipt.factor) + ", held " + held.text(unit) + ", charged " +
-         charged.text(unit) + ", " + back.text(unit) + " given back";
+         charged.text(unit) + ", " + back.text(unit) + " given back" +
+         (receipt.held_credits == GpuTime{} ? ""
+                                            : "; of credits were held " + held_credits.text(unit) +
+                                                  " and charged " + charged_credits.text(unit));
 }
 
 std::string describe(const Error& error) {

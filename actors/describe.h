@@ -30,7 +30,7 @@ std::string utc_text(Instant moment, Rounding rounding = Rounding::down);
 std::string utc_text_exact(Instant moment);
 
 // "succeeded", "failed", "expired", "cancelled"; "queued", "starting", "running", "ended"; "tier",
-// "app", "account", "node", "token", "announcement".
+// "app", "account", "node", "token", "announcement", "window".
 std::string_view word_of(Outcome outcome);
 std::string_view word_of(JobState state);
 std::string_view word_of(ChangeKind kind);
@@ -50,7 +50,11 @@ BalanceTexts texts_of(const Balance& balance);
 // "10.0 s left, 60.0 s held and 0.0 s used of 70.0 s".
 std::string balance_text(const Balance& balance);
 
-// "declared 60.0 s, ran 3.3 s x 1, held 60.0 s, charged 3.3 s, 56.7 s given back".
+// "600.0 s of credits, 60.0 s of them held"; empty: there are none.
+std::string credits_text(const Balance& balance);
+
+// "declared 60.0 s, ran 3.3 s x 1, held 60.0 s, charged 3.3 s, 56.7 s given back", and what of it
+// were credits, if any.
 std::string arithmetic_of(const Receipt& receipt);
 
 // One sentence, lower-case and without a full stop, so that it can follow "refused: ".

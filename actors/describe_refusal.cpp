@@ -43,6 +43,7 @@ std::string held_until_text(const Balance& balance) {
 // An account's numbers and when they change.
 std::string balance_and_times(const Balance& balance) {
   std::string text = balance_text(balance);
+  if (const std::string credits = credits_text(balance); !credits.empty()) text += "; " + credits;
   if (balance.held_until)
     text += balance.open_jobs > 1
                 ? "; the first of " + std::to_string(balance.open_jobs) + " holds frees by " +
@@ -131,7 +132,8 @@ std::string quota_hint(const Refusal& refusal) {
   if (balance.held_until)
     return "no request would be admitted now; ask again after " + held_until_text(balance) +
            ", when a hold is sure to be closed";
-  if (balance.resets_at)
+  // A fixed window is there unused as well, and then its end changes nothing.
+  if (balance.resets_at && balance.used > GpuTime{})
     return "no request would be admitted now; ask again after " +
            utc_text(balance.resets_at, Rounding::up);
   return "no request would be admitted now: " + tier_of(refusal) + " has an allowance of " +

@@ -22,7 +22,8 @@ enum class Role : std::uint8_t {
   client,
   executors,
   console,
-  gateway
+  gateway,
+  history
 };
 
 struct Address {
@@ -33,6 +34,7 @@ struct Address {
 
 inline Address to_broker() { return {Role::broker}; }
 inline Address to_ledger() { return {Role::ledger}; }
+inline Address to_history() { return {Role::history}; }
 inline Address to_executors() { return {Role::executors}; }
 inline Address to_console() { return {Role::console}; }
 inline Address to_gateway() { return {Role::gateway}; }
@@ -42,19 +44,43 @@ inline Address to_client(SessionId session) { return {Role::client, session.valu
 
 // The message of a Send: one of the variants of messages.h, matching the role of its address.
 using Message = std::variant<ToBroker, ToLedger, ToWorker, ToSession, ToClient, ToExecutors,
-                             ToConsole, ToGateway>;
+                             ToConsole, ToGateway, ToHistory>;
 
+// What a Message takes to be moved or destroyed is made once, in effects.cpp: it is half of the
+// work of compiling a core otherwise.
 struct Send {
+  Send(Address address, Message&& what);
+  Send(const Send& other);
+  Send(Send&& other) noexcept;
+  Send& operator=(const Send& other);
+  Send& operator=(Send&& other) noexcept;
+  ~Send();
+
   Address to;
   Message message;
 };
 
 struct Effects {
+  Effects();
+  Effects(const Effects& other);
+  Effects(Effects&& other) noexcept;
+  Effects& operator=(const Effects& other);
+  Effects& operator=(Effects&& other) noexcept;
+  ~Effects();
+
   std::vector<Record> journal;
   std::vector<Send> send;
   Instant wake_at = Instant::never();  // of the whole actor; replaces the earlier one
 
-  void to(Address address, Message message) { send.push_back({address, std::move(message)}); }
+  void to(Address address, ToBroker&& message);
+  void to(Address address, ToLedger&& message);
+  void to(Address address, ToWorker&& message);
+  void to(Address address, ToSession&& message);
+  void to(Address address, ToClient&& message);
+  void to(Address address, ToExecutors&& message);
+  void to(Address address, ToConsole&& message);
+  void to(Address address, ToGateway&& message);
+  void to(Address address, ToHistory&& message);
 };
 
 }  // namespace gpupool

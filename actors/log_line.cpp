@@ -20,7 +20,8 @@ std::string attempt_text(std::uint32_t attempt) { return "attempt " + std::to_st
 std::string change_text(const Change& change) {
   const auto shown = [](const std::string& value) { return value.empty() ? "nothing" : value; };
   return change.subject + (change.field.empty() ? "" : " " + change.field) + " from " +
-         shown(change.before) + " to " + shown(change.after) + " by " + change.who;
+         shown(change.before) + " to " + shown(change.after) + " by " + change.who +
+         (change.why.empty() ? "" : " (" + change.why + ")");
 }
 
 // One overload for each message that is a happening; each looks at its level before it makes text.
@@ -122,7 +123,7 @@ struct Teller {
   }
 
   Line operator()(const Settled& settled) const {
-    const Receipt& receipt = settled.done.receipt;
+    const Receipt& receipt = settled.done->receipt;
     const LogLevel level = is_pools_fault(receipt.cause) ? LogLevel::warn : LogLevel::info;
     if (!wants(level)) return {};
     std::string text(word_of(receipt.outcome));

@@ -16,6 +16,7 @@
 
 #include "actors/messages/client.h"
 #include "actors/messages/console.h"
+#include "actors/messages/history.h"
 #include "actors/messages/ledger.h"
 #include "actors/messages/parts.h"
 #include "actors/messages/session.h"
@@ -29,15 +30,20 @@ struct Tick {
   auto fields() { return std::tie(unused); }
 };
 
-using ToBroker = std::variant<Tick, Submit, Cancel, Watch, JobsQuery, ClientGone, Leading, Held,
-                              NotHeld, AlreadyHeld, Requeued, Restated, Settled, LedgerRefused,
-                              Join, Heartbeat, LeaseRefused, RunBegan, RunStep, RunEnded,
-                              NodesQuery, QueueQuery, OperatorCancel, DrainNodes, Stop>;
+using ToBroker =
+    std::variant<Tick, Submit, Cancel, Watch, JobsQuery, ClientGone, Leading, Held, NotHeld,
+                 AlreadyHeld, Requeued, Restated, Settled, LedgerRefused, Join, Heartbeat,
+                 LeaseRefused, RunBegan, RunStep, RunEnded, NodesQuery, QueueQuery, OperatorCancel,
+                 DrainNodes, Stop, Extended, NotExtended>;
 
 using ToLedger =
     std::variant<Tick, Lead, Reserve, Leased, Requeue, Restate, Settle, QuotaQuery, ReceiptsQuery,
                  ReceiptQuery, ExplainQuery, ChangesQuery, Shapes, Configure, SetAccountTier,
-                 RevokeToken, SetDraining, Announce, StandingQuery, AccountsQuery, AuditQuery>;
+                 RevokeToken, SetDraining, Announce, StandingQuery, AccountsQuery, AuditQuery,
+                 GrantCredits, AdjustQuota, Extend, UsageQuery, Recalled, ReadJournal>;
+
+using ToHistory =
+    std::variant<Tick, JournalRead, ReceiptsAsked, ReceiptAsked, StoryAsked, UsageAsked, Recall>;
 
 using ToWorker =
     std::variant<Tick, Joined, HeartbeatSeen, Lease, EndSeen, CancelRun, FetchResult, ExecutorReady,
@@ -48,15 +54,17 @@ using ToSession =
                  ClientQuota, ClientReceipts, ClientJobs, ClientExplain, ClientFetch, ClientPing,
                  SubmitRefused, JobMoved, JobSettled, BrokerError, JobsList, QuotaFound,
                  ReceiptsFound, ReceiptFound, Explained, ResultChunk, ClientLogs, ClientChanges,
-                 ClientOperate, LogChunk, ChangesFound, Operated, Announcement>;
+                 ClientOperate, LogChunk, ChangesFound, Operated, Announcement, ClientUsage,
+                 UsageFound>;
 
 using ToConsole = std::variant<Tick, Operate, Changed, Standing, AccountsFound, Audited, NodesFound,
                                QueueFound, CancelTaken, ConfigReloaded>;
 
 // What the gateway hands to a client's socket.
-using ToClient = std::variant<SessionWelcome, SessionError, SessionRefused, JobEvent, JobDone,
-                              QuotaAnswer, ReceiptsAnswer, JobsAnswer, ExplainAnswer, ResultChunk,
-                              SessionPong, LogChunk, ChangesAnswer, OperateAnswer, SessionNotice>;
+using ToClient =
+    std::variant<SessionWelcome, SessionError, SessionRefused, JobEvent, JobDone, QuotaAnswer,
+                 ReceiptsAnswer, JobsAnswer, ExplainAnswer, ResultChunk, SessionPong, LogChunk,
+                 ChangesAnswer, OperateAnswer, SessionNotice, UsageAnswer>;
 
 using ToExecutors = std::variant<StartExecutor, StartRun, EndBy, Disarm, KillExecutor>;
 

@@ -33,6 +33,9 @@ struct Delivery {
   void operator()(ToConsole&& message) const {
     send_to<ToConsole>(self, directory.console(), std::move(message));
   }
+  void operator()(ToHistory&& message) const {
+    send_to<ToHistory>(self, directory.history(), std::move(message));
+  }
   void operator()(ToGateway&& message) const {
     if (const auto gateway = directory.gateway()) gateway(message);
   }
@@ -64,6 +67,11 @@ void Directory::set_worker(NodeId node, WorkerHandle worker) {
 void Directory::set_console(ConsoleHandle console) {
   const std::lock_guard lock(mutex_);
   console_ = std::move(console);
+}
+
+void Directory::set_history(HistoryHandle history) {
+  const std::lock_guard lock(mutex_);
+  history_ = std::move(history);
 }
 
 void Directory::set_session(SessionId id, SessionHandle session) {
@@ -108,6 +116,7 @@ void Directory::clear() {
   workers_.clear();
   sessions_.clear();
   console_ = ConsoleHandle{};
+  history_ = HistoryHandle{};
   client_ = {};
   gateway_ = {};
   executors_ = {};
@@ -132,6 +141,11 @@ WorkerHandle Directory::worker(NodeId node) const {
 ConsoleHandle Directory::console() const {
   const std::lock_guard lock(mutex_);
   return console_;
+}
+
+HistoryHandle Directory::history() const {
+  const std::lock_guard lock(mutex_);
+  return history_;
 }
 
 SessionHandle Directory::session(SessionId id) const {

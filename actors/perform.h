@@ -34,6 +34,7 @@ class Directory {
   void set_ledger(LedgerHandle ledger);
   void set_worker(NodeId node, WorkerHandle worker);
   void set_console(ConsoleHandle console);
+  void set_history(HistoryHandle history);
   void set_session(SessionId id, SessionHandle session);
   void forget_session(SessionId id);
   // What hands a message to a client's socket, to the gateway itself, and to this node's executors.
@@ -50,6 +51,7 @@ class Directory {
   LedgerHandle ledger() const;
   WorkerHandle worker(NodeId node) const;
   ConsoleHandle console() const;
+  HistoryHandle history() const;
   SessionHandle session(SessionId id) const;
   std::function<void(SessionId, ToClient)> client() const;
   std::function<void(const ToGateway&)> gateway() const;
@@ -61,6 +63,7 @@ class Directory {
   BrokerHandle broker_;
   LedgerHandle ledger_;
   ConsoleHandle console_;
+  HistoryHandle history_;
   std::unordered_map<NodeId, WorkerHandle, IdHash> workers_;
   std::unordered_map<SessionId, SessionHandle, IdHash> sessions_;
   std::function<void(SessionId, ToClient)> client_;

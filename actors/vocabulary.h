@@ -40,6 +40,7 @@ using LedgerHandle = HandleOf<ToLedger>;
 using WorkerHandle = HandleOf<ToWorker>;
 using SessionHandle = HandleOf<ToSession>;
 using ConsoleHandle = HandleOf<ToConsole>;
+using HistoryHandle = HandleOf<ToHistory>;
 
 // The names identify the types on the wire between nodes; one pool runs one build.
 inline void announce_messages(caf::actor_system_config& config) {
@@ -47,7 +48,8 @@ inline void announce_messages(caf::actor_system_config& config) {
       .add_message_type<Envelope<ToLedger>>("gpupool.to_ledger")
       .add_message_type<Envelope<ToWorker>>("gpupool.to_worker")
       .add_message_type<Envelope<ToSession>>("gpupool.to_session")
-      .add_message_type<Envelope<ToConsole>>("gpupool.to_console");
+      .add_message_type<Envelope<ToConsole>>("gpupool.to_console")
+      .add_message_type<Envelope<ToHistory>>("gpupool.to_history");
 }
 
 // Outside of any actor: a message to a role of this process.

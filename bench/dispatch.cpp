@@ -19,10 +19,10 @@
 #include <unordered_map>
 #include <vector>
 
+#include "actors/request_id.h"
 #include "base/clock.h"
 #include "base/prng.h"
 #include "bench/measure.h"
-#include "net/request_id.h"
 #include "net/sockets.h"
 #include "net/wire.h"
 

@@ -5,14 +5,18 @@
 #include <sqlite3.h>
 #include <unistd.h>
 
+#include <ctime>
 #include <filesystem>
 #include <fstream>
 #include <future>
 #include <iostream>
 #include <memory>
 
+#include "actors/ledger/history_actor.h"
+#include "actors/ledger/history_sqlite.h"
 #include "actors/ledger/journal_sqlite.h"
 #include "actors/ledger/ledger_actor.h"
+#include "actors/ledger/open_journal.h"
 #include "base/clock.h"
 #include "base/prng.h"
 #include "bench/measure.h"
@@ -79,15 +83,29 @@ class Wishes {
   const std::string prompt_ = std::string(160, 'p');  // 200 bytes, packed
 };
 
-const Held* held_in(const Effects& effects) {
-  const auto* to =
-      effects.send.empty() ? nullptr : std::get_if<ToBroker>(&effects.send.back().message);
-  return to == nullptr ? nullptr : std::get_if<Held>(to);
+const Held& held_in(const Send& send) {
+  const auto* to = std::get_if<ToBroker>(&send.message);
+  const auto* held = to == nullptr ? nullptr : std::get_if<Held>(to);
+  if (held == nullptr) give_up("a hold was refused");
+  return *held;
+}
+
+void clear(Effects& effects) {
+  effects.journal.clear();
+  effects.send.clear();
+}
+
+// Of this thread, so that other programs on the machine do not count.
+double cpu_us() {
+  timespec now{};
+  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) * 1e6 + static_cast<double>(now.tv_nsec) / 1e3;
 }
 
 // ---- The core alone --------------------------------------------------------------------------
 
-// Rounds of 256 holds and their settles, as one batch each; making the requests is not counted.
+// Rounds of 256 holds and their settles, as one batch each; CPU time, without what it takes to make
+// the requests and to throw the answers away.
 nlohmann::json measure_core(double for_seconds) {
   const Config config = bench_config();
   Ledger ledger(config);
@@ -95,6 +113,7 @@ nlohmann::json measure_core(double for_seconds) {
   Instant now{1'800'000'000'000};
   ledger.step(now, Lead{});
   constexpr std::size_t batch = 256;
+  Effects effects;  // kept from batch to batch, as a group commit does
   double counted_us = 0;
   std::uint64_t operations = 0;
   std::uint64_t jobs = 0;
@@ -105,23 +124,21 @@ nlohmann::json measure_core(double for_seconds) {
     for (std::size_t i = 0; i < batch; ++i) reserves.emplace_back(wishes.next(now));
     std::vector<JobId> held;
     held.reserve(batch);
-    const auto counted = Clock::now();
+    double begun_us = cpu_us();
     ledger.begin_batch();
-    for (const ToLedger& reserve : reserves) {
-      const Effects effects = ledger.step(now, reserve);
-      const Held* answer = held_in(effects);
-      if (answer == nullptr) give_up("a hold was refused");
-      held.push_back(answer->hold->job);
-    }
+    for (const ToLedger& reserve : reserves) ledger.step(now, reserve, effects);
     ledger.keep_batch();
-    counted_us += us_since(counted);
+    counted_us += cpu_us() - begun_us;
+    for (const Send& send : effects.send) held.push_back(held_in(send).hold->job);
+    clear(effects);
     std::vector<ToLedger> settles;
     for (const JobId job : held) settles.emplace_back(Wishes::settle_of(job, now));
-    const auto again = Clock::now();
+    begun_us = cpu_us();
     ledger.begin_batch();
-    for (const ToLedger& settle : settles) ledger.step(now, settle);
+    for (const ToLedger& settle : settles) ledger.step(now, settle, effects);
     ledger.keep_batch();
-    counted_us += us_since(again);
+    counted_us += cpu_us() - begun_us;
+    clear(effects);
     operations += 2 * batch;
     jobs += batch;
   }
@@ -208,14 +225,40 @@ struct SystemConfig : caf::actor_system_config {
   }
 };
 
-nlohmann::json measure_actor(const std::string& path, std::size_t outstanding, double for_seconds) {
-  auto journal = JournalSqlite::open(path);
+// Waits until it is gone, with all that it refers to.
+template <class Handle>
+void end(caf::actor_system& system, const Handle& actor) {
+  caf::scoped_actor self(system);
+  caf::anon_send_exit(actor, caf::exit_reason::user_shutdown);
+  self->wait_for(actor);
+}
+
+// A SQLite file, or "postgres:" and a conninfo.
+std::unique_ptr<Journal> journal_at(const std::string& place) {
+  constexpr std::string_view postgres = "postgres:";
+  Config config = bench_config();
+  config.ledger = {.path = place, .reserve_bytes = 0};
+  if (place.starts_with(postgres)) {
+    config.ledger.journal = JournalKind::postgres;
+    config.ledger.postgres = place.substr(postgres.size());
+  }
+  auto candidate = enter_for_journal(config, [](const Error& error) { give_up(error.detail); });
+  if (!candidate) give_up(candidate.error().detail);
+  auto journal = (*candidate)->look();
   if (!journal) give_up(journal.error().detail);
+  if (*journal == nullptr) give_up("another process leads: " + (*candidate)->leader());
+  return std::move(*journal);
+}
+
+// `history`: a file for it, beside the journal.
+nlohmann::json measure_actor(const std::string& place, const std::string& history,
+                             std::size_t outstanding, double for_seconds) {
+  const auto journal = journal_at(place);
   const LiveConfig live{bench_config()};
   SystemConfig settings;
   caf::actor_system system{settings};
   auto directory = std::make_shared<Directory>();
-  auto commits = std::make_unique<GroupCommit>(live.current(), **journal);
+  auto commits = std::make_unique<GroupCommit>(live.current(), *journal);
   if (const auto recovered = commits->recover(); !recovered) give_up(recovered.error().detail);
   std::uint64_t count = 0;
   const LedgerEvents events{.stamp =
@@ -228,12 +271,18 @@ nlohmann::json measure_actor(const std::string& path, std::size_t outstanding, d
                             .in_doubt = [](const Error& error) { give_up(error.detail); }};
   const Surroundings around{live, wall_time, directory};
   directory->set_ledger(spawn_ledger(system, around, events, std::move(commits)));
+  auto store = HistorySqlite::open(history);
+  if (!store) give_up(store.error().detail);
+  spawn_history(system, around,
+                {.trouble = [](const Error& error) { give_up(error.detail); }, .rebuilt = [] {}},
+                std::move(*store));
   std::promise<Rate> done;
   directory->set_broker(system.spawn<Driver>(
       directory->ledger(),
       Driver::Plan{.outstanding = outstanding, .seconds = for_seconds, .done = &done}));
   const Rate rate = done.get_future().get();
-  caf::anon_send_exit(directory->ledger(), caf::exit_reason::user_shutdown);
+  end(system, directory->history());
+  end(system, directory->ledger());
   directory->clear();
   nlohmann::json json = bench::json_of(rate, "ops");
   json["commits"] = count;
@@ -261,9 +310,7 @@ nlohmann::json weigh_accounts(std::uint64_t count) {
     Reserve wish = wishes.next(now);
     wish.caller.account = {"user:" + std::to_string(account)};
     const Effects effects = ledger.step(now, std::move(wish));
-    const Held* held = held_in(effects);
-    if (held == nullptr) give_up("a hold was refused");
-    ledger.step(now, Wishes::settle_of(held->hold->job, now));
+    ledger.step(now, Wishes::settle_of(held_in(effects.send.back()).hold->job, now));
   }
   const auto bytes = static_cast<double>(resident_bytes() - before);
   return {{"accounts", ledger.account_count()},
@@ -341,8 +388,10 @@ nlohmann::json measure_sqlite_rows(const std::string& path, std::size_t batch, d
 int run(const std::vector<std::string>& words) {
   if (words.size() == 2 && words[0] == "core") {
     std::cout << measure_core(std::atof(words[1].c_str())) << "\n";
-  } else if (words.size() == 4 && words[0] == "actor") {
-    std::cout << measure_actor(words[1], std::stoul(words[2]), std::atof(words[3].c_str())) << "\n";
+  } else if (words.size() == 5 && words[0] == "actor") {
+    std::cout << measure_actor(words[1], words[2], std::stoul(words[3]),
+                               std::atof(words[4].c_str()))
+              << "\n";
   } else if (words.size() == 2 && words[0] == "accounts") {
     std::cout << weigh_accounts(std::stoul(words[1])) << "\n";
   } else if (words.size() == 3 && words[0] == "start") {
@@ -356,7 +405,7 @@ int run(const std::vector<std::string>& words) {
               << "\n";
   } else {
     std::cerr << "usage: bench_ledger core SECONDS\n"
-                 "       bench_ledger actor FILE OUTSTANDING SECONDS\n"
+                 "       bench_ledger actor FILE|postgres:CONNINFO HISTORY OUTSTANDING SECONDS\n"
                  "       bench_ledger accounts COUNT\n"
                  "       bench_ledger start FILE RECORDS\n"
                  "       bench_ledger sqlite-rows FILE BATCH SECONDS\n"

@@ -1,8 +1,8 @@
 """`bench/run ledger`: durable holds and settles a second, through the ledger's actor.
 
 10,000 accounts, requests of 200 bytes; an operation is a hold or a settle. Beside it in the same
-rounds: the ledger's core alone, the disk's fdatasync, SQLite with a row per command, and PostgreSQL
-with a transaction per command (pgbench). Then what an account takes, and what a start takes.
+rounds: the same over PostgreSQL, the ledger's core alone, the disk's fdatasync, SQLite with a row
+per command, and PostgreSQL with a transaction per command (pgbench). Then what an account takes, and what a start takes.
 """
 import contextlib
 import json
@@ -18,6 +18,7 @@ import tempfile
 from common import BUILD, build, command, machine, tell, today
 
 LOADS = (1, 16, 256)
+POSTGRES_LOADS = (16, 256)
 
 
 def bench(*words):
@@ -36,7 +37,7 @@ def flushes_of(folder):
 
 
 class Cluster:
-    """A throwaway PostgreSQL on a socket of its own, for pgbench; `found` says whether it is there."""
+    """A throwaway PostgreSQL on a socket of its own; `found` says whether it is there."""
 
     def __init__(self):
         places = sorted(pathlib.Path("/usr/lib/postgresql").glob("*/bin/initdb"))
@@ -87,6 +88,14 @@ class Cluster:
                 return float(line.split()[2])
         return sys.exit("bench/run: pgbench gave no rate")
 
+    def ledger(self, load, folder, seconds):
+        """The ledger's actor over its journal in this server, in a schema that is gone afterwards."""
+        place = f"postgres:host={self.folder} user={self.user.pw_name} dbname=postgres"
+        found = bench("actor", place, folder / f"history-{load}", load, seconds)
+        self.call("psql", "-h", self.folder, "-q", "-d", "postgres", "-c", "SET client_min_messages = error;"
+                  "DROP SCHEMA gpupool CASCADE")
+        return found
+
     def close(self):
         if self.found:
             self.call("pg_ctl", "-D", self.folder / "data", "-m", "immediate", "stop")
@@ -98,10 +107,12 @@ def measure_round(seconds, folder, cluster):
     for load in LOADS:
         path = folder / f"ledger-{load}.sqlite"
         before = flushes_of(folder)
-        found[f"n{load}"] = bench("actor", path, load, seconds)
+        found[f"n{load}"] = bench("actor", path, f"{path}-history", load, seconds)
         found[f"n{load}"]["flushes"] = None if before is None else flushes_of(folder) - before
         found[f"rows{load}"] = bench("sqlite-rows", folder / f"rows-{load}.sqlite", load, seconds)
     if cluster.found:
+        for load in POSTGRES_LOADS:
+            found[f"postgres{load}"] = cluster.ledger(load, folder, seconds)
         found["postgres_single"] = cluster.transactions_per_s(256, seconds)
     for file in folder.iterdir():
         file.unlink()
@@ -133,6 +144,10 @@ def ledger(args):
         "core_ops_per_s": median("core", "ops_per_s"),
         "sqlite": {f"n{load}": {key: median(f"n{load}", key) for key in keys} for load in LOADS},
         "sqlite_rows": {f"n{load}": {"ops_per_s": median(f"rows{load}", "ops_per_s")} for load in LOADS},
+        "postgres": {
+            f"n{load}": {key: median(f"postgres{load}", key) for key in keys} if cluster.found else None
+            for load in POSTGRES_LOADS
+        },
         "postgres_single": {"n256": {"ops_per_s": statistics.median(single) if single else None}},
         "spread": {
             f"n{load}": [
@@ -150,6 +165,20 @@ def ledger(args):
         "date": today(),
     }
     print(json.dumps(report) if args.json else table_of(report))
+
+
+def postgres_lines(report):
+    single = report["postgres_single"]["n256"]["ops_per_s"]
+    for load in POSTGRES_LOADS:
+        one = report["postgres"][f"n{load}"]
+        if one is None:
+            yield f"the ledger over PostgreSQL, {load} outstanding: PostgreSQL is not installed"
+        else:
+            yield (
+                f"the ledger over PostgreSQL, {load} outstanding: {one['ops_per_s']:,.0f} ops/s,"
+                f" p50 {one['p50_us']:,.0f} us, p99 {one['p99_us']:,.0f} us;"
+                f" {one['ops_per_s'] / single:.1f} x a transaction per command"
+            )
 
 
 def table_of(report):
@@ -173,6 +202,7 @@ def table_of(report):
         "",
         "SQLite rows: a row per command, so many in each transaction, nothing else. PostgreSQL: a",
         "transaction per command (pgbench, 256 connections).",
+        *postgres_lines(report),
         f"core alone: {report['core_ops_per_s']:,.0f} ops/s (wanted: 3,000,000)",
         f"disk: {report['fdatasync_per_s']:,.0f} fdatasyncs of 4 KiB a second, p50 {report['fdatasync_us']:,.0f} us",
         f"{report['commits']:,} commits, {report['flushes']:,} flushes of the disk meanwhile",

@@ -11,9 +11,29 @@ bool is_about(const Error& error, const std::string& path) {
   return !path.empty() && error.detail.find(path) != std::string::npos;
 }
 
+// What stands about a database in its error says what to do, or that its server is the place.
+std::string advice_about_postgres(const Error& error) {
+  switch (error.code) {
+    case Errc::file_malformed:
+      return "name another ledger.postgres_schema";
+    case Errc::system_failed:
+      return "look at the server and at ledger.postgres; gpupoold --check-config tries it";
+    case Errc::journal_corrupt:
+      return "leave the schema as it is and go on from a backup that is whole";
+    default:
+      return "";
+  }
+}
+
+bool is_about_postgres(const Error& error, const Config& config) {
+  return config.broker_role && config.ledger.journal == JournalKind::postgres &&
+         (error.detail.starts_with("database ") || error.detail.starts_with("PostgreSQL"));
+}
+
 }  // namespace
 
 std::string advice_for(const Error& error, const Config& config) {
+  if (is_about_postgres(error, config)) return advice_about_postgres(error);
   const bool about_ledger = is_about(error, config.ledger.path);
   switch (error.code) {
     case Errc::journal_locked:

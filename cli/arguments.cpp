@@ -4,8 +4,8 @@
 #include <charconv>
 #include <chrono>
 
+#include "actors/request_id.h"
 #include "config/limits.h"
-#include "net/request_id.h"
 
 namespace gpupool {
 namespace {

@@ -5,9 +5,12 @@
 #include <cctype>
 #include <charconv>
 #include <cstdio>
+#include <memory>
 #include <optional>
 
 #include "actors/ledger/journal_sqlite_copy.h"
+#include "actors/ledger/open_journal.h"
+#include "actors/ledger/story.h"
 #include "base/clock.h"
 #include "cli/arguments.h"
 #include "cli/say.h"
@@ -32,17 +35,25 @@ bool differs(const AuditReport& report) {
   return !report.findings.empty() || report.more_findings > 0;
 }
 
+// By the configuration, or as every hold was made under a rule that is on record.
+bool knows_windows(const AuditReport& report, const AuditOptions& options) {
+  return !options.config.empty() || (report.holds > 0 && report.windowless == 0);
+}
+
 std::string checked_text(const AuditReport& report, bool knows_window) {
   std::string text =
       "checked at every record\n"
       "  digest, order and time\n";
   if (!report.rebuilt) return text + "  everything else up to the first record that is broken\n";
   text +=
-      "  a hold is the cost of its duration, opens once, and closes at most once\n"
+      "  a hold is the cost of its duration, opens once, and closes at most once; with its\n"
+      "  extensions it is never more\n"
       "  no request id is admitted twice\n"
       "  charged = min(held, ran x factor), and 0 for the pool's faults\n"
+      "  credits that are held were granted; a grant or adjustment says who, why, old and new\n"
       "  a tier that an operator set is the tier of the account's holds\n";
-  if (knows_window) text += "  a hold belongs to a window that is open\n";
+  if (knows_window)
+    text += "  a hold belongs to the window that is open, or that the rule of windows opens\n";
   text += "  used + held <= allowance, at " + std::to_string(report.measured) + " of " +
           counted(report.measured + report.unmeasured, "hold") + " with a quota part";
   if (report.unmeasured > 0)
@@ -60,14 +71,15 @@ std::string not_checked_text(bool knows_window) {
       "  that no two leases shared a slot\n"
       "  that answers left after their commits\n";
   if (!knows_window)
-    text += "  that windows ended in time (--config FILE says how long they are)\n";
+    text +=
+        "  that windows ended in time, before their rule was on record (--config FILE has it)\n";
   return text;
 }
 
 // The options, read and judged.
 struct Asked {
   Config config = default_config();
-  std::optional<Duration> window;
+  std::optional<WindowConfig> window;
   AuditScope scope;
   std::optional<std::pair<std::uint64_t, std::string>> noted;
 };
@@ -78,7 +90,7 @@ Result<Asked> asked_of(const AuditOptions& options) {
     auto loaded = load_config(options.config);
     if (!loaded) return loaded.error();
     asked.config = std::move(*loaded);
-    asked.window = asked.config.window.length;
+    asked.window = asked.config.window;
   }
   if (!options.since.empty()) {
     const auto since = parse_since(options.since, wall_time());
@@ -97,15 +109,65 @@ Result<Asked> asked_of(const AuditOptions& options) {
   return asked;
 }
 
+// A journal to read, and the copy of the file that it may stand in.
+struct Books {
+  std::unique_ptr<JournalSqliteCopy> copy;
+  std::unique_ptr<Journal> from_server;
+  Journal* journal = nullptr;
+};
+
+Result<Books> open_books(const AuditOptions& options, const Config& config) {
+  constexpr std::string_view postgres = "postgres:";
+  Books books;
+  if (!options.ledger.starts_with(postgres)) {
+    auto copy = JournalSqliteCopy::take(options.ledger);
+    if (!copy) return copy.error();
+    books.copy = std::move(*copy);
+    books.journal = &books.copy->journal();
+    return books;
+  }
+  LedgerConfig place = config.ledger;
+  if (options.ledger != postgres) {  // not the configuration's
+    place.postgres = options.ledger.substr(postgres.size());
+    place.postgres_schema = options.schema;
+    place.postgres_password.clear();
+  } else if (place.journal != JournalKind::postgres) {
+    return Error{.code = Errc::bad_request,
+                 .detail =
+                     "--ledger postgres: is the database of --config FILE; without one, "
+                     "write it behind the colon: \"postgres:host=db1 dbname=ledger\""};
+  }
+  auto journal = open_postgres_to_read(place);
+  if (!journal) return journal.error();
+  books.from_server = std::move(*journal);
+  books.journal = books.from_server.get();
+  return books;
+}
+
+ExitCode say_unopened(const Connection& connection, const Error& error) {
+  switch (error.code) {
+    case Errc::journal_corrupt:
+      say_error(connection, error);
+      return ExitCode::audit_differs;
+    case Errc::system_failed:
+    case Errc::journal_locked:
+      say_error(connection, error);
+      return ExitCode::no_pool;
+    default:
+      return say_usage_error(connection, error);
+  }
+}
+
 }  // namespace
 
 std::string audit_view(const AuditReport& report, const AuditOptions& options) {
-  const bool knows_window = !options.config.empty();
+  const bool knows_window = knows_windows(report, options);
   std::string text = options.ledger + ": " + counted(report.records, "record");
   if (report.records > 0)
     text += " from " + utc_text(report.first) + " to " + utc_text(report.last);
   text += "\n  " + counted(report.holds, "hold") + " opened, " + std::to_string(report.settled) +
           " settled, " + std::to_string(report.open) + " open; " +
+          (report.extensions == 0 ? "" : counted(report.extensions, "extension") + "; ") +
           counted(report.accounts, "account") + "; " + counted(report.orders, "change") +
           " of terms and standing\n";
   text += checked_text(report, knows_window) + not_checked_text(knows_window);
@@ -144,7 +206,8 @@ Json json_of(const AuditReport& report, const AuditOptions& options) {
           {"orders", report.orders},
           {"holds_measured", report.measured},
           {"holds_unmeasured", report.unmeasured},
-          {"windows_checked", !options.config.empty()},
+          {"extensions", report.extensions},
+          {"windows_checked", knows_windows(report, options)},
           {"rebuilt", report.rebuilt},
           {"digest", report.rebuilt ? Json(hex(report.digest)) : Json(nullptr)}};
 }
@@ -172,21 +235,12 @@ Result<std::pair<std::uint64_t, std::string>> parse_noted(const std::string& tex
 ExitCode audit_ledger(const Connection& connection, const AuditOptions& options) {
   const auto asked = asked_of(options);
   if (!asked) return say_usage_error(connection, asked.error());
-  const auto copy = JournalSqliteCopy::take(options.ledger);
-  if (!copy && copy.error().code == Errc::journal_corrupt) {
-    say_error(connection, copy.error());
-    return ExitCode::audit_differs;
-  }
-  if (!copy &&
-      (copy.error().code == Errc::system_failed || copy.error().code == Errc::journal_locked)) {
-    say_error(connection, copy.error());
-    return ExitCode::no_pool;
-  }
-  if (!copy) return say_usage_error(connection, copy.error());
+  const auto books = open_books(options, asked->config);
+  if (!books) return say_unopened(connection, books.error());
   Audit audit(asked->config, asked->window, asked->scope);
   const auto& noted = asked->noted;
   bool has_noted = !noted;
-  const Status read = (*copy)->journal().read([&](const StoredRecord& stored) {
+  const Status read = books->journal->read([&](const StoredRecord& stored) {
     audit.read(stored);
     has_noted =
         has_noted || (stored.sequence == noted->first && hex(stored.digest) == noted->second);
@@ -197,7 +251,9 @@ ExitCode audit_ledger(const Connection& connection, const AuditOptions& options)
     report.findings.push_back(
         "record " + std::to_string(noted->first) +
         " is not the one whose digest was noted: history was rewritten or cut");
-  if (!read) {  // a page that SQLite itself cannot read
+  if (!read && read.error().code == Errc::system_failed)
+    return say_unopened(connection, read.error());
+  if (!read) {  // a page that the database itself cannot read
     report.rebuilt = false;
     report.findings.push_back(read.error().detail);
   }

@@ -1,7 +1,8 @@
 #pragma once
-// `gpupool audit --ledger FILE`: reads a ledger's file, in use or not, record by record and says
-// whether its books add up, what was checked, and what cannot be checked from a file. Needs no
-// pool. Exit code 0, 6 if something differs, 2 if the file is no ledger that can be read.
+// `gpupool audit --ledger FILE`: reads a ledger's file, or with "postgres:CONNINFO" its database,
+// in use or not, record by record and says whether its books add up, what was checked, and what
+// cannot be checked from there. Needs no pool. Exit code 0, 6 if something differs, 2 if there is
+// no ledger that can be read, 5 if there is no server.
 
 #include <string>
 #include <utility>
@@ -14,8 +15,9 @@
 namespace gpupool {
 
 struct AuditOptions {
-  std::string ledger;
-  std::string config;   // of the pool, for the length of its windows; empty: not known
+  std::string ledger;  // a file, or "postgres:" and a conninfo; "postgres:" is the config's
+  std::string schema = "gpupool";  // of the database
+  std::string config;              // of the pool, for the length of its windows; empty: not known
   std::string since;    // "7d" or a time: differences of records before it are only counted
   std::string account;  // likewise those of other accounts; "ada" is "user:ada"
   std::string noted;    // RECORD:DIGEST that an earlier audit printed: history must still have it

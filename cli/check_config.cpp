@@ -11,6 +11,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "actors/ledger/open_journal.h"
 #include "actors/worker/executor.h"
 #include "actors/worker/process.h"
 #include "net/gateway_socket.h"
@@ -66,6 +67,13 @@ Result<std::string> check_ledger(const std::string& path) {
   if (file.gcount() != 0 && magic != std::string("SQLite format 3\0", 16))
     return wrong("ledger.path", path + " is not a gpupool ledger");
   return row("ledger", path);
+}
+
+Result<std::string> check_journal(const Config& config) {
+  if (config.ledger.journal == JournalKind::sqlite) return check_ledger(config.ledger.path);
+  auto found = check_postgres(config);
+  if (!found) return wrong("ledger.postgres", found.error().detail);
+  return row("ledger", *found);
 }
 
 Result<std::string> check_endpoint(const Config& config) {
@@ -162,7 +170,8 @@ Result<std::string> check_surroundings(const Config& config) {
     if (const Status good = check_folder_of("broker.ready_file", ready_file); !good)
       return good.error();
     if (const Status good = add(check_endpoint(config)); !good) return good.error();
-    if (const Status good = add(check_ledger(config.ledger.path)); !good) return good.error();
+    const Status good = add(check_journal(config));
+    if (!good) return good.error();
     found += row("tiers", names_of(config.tiers, &TierConfig::name));
     found += row("keys", names_of(config.identity.keys, &KeyConfig::kid));
   }

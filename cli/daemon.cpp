@@ -14,9 +14,12 @@
 #include "actors/broker/broker_actor.h"
 #include "actors/console/console_actor.h"
 #include "actors/describe.h"
-#include "actors/ledger/journal_sqlite.h"
+#include "actors/ledger/history_actor.h"
+#include "actors/ledger/history_sqlite.h"
 #include "actors/ledger/ledger_actor.h"
 #include "actors/ledger/ledger_clock.h"
+#include "actors/ledger/open_journal.h"
+#include "actors/ledger/snapshot_file.h"
 #include "actors/worker/process.h"
 #include "actors/worker/worker_actor.h"
 #include "base/clock.h"
@@ -66,6 +69,8 @@ class Daemon::Parts {
   }
 
   Status start();
+  bool standing_by() const { return candidate_ != nullptr; }
+  Status look();
   void reload(const Result<Config>& fresh);
   void drain(Duration limit);
   bool drained() const { return drained_; }
@@ -74,11 +79,16 @@ class Daemon::Parts {
   void stop();
 
  private:
-  enum class State : std::uint8_t { starting, ready };
+  enum class State : std::uint8_t { standby, starting, ready };
 
+  Status enter();
+  Status begin();
+  Status stand_by();
   Status start_broker();
-  Status open_ledger();
   Status start_clock();
+  Status recover(GroupCommit& commits);
+  void keep(const GroupCommit::Frozen& frozen);
+  Status start_history(const Surroundings& around);
   Status open_client_socket(const Surroundings& around, const Standing& standing);
   Status publish(const BrokerHandle& broker);
   Status start_worker();
@@ -87,14 +97,18 @@ class Daemon::Parts {
   void announce_ready();
   Status write_ready_file(State state);
   void note_drained();
+  void end_ledger();
+  [[noreturn]] void end_without_journal(const Error& error);
   [[noreturn]] void end_now(int code, std::string_view event, const std::string& text);
 
   LiveConfig live_;
   const Config& config_ = live_.current();  // as at the start
   Log& log_;
   const std::function<void()> call_;
-  std::unique_ptr<JournalSqlite> journal_;
-  bool made_ledger_ = false;
+  std::unique_ptr<JournalCandidate> candidate_;  // until the journal is this process's
+  std::string told_leader_;                      // whom the log named last
+  std::unique_ptr<Journal> journal_;
+  bool made_ledger_ = false;  // a file that was not there
   std::function<Instant()> ledger_now_;
   std::shared_ptr<Directory> directory_ = std::make_shared<Directory>();
   SystemConfig system_config_;
@@ -102,7 +116,7 @@ class Daemon::Parts {
   std::shared_ptr<GatewaySocket> gateway_;
   std::string worker_endpoint_;
   std::mutex ready_mutex_;
-  State state_ = State::starting;  // guarded by ready_mutex_
+  State state_ = State::standby;   // guarded by ready_mutex_
   bool wrote_ready_file_ = false;  // guarded by ready_mutex_
   WorkerParts worker_;
   std::unique_ptr<Liveness> liveness_;
@@ -110,6 +124,31 @@ class Daemon::Parts {
 };
 
 Status Daemon::Parts::start() {
+  if (!config_.broker_role) return begin();
+  if (const auto status = enter(); !status) return status;
+  return look();
+}
+
+// Everything else waits for the journal: what this process would say before is not its to say.
+Status Daemon::Parts::look() {
+  auto journal = candidate_->look();
+  if (!journal) return journal.error();
+  if (*journal == nullptr) return stand_by();
+  if (!told_leader_.empty()) log_.say(LogLevel::warn, "leads", "this process leads from now on");
+  journal_ = std::move(*journal);
+  candidate_.reset();
+  return begin();
+}
+
+Status Daemon::Parts::stand_by() {
+  const std::string leader = candidate_->leader();
+  if (std::exchange(told_leader_, leader) == leader) return ok();
+  log_.say(LogLevel::info, "standby", "waiting: the pool is led by " + leader);
+  notify_status("standby: pool " + config_.pool + " is led by " + leader);
+  return write_ready_file(State::standby);
+}
+
+Status Daemon::Parts::begin() {
   if (config_.broker_role)
     if (const auto status = start_broker(); !status) return status;
   if (config_.worker_role)
@@ -120,23 +159,23 @@ Status Daemon::Parts::start() {
 }
 
 Status Daemon::Parts::start_broker() {
-  if (const auto status = open_ledger(); !status) return status;
   if (const auto status = start_clock(); !status) return status;
-  auto commits = std::make_unique<GroupCommit>(config_, *journal_);
-  if (auto status = commits->recover(); !status) {
+  const std::string ledger = journal_name(config_.ledger);
+  auto commits = std::make_unique<GroupCommit>(live_.current(), *journal_);
+  if (auto status = recover(*commits); !status) {
     Error error = status.error();
-    error.detail = config_.ledger.path + ": " + error.detail;
+    error.detail = ledger + ": " + error.detail;
     return error;
   }
   log_.say(LogLevel::info, "ledger_opened",
-           config_.ledger.path + ": " + std::to_string(commits->ledger().last_sequence()) +
-               " records, " + std::to_string(commits->ledger().open_holds().size()) +
-               " open holds");
+           ledger + ": " + std::to_string(commits->ledger().last_sequence()) + " records, " +
+               std::to_string(commits->ledger().open_holds().size()) + " open holds");
 
   // What operators have set holds from the first hello on.
   const Standing standing = commits->ledger().orders().standing(ledger_now_());
   const Surroundings around{live_, ledger_now_, directory_};
   directory_->set_ledger(spawn_ledger(system_, around, ledger_events(), std::move(commits)));
+  if (const auto status = start_history(around); !status) return status;
   if (const auto status = open_client_socket(around, standing); !status) return status;
   const auto broker = spawn_broker(system_, around, broker_events(), build_string());
   directory_->set_broker(broker);
@@ -146,13 +185,39 @@ Status Daemon::Parts::start_broker() {
   return write_ready_file(State::starting);
 }
 
-Status Daemon::Parts::open_ledger() {
+// From the last snapshot if there is one that can be used; without one it only takes longer.
+Status Daemon::Parts::recover(GroupCommit& commits) {
+  auto snapshot = read_snapshot(snapshot_path(config_), build_string());
+  if (!snapshot) {
+    log_.say(LogLevel::info, "snapshot_passed_over",
+             describe(snapshot.error()) + "; the whole journal is read");
+    return commits.recover();
+  }
+  const Status recovered = commits.recover(*snapshot);
+  if (*snapshot && recovered && !commits.snapshot_used())
+    log_.say(LogLevel::warn, "snapshot_passed_over",
+             snapshot_path(config_) + " is not of this ledger; the whole journal was read");
+  return recovered;
+}
+
+void Daemon::Parts::keep(const GroupCommit::Frozen& frozen) {
+  RowWriter rows;
+  frozen.ledger->write_state(rows);
+  const Status kept = write_snapshot(snapshot_path(config_),
+                                     {.at = frozen.at, .state = rows.take()}, build_string());
+  if (!kept)
+    log_.say(LogLevel::warn, "snapshot_not_kept",
+             "the next start reads more of the journal: " + describe(kept.error()));
+}
+
+Status Daemon::Parts::enter() {
   std::error_code ignored;
-  const bool was_there = std::filesystem::exists(config_.ledger.path, ignored);
-  auto journal = JournalSqlite::open(config_.ledger.path, config_.ledger.reserve_bytes);
-  if (!journal) return journal.error();
-  journal_ = std::move(*journal);
-  made_ledger_ = !was_there;
+  made_ledger_ = config_.ledger.journal == JournalKind::sqlite &&
+                 !std::filesystem::exists(config_.ledger.path, ignored);
+  auto candidate =
+      enter_for_journal(config_, [this](const Error& error) { end_without_journal(error); });
+  if (!candidate) return candidate.error();
+  candidate_ = std::move(*candidate);
   return ok();
 }
 
@@ -173,6 +238,27 @@ Status Daemon::Parts::start_clock() {
   return ok();
 }
 
+Status Daemon::Parts::start_history(const Surroundings& around) {
+  auto store = HistorySqlite::open(history_path(config_));
+  if (!store) return store.error();
+  spawn_history(
+      system_, around,
+      {.trouble =
+           [this](const Error& error) {
+             log_.say(LogLevel::error, "history_unavailable",
+                      "receipts, stories and usage cannot be read until this is mended; "
+                      "jobs and charges are not touched: " +
+                          describe(error));
+           },
+       .rebuilt =
+           [this] {
+             log_.say(LogLevel::warn, "history_rebuilt",
+                      history_path(config_) + " was not of this ledger and is made anew from it");
+           }},
+      std::move(*store));
+  return ok();
+}
+
 Status Daemon::Parts::open_client_socket(const Surroundings& around, const Standing& standing) {
   if (const auto clear = clear_socket_file(config_.broker.client_endpoint); !clear) return clear;
   const FileMode mode(socket_file_mode);
@@ -190,13 +276,17 @@ LedgerEvents Daemon::Parts::ledger_events() {
                          "the ledger cannot be written, so new holds are refused until it can: " +
                              describe(error));
               },
-          .in_doubt =
-              [this](const Error& error) {
-                end_now(exit_in_doubt, "ledger_in_doubt",
-                        "nobody knows what the ledger wrote; ending, so that a restart replays "
-                        "it: " +
-                            describe(error));
-              }};
+          .in_doubt = [this](const Error& error) { end_without_journal(error); },
+          .keep = [this](const GroupCommit::Frozen& frozen) { keep(frozen); },
+          .snapshot_records = config_.ledger.snapshot_records};
+}
+
+void Daemon::Parts::end_without_journal(const Error& error) {
+  if (error.code == Errc::journal_fenced)
+    end_now(exit_deposed, "deposed", "this process leads no more; ending: " + describe(error));
+  end_now(exit_in_doubt, "ledger_in_doubt",
+          "nobody knows what the ledger wrote; ending, so that a restart replays it: " +
+              describe(error));
 }
 
 BrokerEvents Daemon::Parts::broker_events() {
@@ -232,10 +322,13 @@ Status Daemon::Parts::write_ready_file(State state) {
   const std::string temporary = path + ".new";
   errno = 0;
   std::ofstream file(temporary);
-  file << "state = " << (state_ == State::ready ? "ready" : "starting")
-       << "\nclient = " << gateway_->endpoint() << "\nbuild = " << build_string() << "\n";
+  constexpr const char* names[] = {"standby", "starting", "ready"};
+  file << "state = " << names[static_cast<std::size_t>(state_)] << "\n";
+  if (gateway_) file << "client = " << gateway_->endpoint() << "\n";
+  file << "build = " << build_string() << "\n";
   if (!worker_endpoint_.empty()) file << "worker = " << worker_endpoint_ << "\n";
-  if (!gateway_->server_key().empty()) file << "server_key = " << gateway_->server_key() << "\n";
+  if (gateway_ && !gateway_->server_key().empty())
+    file << "server_key = " << gateway_->server_key() << "\n";
   file.close();
   // Whoever waits for this file would wait for ever.
   if (!file || std::rename(temporary.c_str(), path.c_str()) != 0)
@@ -293,6 +386,7 @@ void Daemon::Parts::reload(const Result<Config>& fresh) {
 
 void Daemon::Parts::drain(Duration limit) {
   liveness_.reset();
+  if (standing_by()) return note_drained();
   if (const auto broker = directory_->broker(); config_.broker_role && broker)
     post<ToBroker>(broker, Stop{.by = ledger_now_() + limit});
   else if (worker_.actor)
@@ -306,9 +400,25 @@ void Daemon::Parts::note_drained() {
 
 bool Daemon::Parts::is_alive() { return !liveness_ || liveness_->ask(); }
 
+// Their files are closed after them. What the ledger has not committed yet was never answered.
+void Daemon::Parts::end_ledger() {
+  const auto ledger = directory_->ledger();
+  const auto history = directory_->history();
+  caf::scoped_actor self(system_);
+  if (history) {
+    caf::anon_send_exit(history, caf::exit_reason::user_shutdown);
+    self->wait_for(history);
+  }
+  if (!ledger) return;
+  caf::anon_send_exit(ledger, caf::exit_reason::user_shutdown);
+  self->wait_for(ledger);
+}
+
 void Daemon::Parts::stop() {
   liveness_.reset();
+  end_ledger();
   directory_->clear();
+  candidate_.reset();
   if (gateway_) remove_socket_file(config_.broker.client_endpoint);
   gateway_.reset();
   worker_ = {};
@@ -317,7 +427,8 @@ void Daemon::Parts::stop() {
   journal_.reset();
   std::error_code ignored;
   if (is_empty)
-    for (const char* suffix : {"", "-wal", "-shm", "-reserve"})
+    for (const char* suffix :
+         {"", "-wal", "-shm", "-reserve", "-history", "-history-wal", "-history-shm", "-snapshot"})
       std::filesystem::remove(config_.ledger.path + suffix, ignored);
   const std::lock_guard lock(ready_mutex_);
   if (wrote_ready_file_) std::filesystem::remove(config_.broker.ready_file, ignored);
@@ -328,6 +439,8 @@ Daemon::Daemon(Config config, Log& log, std::function<void()> call)
 Daemon::~Daemon() = default;
 
 Status Daemon::start() { return parts_->start(); }
+bool Daemon::standing_by() const { return parts_->standing_by(); }
+Status Daemon::look() { return parts_->look(); }
 void Daemon::reload(const Result<Config>& fresh) { parts_->reload(fresh); }
 void Daemon::drain(Duration limit) { parts_->drain(limit); }
 bool Daemon::drained() const { return parts_->drained(); }

@@ -16,7 +16,7 @@ namespace gpupool {
 
 inline constexpr int exit_cannot_start = 1;
 inline constexpr int exit_in_doubt = 75;  // EX_TEMPFAIL: start again, and replay the journal
-inline constexpr int exit_deposed = 76;
+inline constexpr int exit_deposed = 76;   // another broker leads, or may
 
 class Daemon {
  public:
@@ -26,6 +26,10 @@ class Daemon {
 
   // An error leaves nothing behind, once stop() has been called.
   Status start();
+  // Another broker leads the journal: nothing runs yet, and look() has to be called every
+  // JournalCandidate::look_every. The call that finds the journal free starts everything.
+  bool standing_by() const;
+  Status look();
 
   // Takes over what may change from a fresh configuration; says in the log what it did.
   void reload(const Result<Config>& fresh);

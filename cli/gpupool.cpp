@@ -1,18 +1,8 @@
 // The client program: reads the command line and hands over to one file per command family.
-#include <CLI/CLI.hpp>
-#include <functional>
+#include "cli/gpupool.h"
 
-#include "cli/audit.h"
 #include "cli/build.h"
-#include "cli/connection.h"
-#include "cli/exit_code.h"
-#include "cli/generate.h"
-#include "cli/jobs_command.h"
-#include "cli/keys_command.h"
-#include "cli/operator.h"
-#include "cli/questions.h"
 #include "cli/say.h"
-#include "cli/token_command.h"
 #include "config/limits.h"
 
 namespace gpupool {
@@ -27,27 +17,17 @@ constexpr const char* exit_codes =
     "A token is read from --token-file or the variable GPUPOOL_TOKEN, never from the command\n"
     "line; without one the pool may know you by network address.\n";
 
-// What CLI11 fills, and what to do once it has read everything.
-struct CommandLine {
-  Connection connection;
-  GenerateOptions generation;
-  ReceiptsOptions receipts;
-  MintOptions mint;
-  InspectOptions inspect;
-  AuditOptions audit;
-  OperatorOptions operation;
-  ChangesOptions changes;
-  RevokeOptions revoke;
-  KeygenOptions keygen;
-  SubmitOptions submission;
-  LogsOptions log;
-  ResultOptions result;
-  std::vector<std::string> jobs;
-  std::string curve_out;
-  std::string job;
-  bool as_operator = false;
-  std::function<ExitCode()> command;
-};
+}  // namespace
+
+CLI::App& add_command(CLI::App& app, const std::string& name, const std::string& about,
+                      const std::string& examples) {
+  CLI::App& command = *app.add_subcommand(name, about);
+  command.fallthrough();
+  command.footer("Examples:\n" + examples + "\n" + exit_codes);
+  return command;
+}
+
+namespace {
 
 void add_connection(CLI::App& app, CommandLine& line) {
   app.add_option("--endpoint", line.connection.endpoint, "where the pool listens for clients")
@@ -63,14 +43,6 @@ void add_connection(CLI::App& app, CommandLine& line) {
 }
 
 // A subcommand that hands over to `run` and takes the common options behind its name as well.
-CLI::App& add_command(CLI::App& app, const std::string& name, const std::string& about,
-                      const std::string& examples) {
-  CLI::App& command = *app.add_subcommand(name, about);
-  command.fallthrough();
-  command.footer("Examples:\n" + examples + "\n" + exit_codes);
-  return command;
-}
-
 void add_generate(CLI::App& app, CommandLine& line) {
   CLI::App& command = add_command(
       app, "generate", "make a picture from a prompt",
@@ -154,6 +126,22 @@ void add_changes(CLI::App& app, CommandLine& line) {
       [&line] { line.command = [&line] { return changes(line.connection, line.changes); }; });
 }
 
+void add_usage(CLI::App& app, CommandLine& line) {
+  CLI::App& command = add_command(app, "usage", "what you were charged, day by day",
+                                  "  gpupool usage\n  gpupool usage --since 7d\n"
+                                  "  gpupool usage --since 2026-11-01 --json\n"
+                                  "A job counts on the day (UTC) on which it ended.\n");
+  command
+      .add_option("--since", line.usage.since,
+                  "7d, 24h or the like, 2026-11-01, or 2026-11-01T18:30:00Z [all]")
+      ->type_name("WHEN");
+  command.add_option("--limit", line.usage.limit, "how many days, the newest first")
+      ->capture_default_str()
+      ->check(CLI::Range(std::int64_t{1}, limits::usage_days_max));
+  command.callback(
+      [&line] { line.command = [&line] { return usage(line.connection, line.usage); }; });
+}
+
 // A command that only the console understands: it judges the words, this gives them to it.
 CLI::App& add_console_command(CLI::App& app, CommandLine& line, const std::string& name,
                               const std::string& about, const std::string& examples) {
@@ -190,6 +178,42 @@ void add_operator_views(CLI::App& app, CommandLine& line) {
   add_console_command(app, line, "apps", "what the pool can run", "  gpupool apps\n");
 }
 
+// What operators order once: a repeat with the same --id changes nothing more.
+void add_operator_accounting(CLI::App& app, CommandLine& line) {
+  OperatorOptions& options = line.operation;
+  const auto add = [&](const std::string& name, const std::string& about,
+                       const std::string& examples) -> CLI::App& {
+    CLI::App& command = add_command(app, name, about + " (operators)", examples);
+    command.add_option("--why", options.why, "the reason, which the user can read")
+        ->required()
+        ->type_name("TEXT");
+    command.add_option("--id", options.id, "of an order given before, to give it again [new]")
+        ->type_name("UUID");
+    command.callback([&line, name] {
+      line.command = [&line, name] { return operate_once(line.connection, name, line.operation); };
+    });
+    return command;
+  };
+  CLI::App& grant = add("grant", "give a user credits: prepaid time beyond every window's quota",
+                        "  gpupool grant ada 600 --why \"for the workshop\"      # 600 s\n"
+                        "  gpupool grant ada 10m --why \"for the workshop\"\n"
+                        "  gpupool grant ada 100 --take-back --why \"granted twice\"\n");
+  grant.add_option("user-and-amount", options.names, "USER AMOUNT; 600, 7.5, 90s, 10m or 2h")
+      ->expected(2)
+      ->required();
+  grant.add_flag("--take-back", options.take_back, "take so many credits back; never held ones");
+
+  CLI::App& adjust = add("adjust", "change what a user has used of the open window",
+                         "  gpupool adjust ada --give-back 30 --why \"the outage at noon\"\n"
+                         "  gpupool adjust ada --charge 2m --why \"a run beside the pool\"\n");
+  adjust.add_option("user", options.names, "USER")->expected(1)->required();
+  auto* give_back = adjust.add_option("--give-back", options.give_back, "so much less was used")
+                        ->type_name("AMOUNT");
+  adjust.add_option("--charge", options.charge, "so much more was used")
+      ->type_name("AMOUNT")
+      ->excludes(give_back);
+}
+
 // What operators set. All of it is remembered with who and when: `gpupool changes`.
 void add_operator_orders(CLI::App& app, CommandLine& line) {
   OperatorOptions& options = line.operation;
@@ -212,52 +236,6 @@ void add_operator_orders(CLI::App& app, CommandLine& line) {
       "  gpupool announce \"node-2 is down until 18:00 UTC\"\n  gpupool announce --clear\n");
   announce.add_option("text", options.names, "what to tell");
   announce.add_flag("--clear", options.clear, "announce nothing any more");
-}
-
-void add_key_commands(CLI::App& app, CLI::App& token, CommandLine& line) {
-  CLI::App& keygen =
-      add_command(token, "keygen", "make a key that signs tokens, as files of its own",
-                  "  gpupool token keygen --out k2                      # k2.secret and k2.public\n"
-                  "  gpupool token keygen --algorithm HS256 --out k2    # k2.secret\n"
-                  "Prints what to add to the configuration. Files are never written over.\n");
-  keygen.add_option("--algorithm", line.keygen.algorithm, "EdDSA: a pair; HS256: one secret")
-      ->capture_default_str()
-      ->check(CLI::IsMember({"EdDSA", "HS256"}));
-  keygen.add_option("--out", line.keygen.out, "the files' name without .secret")
-      ->required()
-      ->type_name("NAME");
-  keygen.callback(
-      [&line] { line.command = [&line] { return make_token_key(line.connection, line.keygen); }; });
-
-  CLI::App& keys = *app.add_subcommand("keys", "make keys that encrypt connections");
-  keys.fallthrough();
-  keys.require_subcommand(1);
-  CLI::App& curve = add_command(keys, "curve", "make a pool's CURVE key, as two files",
-                                "  gpupool keys curve --out pool    # pool.secret, pool.public\n"
-                                "Prints where each of them goes. Files are never written over.\n");
-  curve.add_option("--out", line.curve_out, "the files' name without .secret")
-      ->required()
-      ->type_name("NAME");
-  curve.callback([&line] {
-    line.command = [&line] { return make_curve_key(line.connection, line.curve_out); };
-  });
-}
-
-void add_revoke(CLI::App& token, CommandLine& line) {
-  CLI::App& revoke = add_command(
-      token, "revoke", "let the pool take a token, or all of a user's, no more (operators)",
-      "  gpupool token revoke --token-id 5f0c2a9d1e7b4c368a90d1f2e3b4a5c6\n"
-      "  gpupool token revoke --file ada.token\n"
-      "  gpupool token revoke --user ada --token-file root.token\n"
-      "--token-file is the operator's own token, as everywhere; --file the one to revoke.\n");
-  auto* id = revoke.add_option("--token-id", line.revoke.token_id, "its id, as inspect shows it");
-  auto* file = revoke.add_option("--file", line.revoke.file, "a file that holds the token");
-  auto* user =
-      revoke.add_option("--user", line.revoke.user, "every token of this user issued until now");
-  id->excludes(file)->excludes(user);
-  file->excludes(user);
-  revoke.callback(
-      [&line] { line.command = [&line] { return revoke_token(line.connection, line.revoke); }; });
 }
 
 void add_submit(CLI::App& app, CommandLine& line) {
@@ -315,72 +293,6 @@ void add_jobs(CLI::App& app, CommandLine& line) {
       [&line] { line.command = [&line] { return result(line.connection, line.result); }; });
 }
 
-void add_token(CLI::App& app, CommandLine& line) {
-  CLI::App& token =
-      *app.add_subcommand("token", "mint tokens, look into one, revoke them, make keys");
-  token.fallthrough();
-  token.require_subcommand(1);
-
-  MintOptions& options = line.mint;
-  CLI::App& mint = add_command(
-      token, "mint", "print a token signed with a key of the configuration",
-      "  gpupool token mint --config config/gpupool.toml --user ada --tier free > ada.token\n"
-      "  gpupool token mint --user root --role operator --expires 90d --key k2\n");
-  mint.add_option("--config", options.config, "the pool's configuration")->capture_default_str();
-  mint.add_option("--user", options.user, "who; the account is user:NAME")->required();
-  mint.add_option("--tier", options.tier, "the tier [the pool's default]");
-  mint.add_option("--expires", options.lifetime, "the lifetime: 90s, 30m, 24h, 7d")
-      ->capture_default_str();
-  mint.add_option("--role", options.role, "operator")->check(CLI::IsMember({"operator"}));
-  mint.add_option("--key", options.key, "the key's id [the first]")->type_name("KID");
-  mint.callback(
-      [&line] { line.command = [&line] { return mint_token(line.connection, line.mint); }; });
-
-  CLI::App& inspect =
-      add_command(token, "inspect", "show the claims of a token",
-                  "  gpupool token inspect --token-file ada.token\n"
-                  "  gpupool token inspect --token-file ada.token --config config/gpupool.toml\n");
-  inspect.add_option("--config", line.inspect.config, "check it as this pool would");
-  inspect.callback(
-      [&line] { line.command = [&line] { return inspect_token(line.connection, line.inspect); }; });
-  add_revoke(token, line);
-  add_key_commands(app, token, line);
-}
-
-// Of a running pool, for its operators; with --ledger from the file, by anybody who can read it.
-void add_audit(CLI::App& app, CommandLine& line) {
-  CLI::App& command =
-      add_command(app, "audit", "do the books add up: every hold, charge and balance",
-                  "  gpupool audit && echo all is well                # asks the pool (operators)\n"
-                  "  gpupool audit --ledger gpupool.sqlite            # reads the file itself\n"
-                  "  gpupool audit --ledger gpupool.sqlite --config config/gpupool.toml --json\n"
-                  "  gpupool audit --ledger gpupool.sqlite --since 7d --account ada\n");
-  command.add_option("--ledger", line.audit.ledger, "read this ledger's file; no pool is needed")
-      ->type_name("FILE");
-  command.add_option("--config", line.audit.config, "the pool's, for the length of its windows")
-      ->type_name("FILE");
-  CLI::Option* ledger = command.get_option("--ledger");
-  command
-      .add_option("--since", line.audit.since,
-                  "tell differences from then on: 7d, 2026-11-01 or a time in UTC [all]")
-      ->type_name("WHEN")
-      ->needs(ledger);
-  command.add_option("--account", line.audit.account, "tell differences of this account [all]")
-      ->type_name("USER")
-      ->needs(ledger);
-  command
-      .add_option("--noted", line.audit.noted,
-                  "RECORD:DIGEST of an earlier audit, which history must still have")
-      ->type_name("DIGEST")
-      ->needs(ledger);
-  command.callback([&line] {
-    line.command = [&line] {
-      return line.audit.ledger.empty() ? audit_pool(line.connection)
-                                       : audit_ledger(line.connection, line.audit);
-    };
-  });
-}
-
 // The library would say that a subcommand is required, and not which word is none.
 int say_no_command(const CLI::App& app) {
   const std::vector<std::string> words = app.remaining(true);
@@ -406,10 +318,13 @@ int run(int argc, char** argv) {
   add_submit(app, line);
   add_jobs(app, line);
   add_changes(app, line);
+  add_usage(app, line);
   add_operator_views(app, line);
   add_operator_orders(app, line);
+  add_operator_accounting(app, line);
   add_token(app, line);
   add_audit(app, line);
+  add_ledger(app, line);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

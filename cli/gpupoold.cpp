@@ -2,11 +2,13 @@
 // the ledger, the sessions and the client socket), worker, or both. This is its manners: the
 // command line, the log, the pid file, and what signals and systemd ask of it.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <iostream>
 
 #include "actors/describe.h"
+#include "actors/ledger/open_journal.h"
 #include "base/clock.h"
 #include "cli/advice.h"
 #include "cli/build.h"
@@ -48,11 +50,9 @@ class Service {
     log_.say(
         LogLevel::info, "starting",
         "gpupoold " + build_string() + " starts pool " + config_.pool + " as " + roles_of(config_));
-    if (const Status started = start(); !started) {
-      log_.say(LogLevel::critical, "cannot_start", cannot_start_text(started.error(), config_));
-      end(exit_cannot_start);
-    }
-    notify_ready("pool " + config_.pool + " has started");
+    if (const Status started = start(); !started) give_up(started.error());
+    notify_ready("pool " + config_.pool +
+                 (daemon_->standing_by() ? " is led by another broker: standby" : " has started"));
     serve();
     drain();
     end(0);
@@ -69,12 +69,20 @@ class Service {
     return daemon_->start();
   }
 
+  [[noreturn]] void give_up(const Error& error) {
+    log_.say(LogLevel::critical, "cannot_start", cannot_start_text(error, config_));
+    end(exit_cannot_start);
+  }
+
   void serve() {
     const auto watchdog = watchdog_interval();
     for (;;) {
-      const Wake wake = signals_.wait(watchdog.value_or(hours(1)));
+      const Duration at_most = daemon_->standing_by() ? JournalCandidate::look_every : hours(1);
+      const Wake wake = signals_.wait(std::min(watchdog.value_or(at_most), at_most));
       if (wake == Wake::end) return;
       if (wake == Wake::reload) reload();
+      if (daemon_->standing_by())
+        if (const Status looked = daemon_->look(); !looked) give_up(looked.error());
       if (watchdog && daemon_->is_alive()) notify_alive();
     }
   }
@@ -165,7 +173,7 @@ int run(int argc, char** argv) {
       "Signals: SIGTERM and SIGINT end it when what runs has ended (daemon.drain_limit_s), a\n"
       "second one at once; SIGHUP reads tiers, durations of apps and keys again.\n"
       "Exit codes: 0 ended, 1 cannot start, 2 usage or configuration, 75 the ledger's state is in\n"
-      "doubt (start again), 76 another broker leads.\n");
+      "doubt (start again), 76 another broker leads, or may (start again, as a standby).\n");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

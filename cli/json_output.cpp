@@ -3,7 +3,7 @@
 #include <charconv>
 
 #include "actors/describe.h"
-#include "net/request_id.h"
+#include "actors/request_id.h"
 
 namespace gpupool {
 namespace {
@@ -36,7 +36,7 @@ Json json_of(const Change& change) {
   return {{"at", time_or_null(change.at)},       {"who", change.who},
           {"kind", word_of(change.kind)},        {"subject", change.subject},
           {"field", text_or_null(change.field)}, {"before", text_or_null(change.before)},
-          {"after", text_or_null(change.after)}};
+          {"after", text_or_null(change.after)}, {"why", text_or_null(change.why)}};
 }
 
 std::string key_of(const Column& column) {
@@ -92,7 +92,9 @@ Json json_of(const Balance& balance) {
           {"open_jobs", balance.open_jobs},
           {"jobs_max", balance.jobs_max},
           {"fits", list_of(balance.fits)},
-          {"at", time_or_null(balance.at)}};
+          {"at", time_or_null(balance.at)},
+          {"credits_ms", balance.credits.ms},
+          {"credits_held_ms", balance.credits_held.ms}};
 }
 
 // The numbers of an account that nobody looked up are not zeros: they are absent.
@@ -146,6 +148,8 @@ Json json_of(const Receipt& receipt) {
   json["node"] = text_or_null(receipt.node);
   json["result"] = json_of(receipt.result);
   json["log"] = json_of(receipt.log);
+  json["held_credits_ms"] = receipt.held_credits.ms;
+  json["charged_credits_ms"] = receipt.charged_credits.ms;
   return json;
 }
 
@@ -203,6 +207,19 @@ Json json_of(const ChangesAnswer& answer) {
   return {{"changes", list_of(answer.changes)},
           {"more", answer.more},
           {"known_since", time_or_null(answer.known_since)}};
+}
+
+Json json_of(const UsageAnswer& answer) {
+  Json days = Json::array();
+  for (const UsageDay& day : answer.days)
+    days.push_back({{"day", time_or_null(day.day)},
+                    {"jobs", day.jobs},
+                    {"succeeded", day.succeeded},
+                    {"ran_ms", day.ran.ms},
+                    {"held_ms", day.held.ms},
+                    {"charged_ms", day.charged.ms},
+                    {"given_back_ms", (day.held - day.charged).ms}});
+  return {{"days", std::move(days)}, {"more", answer.more}};
 }
 
 Json json_of(const Table& table) {

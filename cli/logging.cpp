@@ -9,9 +9,9 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "actors/request_id.h"
 #include "base/clock.h"
 #include "cli/terminal.h"
-#include "net/request_id.h"
 
 namespace gpupool {
 namespace {

@@ -1,6 +1,7 @@
 #include "cli/operator.h"
 
 #include "actors/describe.h"
+#include "actors/request_id.h"
 #include "base/clock.h"
 #include "cli/arguments.h"
 #include "cli/say.h"
@@ -13,7 +14,8 @@ namespace {
 bool is_of_console(const Error& error) {
   const Errc code = error.code;
   return !error.detail.empty() &&
-         (code == Errc::bad_request || code == Errc::forbidden || code == Errc::job_unknown ||
+         (code == Errc::quota_exceeded || code == Errc::id_expired || code == Errc::id_reused ||
+          code == Errc::bad_request || code == Errc::forbidden || code == Errc::job_unknown ||
           code == Errc::overloaded || code == Errc::ledger_unavailable);
 }
 
@@ -56,6 +58,11 @@ std::vector<std::string> words_of(const std::string& command, const OperatorOpti
   };
   add("--after", options.after);
   add("--limit", options.limit);
+  add("--give-back", options.give_back);
+  add("--charge", options.charge);
+  add("--why", options.why);
+  add("--id", options.id);
+  if (options.take_back) words.emplace_back("--take-back");
   if (options.from_token) words.emplace_back("--from-token");
   if (options.clear) words.emplace_back("--clear");
   return words;
@@ -66,6 +73,21 @@ ExitCode operate(const Connection& connection, const std::string& command,
   const Result<Table> table = ask_console(connection, words_of(command, options));
   if (!table) return say_console_error(connection, table.error());
   return show(connection, *table);
+}
+
+ExitCode operate_once(const Connection& connection, const std::string& command,
+                      OperatorOptions options) {
+  if (options.id.empty())
+    options.id = format_request_id(make_request_id(wall_time(), {draw_random(), draw_random()}));
+  const Result<Table> table = ask_console(connection, words_of(command, options));
+  if (table) return show(connection, *table);
+  Error error = table.error();
+  // Whatever was sent may have been carried out; with its id it happens once all the same.
+  if (error.code == Errc::outcome_unknown || error.code == Errc::timed_out ||
+      error.code == Errc::not_connected || error.code == Errc::interrupted)
+    error.detail += (error.detail.empty() ? "" : "; ") +
+                    ("the same order again, which happens once: add --id " + options.id);
+  return say_console_error(connection, error);
 }
 
 ExitCode audit_pool(const Connection& connection) {

@@ -16,8 +16,13 @@ struct OperatorOptions {
   std::vector<std::string> names;  // in their places
   std::string after;
   std::string limit;
+  std::string give_back;
+  std::string charge;
+  std::string why;
+  std::string id;  // of an order that happens once
   bool from_token = false;
   bool clear = false;
+  bool take_back = false;
 };
 
 struct ChangesOptions {
@@ -33,6 +38,9 @@ ExitCode operate(const Connection& connection, const std::string& command,
 // What the console said against a command, in its own words: those of an admission speak of apps.
 ExitCode say_console_error(const Connection& connection, const Error& error);
 Refusal refusal_by_console(const Error& error);
+// An order that happens once for its id, which is made here unless an earlier one is given again.
+ExitCode operate_once(const Connection& connection, const std::string& command,
+                      OperatorOptions options);
 // Asks the pool to check its ledger; audit_differs if it finds something.
 ExitCode audit_pool(const Connection& connection);
 ExitCode changes(const Connection& connection, const ChangesOptions& options);

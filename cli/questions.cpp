@@ -1,5 +1,6 @@
 #include "cli/questions.h"
 
+#include "base/clock.h"
 #include "cli/arguments.h"
 #include "cli/say.h"
 #include "cli/views.h"
@@ -36,6 +37,17 @@ ExitCode receipts(const Connection& connection, const ReceiptsOptions& options) 
   return ask(
       connection, [&](Client& client) { return client.receipts(before, options.limit); },
       receipts_view);
+}
+
+ExitCode usage(const Connection& connection, const UsageOptions& options) {
+  Instant since;
+  if (!options.since.empty()) {
+    const Result<Instant> moment = parse_since(options.since, wall_time());
+    if (!moment) return say_usage_error(connection, moment.error());
+    since = *moment;
+  }
+  return ask(
+      connection, [&](Client& client) { return client.usage(since, options.limit); }, usage_view);
 }
 
 ExitCode explain(const Connection& connection, const std::string& job_or_request) {

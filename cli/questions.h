@@ -15,8 +15,14 @@ struct ReceiptsOptions {
   std::uint32_t limit = 20;
 };
 
+struct UsageOptions {
+  std::string since;  // as typed; empty: from the beginning
+  std::uint32_t limit = 31;
+};
+
 ExitCode quota(const Connection& connection);
 ExitCode receipts(const Connection& connection, const ReceiptsOptions& options);
+ExitCode usage(const Connection& connection, const UsageOptions& options);
 ExitCode explain(const Connection& connection, const std::string& job_or_request);
 ExitCode jobs(const Connection& connection);
 ExitCode cancel(const Connection& connection, const std::string& job);

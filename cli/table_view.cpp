@@ -94,9 +94,11 @@ std::string what_changed(const Change& change) {
   std::string text(word_of(change.kind));
   if (!change.subject.empty()) text += " " + change.subject;
   if (!change.field.empty()) text += ", " + change.field;
-  if (change.before.empty()) return text + ": " + (change.after.empty() ? "set" : change.after);
-  if (change.after.empty()) return text + ": " + change.before + ", which is gone";
-  return text + ": " + change.before + " -> " + change.after;
+  const std::string why = change.why.empty() ? "" : " (" + change.why + ")";
+  if (change.before.empty())
+    return text + ": " + (change.after.empty() ? "set" : change.after) + why;
+  if (change.after.empty()) return text + ": " + change.before + ", which is gone" + why;
+  return text + ": " + change.before + " -> " + change.after + why;
 }
 
 }  // namespace

@@ -39,6 +39,16 @@ std::string quota_bar(const Style& style, const Balance& balance) {
          texts.allowance + "\n";
 }
 
+// What is there beyond every window's quota; nothing if there is none.
+std::string credits_bar(const Style& style, const Balance& balance) {
+  const std::string words = credits_text(balance);
+  if (words.empty()) return "";
+  const Stretch held{balance.credits_held.ms, Colour::yellow, half_block, '='};
+  const Stretch free{(balance.credits - balance.credits_held).ms, Colour::green, light_block, '.'};
+  return "  " + bar(style, {held, free}, bar_cells(style, 2 * margin)) + "\n" +
+         paragraph(style, "beyond the quota: " + words, margin) + "\n";
+}
+
 std::string window_text(const Balance& balance) {
   if (!balance.resets_at) return "no window is open; it opens with your next job";
   return "the window resets in " + countdown_text(balance.resets_at - balance.at) +
@@ -151,7 +161,7 @@ std::string caller_text(const Caller& caller) {
 std::string quota_view(const Style& style, const QuotaAnswer& answer) {
   const Balance& balance = answer.balance;
   return paragraph(style, caller_text(answer.caller), 0) + "\n" + quota_bar(style, balance) + "\n" +
-         paragraph(style, window_text(balance), margin) +
+         credits_bar(style, balance) + paragraph(style, window_text(balance), margin) +
          paragraph(style, jobs_text(balance), margin) +
          paragraph(style, "one request may cost up to " + seconds_text(balance.longest), margin) +
          "\n" + fits_text(style, balance);
@@ -174,6 +184,26 @@ std::string receipts_view(const Style& style, const ReceiptsAnswer& answer) {
   if (answer.more)
     text += "older ones: gpupool receipts --before " +
             std::to_string(answer.receipts.back().job.value) + "\n";
+  return text;
+}
+
+std::string usage_view(const Style& style, const UsageAnswer& answer) {
+  if (answer.days.empty()) return "nothing was used in this time\n";
+  std::string text =
+      coloured(style, Colour::bold,
+               "  DAY (UTC)    JOBS  SUCCEEDED           RAN       CHARGED    GIVEN BACK") +
+      "\n";
+  GpuTime charged;
+  for (const UsageDay& day : answer.days) {
+    text +=
+        "  " + utc_text(day.day).substr(0, 10) + "  " + padded_left(std::to_string(day.jobs), 5) +
+        "  " + padded_left(std::to_string(day.succeeded), 9) + "  " +
+        padded_left(seconds_text(day.ran), 12) + "  " + padded_left(seconds_text(day.charged), 12) +
+        "  " + padded_left(seconds_text(day.held - day.charged), 12) + "\n";
+    charged += day.charged;
+  }
+  text += "charged on these days: " + seconds_text(charged) + "\n";
+  if (answer.more) text += "there are older ones: ask with a greater --limit\n";
   return text;
 }
 
@@ -231,6 +261,8 @@ std::string receipt_view(const Style& style, const JobDone& done, const Caller& 
   text += paragraph(style,
                     texts.left + " left of " + texts.allowance + dot(style) + window_text(balance),
                     margin);
+  if (const std::string credits = credits_text(balance); !credits.empty())
+    text += paragraph(style, "beyond the quota: " + credits, margin);
   return text;
 }
 

@@ -15,6 +15,7 @@ std::string caller_text(const Caller& caller);
 
 std::string quota_view(const Style& style, const QuotaAnswer& answer);
 std::string receipts_view(const Style& style, const ReceiptsAnswer& answer);
+std::string usage_view(const Style& style, const UsageAnswer& answer);
 std::string jobs_view(const Style& style, const JobsAnswer& answer);
 std::string explain_view(const Style& style, const ExplainAnswer& answer);
 

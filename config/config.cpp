@@ -31,6 +31,10 @@ Config default_config() {
   return config;
 }
 
+std::string history_path(const Config& config) { return config.ledger.path + "-history"; }
+
+std::string snapshot_path(const Config& config) { return config.ledger.path + "-snapshot"; }
+
 Duration occupancy_of(const Config& config, const AppConfig& app, Duration declared) {
   return declared + app.start_limit + config.worker.kill_grace + config.worker.slot_check;
 }

@@ -67,8 +67,12 @@ struct IdentityConfig {
   std::string default_tier = "free";  // of a token that names none
 };
 
+enum class WindowKind : std::uint8_t { rolling = 1, fixed = 2 };
+
 struct WindowConfig {
-  Duration length = hours(24);  // from the account's first hold
+  WindowKind kind = WindowKind::rolling;  // from the account's first hold, or in the calendar
+  Duration length = hours(24);            // fixed: divides a day or is a number of days
+  Duration starts{};                      // fixed: since midnight UTC
 };
 
 struct BrokerConfig {
@@ -82,9 +86,16 @@ struct BrokerConfig {
   Duration heartbeat_loss = seconds(5);  // a node not heard of for so long is lost
 };
 
+enum class JournalKind : std::uint8_t { sqlite = 1, postgres = 2 };
+
 struct LedgerConfig {
+  JournalKind journal = JournalKind::sqlite;
   std::string path = "gpupool.sqlite";
   std::int64_t reserve_bytes = 16 * 1024 * 1024;  // kept back on its disk for settles
+  std::uint32_t snapshot_records = 1'000'000;     // between snapshots; 0: none are kept
+  std::string postgres;           // where the server is, as libpq says it; without a password
+  std::string postgres_password;  // from postgres_password_file; empty: libpq finds one, or none
+  std::string postgres_schema = "gpupool";
   bool accept_clock = false;  // gpupoold --accept-clock: take a wall clock that jumped
 };
 
@@ -135,6 +146,10 @@ struct Config {
 // The pool's defaults: the tiers of design section 2.1, sizes large and xlarge, and the app
 // "emoji".
 Config default_config();
+
+// The files of the ledger's history and of its last snapshot, beside the ledger.
+std::string history_path(const Config& config);
+std::string snapshot_path(const Config& config);
 
 // The longest time that a job of `app` declared for `declared` can occupy its slots: its enforced
 // end, the start limit, the kill grace and the slot check (design section 1).

@@ -1,17 +1,14 @@
 #include "config/load.h"
 
-#include <sys/stat.h>
-
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
-#include <fstream>
 #include <iterator>
 #include <limits>
 
 #include "config/key_file.h"
 #include "config/limits.h"
 #include "config/section.h"
+#include "config/small_file.h"
+#include "config/text_rules.h"
 
 namespace gpupool {
 namespace {
@@ -30,72 +27,6 @@ constexpr Range factor_range{1, 1024};
 static_assert(limits::duration_ms_max <= std::numeric_limits<std::int64_t>::max() / 1024,
               "the cost of any duration at any factor fits");
 
-bool is_name(std::string_view text) {
-  const auto plain = [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-  };
-  return !text.empty() && std::cmp_less_equal(text.size(), limits::name_bytes_max) &&
-         plain(text.front()) && std::all_of(text.begin(), text.end(), [&](char c) {
-           return plain(c) || c == '-' || c == '_' || c == '.';
-         });
-}
-
-// Whether a broker and its workers may talk over this address: only inside this machine.
-bool is_loopback(std::string_view text) {
-  const auto address = parse_address(std::string(text));
-  return address && (address->host.starts_with("127.") || address->host == "localhost" ||
-                     address->host == "::1");
-}
-
-constexpr TextRule name_rule{
-    .expected = "a name of 1 to 64 letters, digits, '-', '_' and '.', a letter or digit first",
-    .allows = is_name};
-// What fits into the address of a Unix socket, with its final zero.
-constexpr std::size_t socket_path_bytes_max = 107;
-constexpr TextRule client_rule{
-    .expected =
-        "an endpoint such as \"tcp://127.0.0.1:7400\", port \"*\" for a free one, or "
-        "\"ipc:///run/gpupool.sock\", a whole path of at most 107 bytes",
-    .allows = [](std::string_view text) {
-      if (text.starts_with("ipc:///"))
-        return text.size() > 7 && !text.ends_with('/') && text.size() - 6 <= socket_path_bytes_max;
-      if (!text.starts_with("tcp://") || text.size() > 255) return false;
-      const std::string address(text.substr(6));
-      if (address.ends_with(":*")) return address.size() > 2;
-      const auto parsed = parse_address(address);
-      return parsed && parsed->port != 0;
-    }};
-// The connection between nodes is not encrypted, so it stays inside the machine.
-constexpr TextRule worker_address_rule{
-    .expected = "nothing, or a loopback address such as \"127.0.0.1:7401\", port 0 for a free one",
-    .allows = [](std::string_view text) { return text.empty() || is_loopback(text); }};
-constexpr TextRule broker_address_rule{
-    .expected = "nothing, or a loopback address such as \"127.0.0.1:7401\"",
-    .allows = [](std::string_view text) {
-      return text.empty() || (is_loopback(text) && !text.ends_with(":0"));
-    }};
-constexpr TextRule any_text{
-    .expected = "a text of 1 to 255 bytes",
-    .allows = [](std::string_view text) { return !text.empty() && text.size() <= 255; }};
-
-template <const auto& choices>
-bool is_one_of(std::string_view text) {
-  return std::find(std::begin(choices), std::end(choices), text) != std::end(choices);
-}
-constexpr std::string_view roles[] = {"broker", "worker"};
-constexpr std::string_view algorithms[] = {"HS256", "EdDSA"};
-constexpr std::string_view device_kinds[] = {"cpu"};
-constexpr std::string_view executors[] = {"diffusion", "noop"};
-constexpr std::string_view spreads[] = {"devices", "device"};
-constexpr std::string_view levels[] = {"trace", "debug", "info", "warn", "error", "off"};
-constexpr TextRule role_rule{"\"broker\" or \"worker\"", is_one_of<roles>};
-constexpr TextRule algorithm_rule{"\"HS256\" or \"EdDSA\"", is_one_of<algorithms>};
-constexpr TextRule device_rule{"\"cpu\"", is_one_of<device_kinds>};
-constexpr TextRule executor_rule{"\"diffusion\" or \"noop\"", is_one_of<executors>};
-constexpr TextRule spread_rule{"\"devices\" or \"device\"", is_one_of<spreads>};
-constexpr TextRule level_rule{"\"trace\", \"debug\", \"info\", \"warn\", \"error\" or \"off\"",
-                              is_one_of<levels>};
-
 std::string seconds_of(std::int64_t ms) {
   std::string text = std::to_string(ms / 1000);
   if (ms % 1000 != 0) text += "." + std::to_string(1000 + ms % 1000).substr(1);
@@ -110,23 +41,6 @@ void reject_repeat(Section& section, const std::vector<Entry>& before, std::stri
     if (one.*name == entry.*name)
       return section.reject(key, "a " + std::string(key) + " that no other entry has",
                             "\"" + entry.*name + "\" again");
-}
-
-Error unreadable(const std::filesystem::path& file, std::string why) {
-  return {.code = Errc::file_unreadable, .detail = file.string() + ": " + std::move(why)};
-}
-
-Result<std::string> read_small_file(const std::filesystem::path& file, std::int64_t most) {
-  errno = 0;
-  std::ifstream in(file, std::ios::binary);
-  std::string text(static_cast<std::size_t>(most) + 1, '\0');
-  in.read(text.data(), static_cast<std::streamsize>(text.size()));
-  if (in.gcount() == 0 && (!in.is_open() || in.bad()))
-    return unreadable(file, errno == 0 ? "cannot be read" : std::strerror(errno));
-  text.resize(static_cast<std::size_t>(in.gcount()));
-  if (std::cmp_greater(text.size(), most))
-    return unreadable(file, "longer than " + std::to_string(most) + " bytes");
-  return text;
 }
 
 void read_pool(Section section, Config& config) {
@@ -172,10 +86,32 @@ void read_broker(Section section, Config& config) {
   section.finish();
 }
 
+void read_postgres(Section& section, LedgerConfig& ledger) {
+  std::string password_file;
+  section.text("postgres", ledger.postgres, conninfo_rule);
+  section.path("postgres_password_file", password_file);
+  section.text("postgres_schema", ledger.postgres_schema, schema_rule);
+  if (ledger.journal == JournalKind::postgres && ledger.postgres.empty())
+    section.reject("postgres", conninfo_rule.expected, "none");
+  if (password_file.empty()) return;
+  auto password = read_owners_file(password_file, secret_bytes_max);
+  if (password && !password->empty())
+    ledger.postgres_password = *std::move(password);
+  else
+    section.reject("postgres_password_file",
+                   "a file with the password of the role, which only its owner may read",
+                   password ? password_file + ", which is empty" : password.error().detail);
+}
+
 void read_ledger(Section section, Config& config) {
+  std::string journal = "sqlite";
+  section.text("journal", journal, journal_rule);
+  config.ledger.journal = journal == "postgres" ? JournalKind::postgres : JournalKind::sqlite;
   section.path("path", config.ledger.path);
   if (config.ledger.path.empty()) section.reject("path", "a file for the journal", "none");
   section.bytes("reserve_bytes", config.ledger.reserve_bytes, {0, std::int64_t{1} << 30U});
+  section.count("snapshot_records", config.ledger.snapshot_records, {0, 1'000'000'000});
+  read_postgres(section, config.ledger);
   section.finish();
 }
 
@@ -296,8 +232,28 @@ void read_identity(Section section, Config& config) {
   section.finish();
 }
 
+// Fixed windows have to meet midnight, or the time of day at which they start, on every day.
 void read_window(Section section, Config& config) {
-  section.duration("length_s", config.window.length, duration_range);
+  auto& window = config.window;
+  std::string kind = "rolling";
+  std::string starts = "00:00";
+  section.text("kind", kind, window_rule);
+  section.duration("length_s", window.length, duration_range);
+  section.text("starts", starts, time_of_day_rule);
+  if (kind == "fixed") window.kind = WindowKind::fixed;
+  const auto digits = [&starts](std::size_t place) {
+    return std::int64_t{starts[place] - '0'} * 10 + (starts[place + 1] - '0');
+  };
+  if (is_time_of_day(starts)) window.starts = seconds(digits(0) * 3600 + digits(3) * 60);
+  constexpr std::int64_t day_ms = hours(24).ms;
+  const bool meets_days =
+      window.length.ms > 0 && (day_ms % window.length.ms == 0 || window.length.ms % day_ms == 0);
+  if (window.kind == WindowKind::fixed && !meets_days)
+    section.reject("length_s", "of fixed windows, a part of 86400 s such as 28800, or whole days",
+                   seconds_of(window.length.ms));
+  if (window.kind == WindowKind::rolling && window.starts > Duration{})
+    section.reject("starts", "nothing, as rolling windows start with an account's first request",
+                   "\"" + starts + "\"");
   section.finish();
 }
 
@@ -419,15 +375,9 @@ Config read_document(std::string_view text, Findings& findings) {
 }  // namespace
 
 Result<std::string> read_secret(const std::filesystem::path& file) {
-  struct stat status {};
-  if (::stat(file.c_str(), &status) != 0) return unreadable(file, std::strerror(errno));
-  if (!S_ISREG(status.st_mode)) return unreadable(file, "not a regular file");
-  if ((status.st_mode & 077U) != 0)
-    return unreadable(file, "open to other users, chmod 600 would close it");
-  auto text = read_small_file(file, secret_bytes_max + 1);
+  auto text = read_owners_file(file, secret_bytes_max);
   if (!text) return text;
   std::string secret = *std::move(text);
-  if (secret.ends_with('\n')) secret.pop_back();
   const auto size = static_cast<std::int64_t>(secret.size());
   if (size < secret_bytes_min || size > secret_bytes_max)
     return unreadable(file, std::to_string(size) + " bytes");

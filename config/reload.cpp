@@ -125,9 +125,19 @@ void note_rest(Keys& keys, const Config& running, const Config& fresh) {
   note(keys, "pool.name", running.pool, fresh.pool);
   note(keys, "pool.roles", std::pair(running.broker_role, running.worker_role),
        std::pair(fresh.broker_role, fresh.worker_role));
+  note(keys, "ledger.journal", running.ledger.journal, fresh.ledger.journal);
+  note(keys, "ledger.postgres", running.ledger.postgres, fresh.ledger.postgres);
+  note(keys, "ledger.postgres_password_file", running.ledger.postgres_password,
+       fresh.ledger.postgres_password);
+  note(keys, "ledger.postgres_schema", running.ledger.postgres_schema,
+       fresh.ledger.postgres_schema);
   note(keys, "ledger.path", running.ledger.path, fresh.ledger.path);
   note(keys, "ledger.reserve_bytes", running.ledger.reserve_bytes, fresh.ledger.reserve_bytes);
+  note(keys, "ledger.snapshot_records", running.ledger.snapshot_records,
+       fresh.ledger.snapshot_records);
+  note(keys, "window.kind", running.window.kind, fresh.window.kind);
   note(keys, "window.length_s", running.window.length, fresh.window.length);
+  note(keys, "window.starts", running.window.starts, fresh.window.starts);
   note(keys, "identity.audience", running.identity.audience, fresh.identity.audience);
   note(keys, "identity.anonymous", running.identity.anonymous, fresh.identity.anonymous);
   note(keys, "identity.anonymous_tier", running.identity.anonymous_tier,

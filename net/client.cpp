@@ -118,6 +118,10 @@ Result<ChangesAnswer> Client::changes(Instant since, std::uint32_t limit) {
   return ask<ChangesAnswer>(*conversation_, ClientChanges{.since = since, .limit = limit});
 }
 
+Result<UsageAnswer> Client::usage(Instant since, std::uint32_t days) {
+  return ask<UsageAnswer>(*conversation_, ClientUsage{.since = since, .limit = days});
+}
+
 Result<Table> Client::operate(std::vector<std::string> words) {
   Result<OperateAnswer> answer =
       ask<OperateAnswer>(*conversation_, ClientOperate{.words = std::move(words)});

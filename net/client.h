@@ -15,8 +15,8 @@
 #include <vector>
 
 #include "actors/messages.h"
+#include "actors/request_id.h"
 #include "base/result.h"
-#include "net/request_id.h"
 
 namespace gpupool {
 
@@ -92,6 +92,8 @@ class Client {
   Result<ExplainAnswer> explain(const RequestId& refused);
   // What was changed since then, newest first; since 0: everything that the pool remembers.
   Result<ChangesAnswer> changes(Instant since, std::uint32_t limit);
+  // What was used day by day (UTC) from then on, newest first; since 0: from the beginning.
+  Result<UsageAnswer> usage(Instant since, std::uint32_t days);
   // A command of an operator, word by word: {"drain", "node-2"}. {"help"} lists what there is.
   Result<Table> operate(std::vector<std::string> words);
   // What takes a result's bytes, piece by piece; its error ends the fetch.

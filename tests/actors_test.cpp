@@ -9,6 +9,8 @@
 
 #include "actors/broker/broker_actor.h"
 #include "actors/console/console_actor.h"
+#include "actors/ledger/history_actor.h"
+#include "actors/ledger/history_memory.h"
 #include "actors/ledger/journal_memory.h"
 #include "actors/ledger/ledger_actor.h"
 #include "actors/session/session_actor.h"
@@ -91,6 +93,8 @@ class ShellPool {
          .refused = [this](const Error&) { ++refused_batches; },
          .in_doubt = [this](const Error&) { ++doubtful_batches; }},
         std::move(commits), LedgerThread::shared));
+    spawn_history(system_, around, {.trouble = [](const Error&) {}, .rebuilt = [] {}},
+                  std::make_unique<HistoryMemory>(), HistoryThread::shared);
     directory_->set_client([this](SessionId, ToClient message) { told.push_back(message); });
     directory_->set_broker(spawn_broker(
         system_, around,
@@ -106,6 +110,7 @@ class ShellPool {
     caf::anon_send_exit(directory_->broker(), caf::exit_reason::kill);
     caf::anon_send_exit(directory_->ledger(), caf::exit_reason::kill);
     caf::anon_send_exit(directory_->console(), caf::exit_reason::kill);
+    caf::anon_send_exit(directory_->history(), caf::exit_reason::kill);
     if (const auto open = directory_->session(session))
       caf::anon_send_exit(open, caf::exit_reason::kill);
     if (worker_) caf::anon_send_exit(worker_, caf::exit_reason::kill);

@@ -104,7 +104,8 @@ bool is_shell(const std::string& path) {
 }
 
 Layer layer_of(const std::string& path) {
-  static const std::regex journal{R"(actors/ledger/journal_(sqlite|postgres).*)"};
+  static const std::regex journal{
+      R"(actors/ledger/(journal_(sqlite|postgres)|history_sqlite|snapshot_file|open_journal\.).*)"};
   static const std::regex executor{R"(actors/worker/(executor|process|result_store).*)"};
   if (path.starts_with("base/")) return Layer::base;
   if (path.starts_with("config/")) return Layer::config;
@@ -179,7 +180,8 @@ const std::vector<Library>& libraries() {
                 starts_with_any(path, {"cli/daemon.", "cli/liveness.", "tests/actors_test.cpp"});
        }},
       {std::regex("zmq.*"), only({"net/", "tests/net/", "tests/system/"})},
-      {std::regex("sqlite3\\.h"), only({"actors/ledger/journal_sqlite", "tests/", "bench/"})},
+      {std::regex("sqlite3\\.h"),
+       only({"actors/ledger/journal_sqlite", "actors/ledger/history_sqlite", "tests/", "bench/"})},
       {std::regex("libpq.*"), only({"actors/ledger/journal_postgres", "tests/", "bench/"})},
       {std::regex("dnnl.*"), only({"gpu/cpu/", "tests/gpu/"})},
       {std::regex("(cuda|cublas|nccl).*"), only({"gpu/cuda/", "gpu/comm_nccl", "tests/gpu/"})},
@@ -187,7 +189,8 @@ const std::vector<Library>& libraries() {
       {std::regex("toml\\+\\+/.*"), only({"config/"})},
       {std::regex("msgpack.*"), only({"base/pack.h", "net/", "tests/", "bench/"})},
       {std::regex("sodium.*"),
-       only({"net/", "actors/ledger/batch", "actors/worker/result_store", "cli/", "tests/"})},
+       only({"net/", "actors/ledger/batch", "actors/ledger/request_table", "actors/ledger/snapshot",
+             "actors/worker/result_store", "cli/", "tests/"})},
       {std::regex("spdlog/.*"),
        [](const std::string& path) {
          return is_shell(path) || layer_of(path) == Layer::gateway ||
@@ -507,6 +510,8 @@ TEST_CASE("Each rule finds what it is for") {
       {includes_point_one_way, "actors/worker/worker.h", include + "\"gpu/model.h\"\n", 1},
       {includes_point_one_way, "actors/worker/executor.h", include + "\"gpu/model.h\"\n", 1},
       {includes_point_one_way, "actors/worker/executor_diffusion.h", include + "\"gpu/a.h\"\n", 0},
+      {includes_point_one_way, "actors/ledger/ledger.h",
+       include + "\"actors/ledger/open_journal.h\"\n", 1},
       {includes_point_one_way, "net/client.h", include + "\"actors/vocabulary.h\"\n", 1},
       {includes_point_one_way, "net/gateway.cpp", include + "\"actors/vocabulary.h\"\n", 0},
       {includes_point_one_way, "actors/a_actor.h", include + "\"net/wire.h\"\n", 1},

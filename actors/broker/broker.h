@@ -89,6 +89,9 @@ class Broker {
   void on(const Restated& restated);
   void on(const Settled& settled);
   void on(const LedgerRefused& refused);
+  // This broker holds all of the declared time at once and asks for no extensions.
+  void on(const Extended&) {}
+  void on(const NotExtended&) {}
 
   // Workers (broker_nodes.cpp)
   void on(const Join& join);

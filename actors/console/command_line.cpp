@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "actors/request_id.h"
 #include "config/limits.h"
 
 namespace gpupool {
@@ -110,6 +111,39 @@ Result<JobId> parse_job_number(const Grammar& grammar, const std::string& text) 
   if (!read_number(text, number))
     return misused(grammar, "a job is a number such as 17, not " + quoted(text));
   return JobId{number};
+}
+
+Result<GpuTime> parse_amount(const Grammar& grammar, const std::string& text) {
+  const Error wrong =
+      misused(grammar, "an amount is seconds above 0, such as 600, 7.5, 90s, 10m or 2h, at most " +
+                           std::to_string(limits::credits_ms_max / 1000) + ", not " + quoted(text));
+  std::string_view number = text;
+  std::int64_t unit_s = 1;
+  if (!number.empty() && (number.back() < '0' || number.back() > '9')) {
+    unit_s = number.back() == 's'   ? 1
+             : number.back() == 'm' ? 60
+             : number.back() == 'h' ? 3'600
+                                    : 0;
+    number.remove_suffix(1);
+  }
+  const std::size_t point = number.find('.');
+  std::string digits(number.substr(0, point));
+  std::string decimals(point == std::string_view::npos ? "0" : number.substr(point + 1));
+  if (unit_s == 0 || digits.empty() || decimals.empty() || decimals.size() > 3) return wrong;
+  decimals.resize(3, '0');
+  std::uint64_t thousandths = 0;
+  if (!read_number(digits + decimals, thousandths)) return wrong;
+  if (std::cmp_greater(thousandths, limits::credits_ms_max / unit_s)) return wrong;
+  return GpuTime{static_cast<std::int64_t>(thousandths) * unit_s};
+}
+
+Result<RequestId> parse_order_id(const Grammar& grammar, const CommandLine& line) {
+  const Result<RequestId> id = parse_request_id(line.value("--id"));
+  if (!id)
+    return misused(grammar,
+                   "--id is a UUID of version 7, new for each order, so that one which is sent "
+                   "twice happens once");
+  return *id;
 }
 
 Result<std::uint32_t> parse_limit(const Grammar& grammar, const CommandLine& line,

@@ -35,6 +35,10 @@ Result<CommandLine> parse_command(const Grammar& grammar, const std::vector<std:
 // "ada" is the account "user:ada"; "user:ada" and "address:192.0.2.7/32" are themselves.
 Result<AccountId> parse_account(const Grammar& grammar, const std::string& name);
 Result<JobId> parse_job_number(const Grammar& grammar, const std::string& text);
+// "600" and "7.5" are seconds, "90s", "10m" and "2h" say so; more than nothing.
+Result<GpuTime> parse_amount(const Grammar& grammar, const std::string& text);
+// Of --id: a UUID of version 7.
+Result<RequestId> parse_order_id(const Grammar& grammar, const CommandLine& line);
 // Of --limit; `otherwise` if it is not given.
 Result<std::uint32_t> parse_limit(const Grammar& grammar, const CommandLine& line,
                                   std::uint32_t otherwise);

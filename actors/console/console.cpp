@@ -6,6 +6,7 @@
 
 #include "actors/console/tables.h"
 #include "actors/describe.h"
+#include "actors/ledger/window_rule.h"
 
 namespace gpupool {
 namespace {
@@ -103,7 +104,8 @@ void Console::configure(const std::string& who) {
   configuring_ = Repeated{.message = Configure{.ticket = ticket,
                                                .who = who,
                                                .tiers = terms_of(config_->tiers),
-                                               .apps = terms_of(config_->apps)},
+                                               .apps = terms_of(config_->apps),
+                                               .window = terms_of(config_->window)},
                           .ticket = ticket};
   repeat(*configuring_);
 }
@@ -111,7 +113,7 @@ void Console::configure(const std::string& who) {
 void Console::repeat(Repeated& repeated) {
   repeated.pause = std::clamp(repeated.pause * 2, pause_min, pause_max);
   repeated.due = now_ + repeated.pause;
-  out_.to(to_ledger(), repeated.message);
+  out_.to(to_ledger(), ToLedger{repeated.message});
 }
 
 // The shell has given the new configuration to use() before.
@@ -143,7 +145,10 @@ void Console::on(const Changed& changed) {
   const auto question = take<ChangeAsked>(changed.ticket);
   if (!question) return;
   if (changed.error != Errc{})
-    return answer(question->from, Error{.code = changed.error, .detail = changed.detail});
+    return answer(question->from, Error{.code = changed.error,
+                                        .want = changed.want,
+                                        .have = changed.have,
+                                        .detail = changed.detail});
   const auto& asked = *std::get_if<ChangeAsked>(&question->purpose);
   answer(question->from,
          table_of(changed, asked.title, changed.changes.empty() ? asked.already : asked.done));

@@ -88,6 +88,8 @@ class Console {
   Status run(const Operate& operate);
   Status accounts(const Operator& from, const Grammar& grammar, const CommandLine& line);
   Status tier(const Operator& from, const Grammar& grammar, const CommandLine& line);
+  Status grant(const Operator& from, const Grammar& grammar, const CommandLine& line);
+  Status adjust(const Operator& from, const Grammar& grammar, const CommandLine& line);
   Status apps(const Operator& from, const Grammar& grammar, const CommandLine& line);
   Status nodes(const Operator& from, const Grammar& grammar, const CommandLine& line);
   Status queue(const Operator& from, const Grammar& grammar, const CommandLine& line);

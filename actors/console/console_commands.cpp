@@ -32,6 +32,22 @@ const std::vector<Console::Command>& Console::commands() {
        "the tiers, or the tier of one user from now on",
        {"tier [USER TIER | USER --from-token]", 0, 2, {}, {"--from-token"}},
        &Console::tier},
+      {"grant",
+       "credits for a user, or the taking back of some",
+       {"grant USER AMOUNT --why TEXT [--take-back] --id UUID",
+        2,
+        2,
+        {"--why", "--id"},
+        {"--take-back"}},
+       &Console::grant},
+      {"adjust",
+       "what a user has used of the open window",
+       {"adjust USER --give-back AMOUNT | --charge AMOUNT --why TEXT --id UUID",
+        1,
+        1,
+        {"--give-back", "--charge", "--why", "--id"},
+        {}},
+       &Console::adjust},
       {"apps", "what the pool can run", {"apps", 0, 0, {}, {}}, &Console::apps},
       {"nodes",
        "the nodes, their slots and what runs there",
@@ -153,6 +169,51 @@ Status Console::tier(const Operator& from, const Grammar& grammar, const Command
                                  ", from now on; holds that are open stay as they are",
                          .already = account->text + " has " + source + " already"},
              SetAccountTier{.who = from.who, .account = *account, .tier = tier});
+}
+
+Status Console::grant(const Operator& from, const Grammar& grammar, const CommandLine& line) {
+  const Result<AccountId> account = parse_account(grammar, line.names[0]);
+  if (!account) return account.error();
+  const Result<GpuTime> amount = parse_amount(grammar, line.names[1]);
+  if (!amount) return amount.error();
+  if (line.value("--why").empty()) return misused(grammar, "--why is needed: the user can read it");
+  const Result<RequestId> id = parse_order_id(grammar, line);
+  if (!id) return id.error();
+  const bool takes_back = line.has("--take-back");
+  return ask(from,
+             ChangeAsked{.title = "grant",
+                         .done = seconds_text(*amount) + " of credits were " +
+                                 (takes_back ? "taken back from " : "granted to ") + account->text,
+                         .already = ""},
+             GrantCredits{.who = from.who,
+                          .id = *id,
+                          .account = *account,
+                          .amount = takes_back ? GpuTime{} - *amount : *amount,
+                          .why = line.value("--why")});
+}
+
+Status Console::adjust(const Operator& from, const Grammar& grammar, const CommandLine& line) {
+  const Result<AccountId> account = parse_account(grammar, line.names.front());
+  if (!account) return account.error();
+  const bool gives_back = line.has("--give-back");
+  if (gives_back == line.has("--charge"))
+    return misused(grammar, "either --give-back or --charge is needed");
+  const Result<GpuTime> amount =
+      parse_amount(grammar, line.value(gives_back ? "--give-back" : "--charge"));
+  if (!amount) return amount.error();
+  if (line.value("--why").empty()) return misused(grammar, "--why is needed: the user can read it");
+  const Result<RequestId> id = parse_order_id(grammar, line);
+  if (!id) return id.error();
+  return ask(from,
+             ChangeAsked{.title = "adjust",
+                         .done = seconds_text(*amount) + " of this window's quota were " +
+                                 (gives_back ? "given back to " : "charged to ") + account->text,
+                         .already = ""},
+             AdjustQuota{.who = from.who,
+                         .id = *id,
+                         .account = *account,
+                         .amount = gives_back ? GpuTime{} - *amount : *amount,
+                         .why = line.value("--why")});
 }
 
 Status Console::apps(const Operator& from, const Grammar&, const CommandLine&) {

@@ -176,14 +176,16 @@ Table table_of(const AccountsFound& found) {
                           {"jobs_max", CellKind::count},
                           {"window_opened", CellKind::instant},
                           {"resets_at", CellKind::instant},
-                          {"held_until", CellKind::instant}}};
+                          {"held_until", CellKind::instant},
+                          {"credits", CellKind::amount},
+                          {"credits_held", CellKind::amount}}};
   for (const Balance& balance : found.accounts) {
     if (table.rows.size() == rows_max) break;
-    table.rows.push_back({balance.account.text, balance.tier, cell(balance.left),
-                          cell(balance.held), cell(balance.used), cell(balance.allowance),
-                          cell(balance.open_jobs), cell(balance.jobs_max),
-                          cell(balance.window_opened), cell(balance.resets_at),
-                          cell(balance.held_until)});
+    table.rows.push_back(
+        {balance.account.text, balance.tier, cell(balance.left), cell(balance.held),
+         cell(balance.used), cell(balance.allowance), cell(balance.open_jobs),
+         cell(balance.jobs_max), cell(balance.window_opened), cell(balance.resets_at),
+         cell(balance.held_until), cell(balance.credits), cell(balance.credits_held)});
   }
   if (!table.rows.empty() && (found.more || found.accounts.size() > rows_max))
     table.more = table.rows.back().front();
@@ -292,13 +294,14 @@ Table table_of(const Changed& changed, std::string title, std::string note) {
                           {"before"},
                           {"after"},
                           {"who"},
-                          {"at", CellKind::instant}},
+                          {"at", CellKind::instant},
+                          {"why"}},
               .note = std::move(note)};
   for (const Change& change : changed.changes) {
     if (table.rows.size() == rows_max) break;
     table.rows.push_back({std::string(word_of(change.kind)), change.subject, change.field,
                           bounded(change.before), bounded(change.after), change.who,
-                          cell(change.at)});
+                          cell(change.at), change.why});
   }
   return table;
 }

@@ -7,8 +7,8 @@
 
 namespace gpupool {
 
-const Window* Account::window_at(Instant now, Duration length) const {
-  if (windows.empty() || now >= windows.back().opened + length) return nullptr;
+const Window* Account::window_at(Instant now) const {
+  if (windows.empty() || now >= windows.back().ends) return nullptr;
   return &windows.back();
 }
 
@@ -20,13 +20,14 @@ const Window& Account::window_of(const Hold& hold) const {
   return *it;
 }
 
-void Account::open_hold(const Hold& hold) {
+void Account::open_hold(const Hold& hold, Instant ends) {
   if (windows.empty() || windows.back().opened != hold.window_opened) {
     GPUPOOL_ENSURE(windows.empty() || windows.back().opened < hold.window_opened, hold.job);
     const auto is_empty = [](const Window& window) { return window.open_holds == 0; };
     windows.erase(std::remove_if(windows.begin(), windows.end(), is_empty), windows.end());
-    windows.push_back({.opened = hold.window_opened});
+    windows.push_back({.opened = hold.window_opened, .ends = ends});
     last_opened = hold.window_opened;
+    last_ends = ends;
   }
   Window& window = windows.back();
   window.held += hold.quota_part;
@@ -36,14 +37,22 @@ void Account::open_hold(const Hold& hold) {
   open.push_back(hold.job);
 }
 
-void Account::close_hold(const Hold& hold, const Parts& charged) {
-  GPUPOOL_ENSURE(charged.quota <= hold.quota_part, hold.job, charged.quota, hold.quota_part);
-  GPUPOOL_ENSURE(charged.credits <= hold.credits_part, hold.job, charged.credits);
+void Account::extend_hold(const Hold& hold, const Parts& more) {
   const auto place = windows.begin() + (&window_of(hold) - windows.data());
-  place->held -= hold.quota_part;
+  place->held += more.quota;
+  credits_held += more.credits;
+}
+
+void Account::close_hold(const Hold& hold, const Closing& closing) {
+  const Parts& held = closing.held;
+  const Parts& charged = closing.charged;
+  GPUPOOL_ENSURE(charged.quota <= held.quota, hold.job, charged.quota, held.quota);
+  GPUPOOL_ENSURE(charged.credits <= held.credits, hold.job, charged.credits);
+  const auto place = windows.begin() + (&window_of(hold) - windows.data());
+  place->held -= held.quota;
   place->used += charged.quota;
   place->open_holds -= 1;
-  credits_held -= hold.credits_part;
+  credits_held -= held.credits;
   credits -= charged.credits;
   GPUPOOL_ENSURE(place->held >= GpuTime{}, hold.job, place->held);
   // A window that a newer one has replaced is of no use to anybody once its holds are closed. The
@@ -55,6 +64,16 @@ void Account::close_hold(const Hold& hold, const Parts& charged) {
   open.erase(job);
 }
 
+void Account::adjust(Instant window_opened, GpuTime amount) {
+  const auto window = std::find_if(windows.begin(), windows.end(),
+                                   [&](const Window& one) { return one.opened == window_opened; });
+  GPUPOOL_ENSURE(window != windows.end(), window_opened);
+  window->used += amount;
+  GPUPOOL_ENSURE(window->used >= GpuTime{}, window->used);
+  // As when its last hold closes: a window in which nothing is charged is forgotten.
+  if (window->open_holds == 0 && window->used == GpuTime{}) windows.erase(window);
+}
+
 bool is_anonymous(const AccountId& account) { return account.text.rfind("address:", 0) == 0; }
 
 GpuTime left_of(GpuTime allowance, const Window* window) {
@@ -62,15 +81,14 @@ GpuTime left_of(GpuTime allowance, const Window* window) {
   return std::max(allowance - window->used - window->held, GpuTime{});
 }
 
-Parts charge_of(const Hold& hold, Duration ran) {
-  const GpuTime held = hold.quota_part + hold.credits_part;
+Parts charge_of(const Parts& held, std::uint32_t factor, Duration ran) {
   // Longer than the hold pays for costs all of it; asking first also keeps an absurd `ran` from
   // overflowing the product.
-  const GpuTime actual = ran > duration_for(held, hold.factor)
-                             ? held
-                             : cost_of(std::max(ran, Duration{}), hold.factor);
-  const GpuTime charged = std::min(held, actual);
-  const GpuTime quota = std::min(hold.quota_part, charged);
+  const GpuTime actual = ran > duration_for(held.sum(), factor)
+                             ? held.sum()
+                             : cost_of(std::max(ran, Duration{}), factor);
+  const GpuTime charged = std::min(held.sum(), actual);
+  const GpuTime quota = std::min(held.quota, charged);
   return {.quota = quota, .credits = charged - quota};
 }
 

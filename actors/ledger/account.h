@@ -17,7 +17,8 @@ struct Window {
   GpuTime used;  // charged to quota
   GpuTime held;  // quota parts of the open holds made in this window
   std::uint32_t open_holds = 0;
-  auto fields() { return std::tie(opened, used, held, open_holds); }
+  Instant ends{};
+  auto fields() { return std::tie(opened, used, held, open_holds, ends); }
 };
 
 // The two parts of an amount: of quota, and of credits.
@@ -25,6 +26,13 @@ struct Parts {
   GpuTime quota;
   GpuTime credits;
   GpuTime sum() const { return quota + credits; }
+  auto fields() { return std::tie(quota, credits); }
+};
+
+// What a job held until it was settled, extensions included, and what it is charged of that.
+struct Closing {
+  Parts held;
+  Parts charged;
 };
 
 // An undo copies it, so what it nearly always has room for needs no memory of its own.
@@ -34,28 +42,27 @@ struct Account {
 
   std::string tier;       // that its caller came with at its latest hold
   Windows windows;        // oldest first
-  Instant last_opened{};  // when its latest window opened, forgotten or not
+  Instant last_opened{};  // when its latest window opened and ends or ended, forgotten or not
+  Instant last_ends{};
   GpuTime credits;
   GpuTime credits_held;
   Jobs open;  // in order of arrival
-  // Whose receipts are listed, in order of closing: a chain (ClosedJob::newer) with its two ends.
-  JobId oldest_closed;
-  JobId newest_closed;
-  std::uint32_t closed_count = 0;
 
   auto fields() {
-    return std::tie(tier, windows, last_opened, credits, credits_held, open, oldest_closed,
-                    newest_closed, closed_count);
+    return std::tie(tier, windows, last_opened, last_ends, credits, credits_held, open);
   }
 
-  // The window that is open at `now`, if one is: it ends `length` after its opening to the
-  // millisecond.
-  const Window* window_at(Instant now, Duration length) const;
+  // The window that is open at `now`, if one is: it ends to the millisecond.
+  const Window* window_at(Instant now) const;
   // What stands in the window of this hold, the open ones and what was charged.
   const Window& window_of(const Hold& hold) const;
 
-  void open_hold(const Hold& hold);
-  void close_hold(const Hold& hold, const Parts& charged);
+  // `ends`: when the window of this hold does.
+  void open_hold(const Hold& hold, Instant ends);
+  void extend_hold(const Hold& hold, const Parts& more);
+  void close_hold(const Hold& hold, const Closing& closing);
+  // So much more or, negative, less charged to the window that opened then.
+  void adjust(Instant window_opened, GpuTime amount);
 };
 
 // Accounts that are network addresses: dropped once they hold and owe nothing.
@@ -65,7 +72,7 @@ bool is_anonymous(const AccountId& account);
 GpuTime left_of(GpuTime allowance, const Window* window);
 
 // min(held, ran x factor), the quota part first. A negative `ran` counts as none.
-Parts charge_of(const Hold& hold, Duration ran);
+Parts charge_of(const Parts& held, std::uint32_t factor, Duration ran);
 
 // The cost of a duration that nobody has checked yet: never negative, at most the largest amount.
 GpuTime saturated_cost(Duration declared, std::uint32_t factor);

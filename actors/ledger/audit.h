@@ -23,10 +23,12 @@ struct AuditReport {
   std::uint64_t holds = 0;  // opened
   std::uint64_t settled = 0;
   std::uint64_t open = 0;
+  std::uint64_t extensions = 0;  // of open holds, and of those that were settled since
   std::uint64_t accounts = 0;
   std::uint64_t orders = 0;      // changes by operators and configurations
   std::uint64_t measured = 0;    // quota holds that were measured against their tier's allowance
   std::uint64_t unmeasured = 0;  // those that are older than the first recorded terms
+  std::uint64_t windowless = 0;  // holds whose window could not be judged: no rule was known
   std::uint64_t digest = 0;      // of the rebuilt state
   bool rebuilt = false;          // every record could be replayed, and the state was compared
   std::vector<std::string> findings;  // the first ones, at most findings_max
@@ -46,8 +48,8 @@ class Audit {
  public:
   static constexpr std::size_t findings_max = limits::table_rows_max;
 
-  // `window`: how long a window of this pool is, if that is known; `config` has it then too.
-  Audit(const Config& config, std::optional<Duration> window, AuditScope scope = {});
+  // `window`: the rule of windows until one is on record, if it is known; `config` has it then too.
+  Audit(const Config& config, std::optional<WindowConfig> window, AuditScope scope = {});
 
   void read(const StoredRecord& stored);
   AuditReport finish();
@@ -58,17 +60,25 @@ class Audit {
     RequestId request;
     GpuTime quota;
     GpuTime credits;
+    GpuTime declared;  // what it may hold at most
     std::uint32_t factor = 1;
+    std::uint32_t extensions = 0;
     Instant window{};
   };
   struct Sums {
     GpuTime used;
     GpuTime held;
     std::uint64_t open = 0;
+    Instant ends{};  // 0: not known
   };
   struct Book {
     std::map<Instant, Sums> windows;  // by their opening
     Instant current{};                // the newest; 0: it was forgotten
+    Instant latest{};                 // the newest there ever was
+    Instant latest_ends{};            // 0: not known
+    GpuTime credits;
+    GpuTime credits_held;
+    std::string tier;  // that its caller came with last
   };
 
   // A finding that the ledger cannot be replayed over, and one that it can.
@@ -88,28 +98,40 @@ class Audit {
   void judge(const TokenRevoked&) { ++report_.orders; }
   void judge(const DrainingSet&) { ++report_.orders; }
   void judge(const AnnouncementSet&) { ++report_.orders; }
+  void judge(const CreditsGranted& granted);
+  void judge(const QuotaAdjusted& adjusted);
+  void judge(const HoldExtended& extended);
+  template <class Order>
+  bool is_sound_order(const Order& order, GpuTime before, const char* what);
+  static void forget_address(const AccountId& account, Instant latest, Book& book);
   bool is_well_formed(const Hold& hold);
   bool is_new_request(const Hold& hold);
+  bool has_credits(const Hold& hold);
   void enter(const Hold& hold);
-  void measure(const Hold& hold, const Sums& sums);
+  void judge_window(const Hold& hold, const Book& book);
+  void measure(const AccountId& account, const std::string& tier, const Sums& sums,
+               const Parts& taken);
+  const std::string& tier_of(const AccountId& account) const;
   void judge_charge(const HoldSettled& settled, const OpenHold& hold);
   void forget_requests();
   void compare();
 
   AccountId account_of(const RecordBody& body) const;
 
-  std::optional<Duration> window_;
+  std::optional<WindowTerms> window_;  // the rule that holds, as far as it is known
   const AuditScope scope_;
   Ledger ledger_;
   AuditReport report_;
   bool is_broken_ = false;
   std::uint64_t sequence_ = 0;  // of the record that is looked at
   Instant at_{};
+  Instant before_{};     // of the record before it
   AccountId concerned_;  // by the record that is looked at; empty: nobody alone
   Epoch epoch_;
   std::map<JobId, OpenHold> open_;
   std::map<AccountId, Book> books_;
   std::set<std::pair<RequestId, AccountId>> requests_;  // of the last 48 hours
+  std::set<RequestId> orders_;                          // of grants and adjustments; likewise
   std::optional<std::map<std::string, GpuTime>> allowances_;
   std::map<AccountId, std::string> account_tiers_;
 };

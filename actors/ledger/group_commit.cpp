@@ -12,7 +12,8 @@ std::optional<std::uint64_t> ticket_of_order(const ToLedger& message) {
         using Command = std::decay_t<decltype(one)>;
         if constexpr (std::is_same_v<Command, Configure> || std::is_same_v<Command, RevokeToken> ||
                       std::is_same_v<Command, SetAccountTier> ||
-                      std::is_same_v<Command, SetDraining> || std::is_same_v<Command, Announce>)
+                      std::is_same_v<Command, SetDraining> || std::is_same_v<Command, Announce> ||
+                      std::is_same_v<Command, GrantCredits> || std::is_same_v<Command, AdjustQuota>)
           return one.ticket;
         else
           return std::nullopt;
@@ -25,15 +26,49 @@ std::optional<std::uint64_t> ticket_of_order(const ToLedger& message) {
 GroupCommit::GroupCommit(const Config& config, Journal& journal)
     : journal_(journal), ledger_(config) {}
 
-Status GroupCommit::recover() {
-  return journal_.replay([this](const Record& record) {
-    ledger_.apply(record);
-    return ok();
-  });
+Status GroupCommit::recover(const std::optional<Snapshot>& snapshot) {
+  const auto apply_to = [](Ledger& ledger) {
+    return [&ledger](const Record& record) {
+      ledger.apply(record);
+      return ok();
+    };
+  };
+  if (snapshot) {
+    Ledger ledger = ledger_;
+    RowReader rows(snapshot->state);
+    // What follows it in the journal is chained to its record, or it is of another journal.
+    const auto tail = journal_.tail();
+    const bool is_known =
+        tail && (tail->sequence > snapshot->at.sequence ||
+                 (tail->sequence == snapshot->at.sequence && tail->digest == snapshot->at.digest));
+    snapshot_used_ = is_known && ledger.read_state(rows) &&
+                     ledger.last_sequence() == snapshot->at.sequence &&
+                     journal_.replay(snapshot->at, apply_to(ledger));
+    if (snapshot_used_) {
+      ledger_ = std::move(ledger);
+      snapshot_at_ = snapshot->at.sequence;
+      return ok();
+    }
+  }
+  return journal_.replay(apply_to(ledger_));
+}
+
+std::uint64_t GroupCommit::records_since_snapshot() const {
+  return ledger_.last_sequence() - snapshot_at_;
+}
+
+Result<GroupCommit::Frozen> GroupCommit::freeze() {
+  GPUPOOL_ENSURE(idle(), taken_.size());
+  const auto tail = journal_.tail();
+  if (!tail) return tail.error();
+  GPUPOOL_ENSURE(tail->sequence == ledger_.last_sequence(), tail->sequence);
+  snapshot_at_ = tail->sequence;
+  return Frozen{.at = *tail, .ledger = std::make_shared<const Ledger>(ledger_)};
 }
 
 void GroupCommit::take(Instant now, ToLedger message) {
   if (taken_.empty()) ledger_.begin_batch();
+  if (const auto* wanted = std::get_if<ReadJournal>(&message)) reader_ = *wanted;
   ledger_.step(now, message, effects_);
   taken_.push_back(std::move(message));
 }
@@ -63,7 +98,30 @@ Result<Effects> GroupCommit::commit(Instant now, const ClockStamp& stamp) {
   taken_.clear();
   effects_.journal.clear();
   effects_.send.clear();
+  feed_reader(answers);
   return answers;
+}
+
+// Ahead of it stand the questions that this commit answers, which wait for what it brings.
+void GroupCommit::feed_reader(Effects& answers) {
+  if (!reader_) return;
+  if (reader_->after == ledger_.last_sequence() && !reader_->at_once) return;
+  JournalRead read;
+  const auto batches_max = static_cast<std::size_t>(limits::journal_read_bytes);
+  const auto tail = journal_.tail();
+  auto batches = journal_.batches_after(reader_->after, batches_max);
+  if (!tail || !batches) {
+    const Error& why = tail ? batches.error() : tail.error();
+    read.error = why.code;
+    read.detail = why.detail;
+  } else {
+    const std::string digest(tail->digest.begin(), tail->digest.end());
+    read.is_known = reader_->after < tail->sequence ||
+                    (reader_->after == tail->sequence && reader_->digest == digest);
+    read.batches = std::move(*batches);
+  }
+  reader_.reset();
+  answers.to(to_history(), ToHistory{std::move(read)});
 }
 
 // The settles of the batch as a batch of their own. Without room for them either, they wait: the
@@ -100,6 +158,11 @@ void GroupCommit::answer_without_journal(Instant now, const Error& why, Effects&
     const Error unavailable{.code = Errc::ledger_unavailable, .detail = why.detail};
     if (const auto* reserve = std::get_if<Reserve>(&message))
       answers.to(to_broker(), ToBroker{ledger_.refuse(now, *reserve, unavailable)});
+    else if (const auto* extend = std::get_if<Extend>(&message))
+      answers.to(to_broker(), ToBroker{NotExtended{.job = extend->job,
+                                                   .number = extend->number,
+                                                   .code = unavailable.code,
+                                                   .detail = unavailable.detail}});
     else if (const auto ticket = ticket_of_order(message))
       answers.to(to_console(),
                  ToConsole{Changed{

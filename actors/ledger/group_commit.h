@@ -7,6 +7,7 @@
 // broker's other commands stay unanswered: it sends them again. In doubt, the
 // batch can be neither answered nor undone: the process ends. Owns the ledger; one thread.
 
+#include <memory>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -22,8 +23,20 @@ class GroupCommit {
 
   void use(const Config& config) { ledger_.use(config); }
 
-  // Replays the journal into the ledger. Once, before the first take().
-  Status recover();
+  // Replays the journal into the ledger. Once, before the first take(). With a snapshot of this
+  // journal, what follows it; one of another journal is passed over, which snapshot_used() tells.
+  Status recover(const std::optional<Snapshot>& snapshot = {});
+  bool snapshot_used() const { return snapshot_used_; }
+
+  // The state as it is on record now, for a snapshot: no batch is open. Its rows are written
+  // elsewhere, from a copy (Ledger::write_state).
+  bool idle() const { return taken_.empty(); }
+  std::uint64_t records_since_snapshot() const;
+  struct Frozen {
+    JournalTail at;
+    std::shared_ptr<const Ledger> ledger;
+  };
+  Result<Frozen> freeze();
 
   void take(Instant now, ToLedger message);
   // Something waits for a commit; the shell tells itself to commit when this becomes true.
@@ -41,13 +54,17 @@ class GroupCommit {
 
  private:
   Status settle_from_reserve(Instant now, const ClockStamp& stamp, Effects& answers);
+  void feed_reader(Effects& answers);
   void answer_without_journal(Instant now, const Error& why, Effects& answers);
 
   Journal& journal_;
   Ledger ledger_;
   std::vector<ToLedger> taken_;
-  Effects effects_;  // of what was taken
+  std::optional<ReadJournal> reader_;  // the history waits for what follows this
+  Effects effects_;                    // of what was taken
   std::optional<Error> refusal_;
+  std::uint64_t snapshot_at_ = 0;  // the last record that a snapshot has
+  bool snapshot_used_ = false;
 };
 
 }  // namespace gpupool

@@ -3,6 +3,8 @@
 namespace gpupool {
 namespace {
 
+constexpr std::size_t read_bytes_max = 4 * 1024 * 1024;
+
 std::string named(std::uint64_t sequence) { return "record " + std::to_string(sequence); }
 
 Error damage(std::uint64_t sequence, const std::string& what) {
@@ -15,10 +17,24 @@ Error refusal(const std::string& why) { return {.code = Errc::journal_refused, .
 
 }  // namespace
 
-Status Journal::replay(const std::function<Status(const Record&)>& visit) {
-  std::uint64_t sequence = 0;
-  Instant latest{};
-  const auto done = read([&](const StoredRecord& stored) -> Status {
+Status Journal::read(JournalTail& from, const Visit& visit) {
+  for (;;) {
+    const auto batches = batches_after(from.sequence, read_bytes_max);
+    if (!batches) return batches.error();
+    if (batches->empty()) return ok();
+    for (const std::string& batch : *batches) {
+      const std::uint64_t before = from.sequence;
+      if (const auto done = read_batch(batch, from, visit); !done) return done;
+      // One that lies about its place would be read for ever.
+      if (from.sequence <= before) return damage(before + 1, "cannot be read");
+    }
+  }
+}
+
+Status Journal::replay(JournalTail from, const std::function<Status(const Record&)>& visit) {
+  std::uint64_t sequence = from.sequence;
+  Instant latest = from.at;
+  const auto done = read(from, [&](const StoredRecord& stored) -> Status {
     if (stored.sequence != ++sequence) return damage(sequence, "is missing");
     const auto record = record_of(stored);
     if (!record) return record.error();

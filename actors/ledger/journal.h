@@ -8,6 +8,7 @@
 #include <functional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "actors/ledger/batch.h"
 
@@ -32,15 +33,27 @@ class Journal {
     return append(batch, stamp);
   }
 
-  // Every record as it stands, in order, whatever it says; for audits. Ends early with the
-  // visitor's error; journal_corrupt names in `want` the record from which on nothing can be read.
-  virtual Status read(const std::function<Status(const StoredRecord&)>& visit) = 0;
+  // The batches that follow record `sequence`, as they were written: as many as fit into
+  // `bytes_max`, and one if there is any at all. journal_corrupt names in `want` the record from
+  // which on nothing can be read.
+  virtual Result<std::vector<std::string>> batches_after(std::uint64_t sequence,
+                                                         std::size_t bytes_max) = 0;
 
   virtual Result<JournalTail> tail() = 0;
 
-  // Every record in order. Ends early with the visitor's error; journal_corrupt names in `want` the
-  // first record that is missing or not as it was written.
-  Status replay(const std::function<Status(const Record&)>& visit);
+  using Visit = std::function<Status(const StoredRecord&)>;
+  // Every record after `from` as it stands, in order, whatever it says; for audits. `from` moves
+  // along. Ends early with the visitor's error.
+  Status read(JournalTail& from, const Visit& visit);
+  Status read(const Visit& visit) {
+    JournalTail begin;
+    return read(begin, visit);
+  }
+
+  // Every record after `from` in order. Ends early with the visitor's error; journal_corrupt names
+  // in `want` the first record that is missing or not as it was written.
+  Status replay(JournalTail from, const std::function<Status(const Record&)>& visit);
+  Status replay(const std::function<Status(const Record&)>& visit) { return replay({}, visit); }
 };
 
 // The first thing wrong with appending `batch` after `tail`; every journal refuses it so.

@@ -160,6 +160,9 @@ Status JournalSqlite::prepare_statements() {
   auto batch = prepare("INSERT INTO batches (last_sequence, batch) VALUES (?1, ?2)");
   if (!batch) return batch.error();
   insert_batch_ = std::move(*batch);
+  auto read = prepare("SELECT batch FROM batches WHERE last_sequence > ?1 ORDER BY last_sequence");
+  if (!read) return read.error();
+  read_batches_ = std::move(*read);
   return ok();
 }
 
@@ -237,7 +240,7 @@ Status JournalSqlite::write(std::span<const Record> batch, const ClockStamp& sta
   if (const auto begun = execute("BEGIN IMMEDIATE", Errc::journal_refused); !begun)
     return roll_back(begun.error());
   JournalTail end = tail_;
-  const std::string bytes = encode_batch(batch, stamp, end);
+  std::string bytes = encode_batch(batch, stamp, end);
   if (const auto inserted = insert(end.sequence, bytes); !inserted)
     return roll_back(inserted.error());
   if (sqlite3_exec(database_.get(), "COMMIT", nullptr, nullptr, nullptr) != SQLITE_OK) {
@@ -247,6 +250,8 @@ Status JournalSqlite::write(std::span<const Record> batch, const ClockStamp& sta
     in_doubt_ = true;
     return why;
   }
+  before_last_ = tail_.sequence;
+  last_batch_ = std::move(bytes);
   tail_ = end;
   return ok();
 }
@@ -263,18 +268,26 @@ Status JournalSqlite::roll_back(const Error& why) {
                .detail = why.detail + "; and it could not be rolled back"};
 }
 
-Status JournalSqlite::read(const std::function<Status(const StoredRecord&)>& visit) {
-  const auto statement = prepare("SELECT batch FROM batches ORDER BY last_sequence");
-  if (!statement) return statement.error();
-  JournalTail end;
-  int stepped = SQLITE_ROW;
-  while ((stepped = sqlite3_step(statement->get())) == SQLITE_ROW)
-    if (const auto done = read_batch(column_text(statement->get(), 0), end, visit); !done)
-      return done;
-  if (stepped == SQLITE_DONE) return ok();
+// Who follows the journal closely wants what was written last.
+Result<std::vector<std::string>> JournalSqlite::batches_after(std::uint64_t sequence,
+                                                              std::size_t bytes_max) {
+  std::vector<std::string> found;
+  if (sequence >= tail_.sequence) return found;
+  if (sequence == before_last_ && !last_batch_.empty()) return std::vector{last_batch_};
+  sqlite3_stmt* statement = read_batches_.get();
+  sqlite3_bind_int64(statement, 1, static_cast<std::int64_t>(sequence));
+  int stepped = SQLITE_DONE;
+  for (std::size_t bytes = 0; (stepped = sqlite3_step(statement)) == SQLITE_ROW;) {
+    bytes += static_cast<std::size_t>(sqlite3_column_bytes(statement, 0));
+    if (!found.empty() && bytes > bytes_max) break;
+    found.push_back(column_text(statement, 0));
+  }
+  sqlite3_reset(statement);
+  // What was read before the damage is given first; the next call meets it.
+  if (stepped == SQLITE_ROW || stepped == SQLITE_DONE || !found.empty()) return found;
   return Error{.code = Errc::journal_corrupt,
-               .want = static_cast<std::int64_t>(end.sequence + 1),
-               .detail = "record " + std::to_string(end.sequence + 1) +
+               .want = static_cast<std::int64_t>(sequence + 1),
+               .detail = "record " + std::to_string(sequence + 1) +
                          " cannot be read: " + sqlite3_errmsg(database_.get())};
 }
 

@@ -32,7 +32,8 @@ class JournalSqlite final : public Journal {
 
   Status append(std::span<const Record> batch, const ClockStamp& stamp) override;
   Status append_from_reserve(std::span<const Record> batch, const ClockStamp& stamp) override;
-  Status read(const std::function<Status(const StoredRecord&)>& visit) override;
+  Result<std::vector<std::string>> batches_after(std::uint64_t sequence,
+                                                 std::size_t bytes_max) override;
   Result<JournalTail> tail() override;
 
  private:
@@ -65,7 +66,10 @@ class JournalSqlite final : public Journal {
   std::string path_;
   std::unique_ptr<sqlite3, CloseDatabase> database_;  // outlives its statements
   Statement insert_batch_;
+  Statement read_batches_;
   JournalTail tail_;
+  std::uint64_t before_last_ = 0;  // the sequence that the last batch follows
+  std::string last_batch_;         // if this process wrote it
   DiskReserve reserve_;
   bool is_new_ = false;  // no ledger yet: nothing was ever written to this file
   bool in_doubt_ = false;

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "actors/ledger/story.h"
+
 namespace gpupool {
 namespace {
 
@@ -10,7 +12,10 @@ LedgerRefused refused(JobId job, Errc code) { return {.job = job, .code = code};
 }  // namespace
 
 Ledger::Ledger(const Config& config, LedgerBounds bounds)
-    : config_(&config), bounds_(bounds), orders_(bounds.orders) {}
+    : config_(&config),
+      bounds_(bounds),
+      orders_(bounds.orders),
+      order_ids_(bounds.orders_remembered_max) {}
 
 Effects Ledger::step(Instant now, const ToLedger& message) {
   Effects effects;
@@ -24,9 +29,8 @@ void Ledger::step(Instant now, const ToLedger& message, Effects& effects) {
 }
 
 void Ledger::record(Instant now, RecordBody body, Effects& effects) {
-  Record& record = effects.journal.emplace_back();
-  record = {.sequence = core_.sequence + 1, .at = now, .body = std::move(body)};
-  apply(record);
+  effects.journal.push_back({.sequence = core_.sequence + 1, .at = now, .body = std::move(body)});
+  apply(effects.journal.back());
 }
 
 // The open job that a command is about; nullptr: the command is refused, and answered.
@@ -35,7 +39,7 @@ const Ledger::OpenJob* Ledger::job_of_command(Epoch epoch, JobId job, Effects& e
     effects.to(to_broker(), ToBroker{refused(job, Errc::stale_epoch)});
     return nullptr;
   }
-  const OpenJob* open = open_.find(job);
+  const OpenJob* open = open_.get(job);
   if (open == nullptr) effects.to(to_broker(), ToBroker{refused(job, Errc::job_unknown)});
   return open;
 }
@@ -55,19 +59,64 @@ void Ledger::handle(Instant now, const Reserve& reserve, Effects& effects) {
     effects.to(to_broker(), ToBroker{refused({}, Errc::stale_epoch)});
     return;
   }
-  auto admission = decide(now, reserve);
+  const Account* account = this->account(reserve.caller.account);
+  auto admission = decide(now, reserve, account);
   if (!admission) {
     effects.to(to_broker(), ToBroker{refuse(now, reserve, admission.error())});
     return;
   }
-  if (auto* known = std::get_if<AlreadyHeld>(&*admission)) {
-    effects.to(to_broker(), ToBroker{std::move(*known)});
+  if (const auto* known = std::get_if<JobId>(&*admission)) {
+    answer_again(now, reserve, *known, effects);
     return;
   }
   const Shared<Hold> hold = std::move(std::get<Hold>(*admission));
-  const bool is_set = orders_.tier_of(hold->account) != nullptr;
-  record(now, HoldOpened{.hold = hold, .token_tier = is_set ? reserve.caller.tier : ""}, effects);
+  HoldOpened opened{.hold = hold, .held = hold->quota_part};
+  if (orders_.tier_of(hold->account) != nullptr) opened.token_tier = reserve.caller.tier;
+  const Window* window = account == nullptr ? nullptr : account->window_at(now);
+  if (window != nullptr) {
+    opened.used = window->used;
+    opened.held += window->held;
+  }
+  record(now, std::move(opened), effects);
   effects.to(to_broker(), ToBroker{Held{.ticket = reserve.ticket, .hold = hold}});
+}
+
+// The id is known with this body. An open job is enough of an answer; a closed one's receipt is the
+// history's to find, and Recalled brings it.
+void Ledger::answer_again(Instant now, const Reserve& reserve, JobId job, Effects& effects) const {
+  if (open_.get(job) == nullptr) {
+    effects.to(to_history(), ToHistory{Recall{.upto = core_.sequence,
+                                              .ticket = reserve.ticket,
+                                              .job = job,
+                                              .tier = reserve.caller.tier}});
+    return;
+  }
+  JobDone done{.receipt = {.job = job}};
+  done.balance = balance_for(now, {.account = reserve.caller.account, .tier = reserve.caller.tier});
+  effects.to(to_broker(),
+             ToBroker{AlreadyHeld{.ticket = reserve.ticket, .job = job, .done = std::move(done)}});
+}
+
+// Without a receipt an admission is told that its job is known and no more (it asks again), and a
+// settle that there is no such job.
+void Ledger::handle(Instant now, const Recalled& recalled, Effects& effects) const {
+  JobDone done{.receipt = recalled.receipt};
+  if (recalled.found) {
+    const AccountId& account = done.receipt.account;
+    const AccountRow* row = accounts_.get(account);
+    const std::string& otherwise = row == nullptr ? done.receipt.tier : row->account.tier;
+    done.balance = balance_for(
+        now, {.account = account, .tier = recalled.tier.empty() ? otherwise : recalled.tier});
+  }
+  if (recalled.ticket != 0)
+    effects.to(to_broker(), ToBroker{AlreadyHeld{.ticket = recalled.ticket,
+                                                 .job = recalled.job,
+                                                 .closed = recalled.found,
+                                                 .done = std::move(done)}});
+  else if (recalled.found)
+    effects.to(to_broker(), ToBroker{Settled{.job = recalled.job, .done = std::move(done)}});
+  else
+    effects.to(to_broker(), ToBroker{refused(recalled.job, Errc::job_unknown)});
 }
 
 // Not waited for, so a repeat or a late one is passed over in silence.
@@ -110,21 +159,19 @@ void Ledger::handle(Instant now, const Restate& restate, Effects& effects) {
 }
 
 void Ledger::handle(Instant now, const Settle& settle, Effects& effects) {
-  const ClosedJob* closed = closed_.find(settle.job);
-  if (closed != nullptr && settle.epoch == core_.epoch) {
-    effects.to(to_broker(),
-               ToBroker{Settled{.job = settle.job, .done = done_of(now, closed->receipt)}});
+  const OpenJob* job = open_.get(settle.job);
+  if (settle.epoch == core_.epoch && job == nullptr) {
+    effects.to(to_history(), ToHistory{Recall{.upto = core_.sequence, .job = settle.job}});
     return;
   }
-  const OpenJob* job = job_of_command(settle.epoch, settle.job, effects);
-  if (job == nullptr) return;
-  const Account* account = accounts_.find(job->hold->account);
-  GPUPOOL_ENSURE(account != nullptr, job->hold->account);
-  HoldSettled settled = settle_for(now, settle, *job, *account);
-  settled.detail = clipped(settle.detail);
-  // Made before the record: an anonymous account can be gone right after it, receipts and all.
+  if (settle.epoch != core_.epoch) {
+    effects.to(to_broker(), ToBroker{refused(settle.job, Errc::stale_epoch)});
+    return;
+  }
+  HoldSettled settled = settle_for(now, settle, *job);
+  // Made before the record: an anonymous account can be gone right after it.
   JobDone done{.receipt = receipt_of(*job, settled, now)};
-  const std::string tier = account->tier;
+  const std::string tier = accounts_[job->account].account.tier;
   record(now, std::move(settled), effects);
   done.balance = balance_for(now, {.account = done.receipt.account, .tier = tier});
   effects.to(to_broker(), ToBroker{Settled{.job = settle.job, .done = std::move(done)}});
@@ -135,20 +182,20 @@ void Ledger::begin_batch() {
   refusals_in_batch_ = 0;
   accounts_.begin_batch();
   open_.begin_batch();
-  closed_.begin_batch();
   requests_.begin_batch();
   anonymous_.begin_batch();
   orders_.begin_batch();
+  order_ids_.begin_batch();
 }
 
 void Ledger::keep_batch() {
   refusals_in_batch_ = 0;
   accounts_.keep_batch();
   open_.keep_batch();
-  closed_.keep_batch();
   requests_.keep_batch();
   anonymous_.keep_batch();
   orders_.keep_batch();
+  order_ids_.keep_batch();
 }
 
 void Ledger::undo_batch() {
@@ -159,30 +206,33 @@ void Ledger::undo_batch() {
   refusals_in_batch_ = 0;
   accounts_.undo_batch();
   open_.undo_batch();
-  closed_.undo_batch();
   requests_.undo_batch();
   anonymous_.undo_batch();
   orders_.undo_batch();
+  order_ids_.undo_batch();
 }
 
 std::vector<OpenHold> Ledger::open_holds() const {
   std::vector<OpenHold> holds;
   holds.reserve(open_.size());
-  for (const auto* row : open_.in_order()) {
-    const OpenJob& open = row->second;
+  open_.each([&holds](const OpenJob& open) {
     holds.push_back({.hold = open.hold,
                      .promise = open.promise,
                      .attempt = open.attempt,
                      .leased = open.leased,
                      .node = open.node,
-                     .losses = open.losses});
-  }
+                     .losses = open.losses,
+                     .extensions = open.extensions,
+                     .extended_by = open.extended.sum()});
+  });
+  std::sort(holds.begin(), holds.end(),
+            [](const OpenHold& a, const OpenHold& b) { return a.hold->job < b.hold->job; });
   return holds;
 }
 
-const Receipt* Ledger::receipt(JobId job) const {
-  const ClosedJob* closed = closed_.find(job);
-  return closed == nullptr ? nullptr : &*closed->receipt;
+const Account* Ledger::account(const AccountId& id) const {
+  const AccountRow* row = accounts_.get(id);
+  return row == nullptr ? nullptr : &row->account;
 }
 
 }  // namespace gpupool

@@ -1,11 +1,13 @@
 #pragma once
 // Ledger: the quota state of a pool (design section 2), a pure state machine. It owns accounts with
-// their windows and holds, the remembered request ids, the receipts and the stories behind them.
-// decide() is const and may refuse; apply() changes the state and cannot fail; step() is decide,
-// then apply, then the answer. A restart applies the journal's records with the same apply(), and
-// then is where it was: nothing that only a configuration or a clock knows enters the state, but
-// for the length of a window, which says when an anonymous account can be dropped. No clock, I/O,
-// threads.
+// their windows and holds and the remembered request ids. What is over is not its business:
+// receipts, stories and usage are read from the journal by its history (history.h), which answers
+// questions about them, and tells the ledger what became of a closed job when a request or a settle
+// is repeated. decide() is const and may refuse; apply() changes the state and cannot fail; step()
+// is decide, then apply, then the answer. A restart applies the journal's records with the same
+// apply(), and then is where it was: nothing that only a configuration or a clock knows enters the
+// state, but for the length of windows in journals that are older than the recording of their ends.
+// No clock, I/O, threads.
 //
 // The order in which a request is checked: the numbers of base/errors.def. The broker's verdict
 // comes in Reserve::verdict and takes its place between the ledger's own checks, which are the tier
@@ -30,9 +32,13 @@
 
 #include "actors/effects.h"
 #include "actors/ledger/account.h"
+#include "actors/ledger/order_ids.h"
+#include "actors/ledger/request_table.h"
+#include "actors/ledger/row_table.h"
+#include "actors/ledger/snapshot.h"
 #include "actors/ledger/standing_orders.h"
-#include "actors/ledger/story.h"
 #include "actors/ledger/undo_table.h"
+#include "actors/ledger/window_rule.h"
 #include "config/limits.h"
 
 namespace gpupool {
@@ -40,9 +46,9 @@ namespace gpupool {
 // What a ledger keeps in memory at most; smaller in tests.
 struct LedgerBounds {
   std::int64_t requests_max = limits::requests_max;
-  std::int64_t receipts_per_account_max = limits::receipts_per_account_max;
   std::int64_t refusals_max = limits::refusals_remembered_max;
   OrderBounds orders = {};
+  std::int64_t orders_remembered_max = limits::orders_remembered_max;
 };
 
 class Ledger {
@@ -59,10 +65,12 @@ class Ledger {
   Effects step(Instant now, const ToLedger& message);
   void step(Instant now, const ToLedger& message, Effects& effects);  // adds to what is there
 
-  // What a Reserve would lead to: a hold, or the answer its id already has; an Error is its
+  // What a Reserve would lead to: a hold, or the job that its id already has; an Error is its
   // refusal.
-  using Admission = std::variant<Hold, AlreadyHeld>;
-  Result<Admission> decide(Instant now, const Reserve& reserve) const;
+  using Admission = std::variant<Hold, JobId>;
+  Result<Admission> decide(Instant now, const Reserve& reserve) const {
+    return decide(now, reserve, account(reserve.caller.account));
+  }
 
   // A refusal of this request with the account's numbers at `now`, remembered for explain.
   NotHeld refuse(Instant now, const Reserve& reserve, const Error& why);
@@ -72,14 +80,18 @@ class Ledger {
   void keep_batch();
   void undo_batch();
 
+  // The whole state, for a snapshot (ledger_snapshot.cpp), and a new ledger's from it. False: these
+  // rows are of no ledger, and this one must not be used.
+  void write_state(RowWriter& out) const;
+  bool read_state(RowReader& in);
+
   Balance balance(Instant now, const AccountId& account, const std::string& tier) const;
   const StandingOrders& orders() const { return orders_; }
   std::vector<OpenHold> open_holds() const;  // in order of arrival
-  const Receipt* receipt(JobId job) const;   // nullptr: not closed, or forgotten
   Epoch epoch() const { return core_.epoch; }
   std::uint64_t last_sequence() const { return core_.sequence; }
   Instant last_record() const { return core_.at; }
-  const Account* account(const AccountId& id) const { return accounts_.find(id); }
+  const Account* account(const AccountId& id) const;  // nullptr: it has none here
   std::size_t account_count() const { return accounts_.size(); }
   std::size_t request_count() const { return requests_.size(); }
 
@@ -90,8 +102,19 @@ class Ledger {
   std::uint64_t state_digest() const;
 
  private:
+  using AccountNumber = std::uint32_t;  // of its row
+
+  struct AccountRow {
+    AccountId id;
+    Account account;
+    auto fields() { return std::tie(id, account); }
+    const AccountId& key() const { return id; }
+    static std::uint64_t hash_of(const AccountId& id) { return IdHash{}(id); }
+  };
+
   struct OpenJob {
     Shared<Hold> hold;
+    AccountNumber account = 0;
     Instant promise{};
     std::uint32_t attempt = 0;   // the last one known: leased or lost
     std::uint32_t requeued = 0;  // the last one reported lost
@@ -100,35 +123,17 @@ class Ledger {
     Instant leased_at{};
     NodeId node;
     std::string node_name;
-    Shared<std::vector<Moment>> story;
+    Parts extended;                // what extensions added to the hold
+    std::uint32_t extensions = 0;  // how many there were
+    Parts held() const {
+      return {hold->quota_part + extended.quota, hold->credits_part + extended.credits};
+    }
     auto fields() {
       return std::tie(hold, promise, attempt, requeued, losses, leased, leased_at, node, node_name,
-                      story);
+                      extended, extensions);
     }
-  };
-
-  // Kept while it is listed among its account's receipts or its request id is remembered.
-  struct ClosedJob {
-    Shared<Receipt> receipt;
-    Shared<std::vector<Moment>> story;
-    bool listed = true;
-    bool id_known = true;
-    JobId newer;  // listed: the account's next one
-    auto fields() { return std::tie(receipt, story, listed, id_known, newer); }
-  };
-
-  // In order of the ids' own time, so that the oldest are forgotten from the front.
-  struct RequestKey {
-    RequestId id;
-    AccountId account;
-    auto fields() { return std::tie(id, account); }
-    friend auto operator<=>(const RequestKey&, const RequestKey&) = default;
-  };
-
-  struct RequestEntry {
-    std::uint64_t body_hash = 0;
-    JobId job;
-    auto fields() { return std::tie(body_hash, job); }
+    JobId key() const { return hold->job; }
+    static std::uint64_t hash_of(JobId job) { return job.value; }
   };
 
   // What counts of a tier.
@@ -158,21 +163,21 @@ class Ledger {
 
   // ledger.cpp: commands.
   void handle(Instant, const Tick&, Effects&) const {}
+  void handle(Instant, const ReadJournal&, Effects&) const {}  // its group commit answers it
   void handle(Instant now, const Lead& lead, Effects& effects);
   void handle(Instant now, const Reserve& reserve, Effects& effects);
+  void answer_again(Instant now, const Reserve& reserve, JobId job, Effects& effects) const;
   void handle(Instant now, const Leased& leased, Effects& effects);
   void handle(Instant now, const Requeue& requeue, Effects& effects);
   void handle(Instant now, const Restate& restate, Effects& effects);
   void handle(Instant now, const Settle& settle, Effects& effects);
+  void handle(Instant now, const Recalled& recalled, Effects& effects) const;
   void record(Instant now, RecordBody body, Effects& effects);
   const OpenJob* job_of_command(Epoch epoch, JobId job, Effects& effects) const;
-
-  // The receipt that this settle makes; without an outcome, what there is of an open job's.
   static Receipt receipt_of(const OpenJob& job, const HoldSettled& settled, Instant at);
 
-  // ledger_decide.cpp: admission and its numbers.
-  std::optional<Error> id_out_of_range(Instant now, RequestId id) const;
-  Admission known_answer(Instant now, const Reserve& reserve, const RequestEntry& entry) const;
+  // ledger_decide.cpp: admission and its numbers. `account` is the caller's, nullptr: it has none.
+  Result<Admission> decide(Instant now, const Reserve& reserve, const Account* account) const;
   bool table_is_full(Instant now) const;
   Error tier_missing(const Caller& caller) const;
   std::optional<Error> app_closed_to(const std::string& app, const std::string& tier) const;
@@ -183,12 +188,13 @@ class Ledger {
                                      const Account* account) const;
   Hold hold_for(Instant now, const Reserve& reserve, const TierLimits& tier,
                 const Account* account) const;
-  HoldSettled settle_for(Instant now, const Settle& settle, const OpenJob& job,
-                         const Account& account) const;
+  HoldSettled settle_for(Instant now, const Settle& settle, const OpenJob& job) const;
   GpuTime left_after(Instant now, const Account& account, const Hold& hold,
-                     const Parts& charged) const;
+                     const Closing& closing) const;
+  WindowTerms window_rule() const;
+  WindowSpan window_of_next_hold(Instant now, const Account* account) const;
+  Instant end_of_window(const Hold& hold) const;
   Balance balance_for(Instant now, const Question& question) const;
-  JobDone done_of(Instant now, const Receipt& receipt) const;
   Instant held_until(const Account& account) const;
 
   // ledger_answers.cpp: questions.
@@ -196,7 +202,7 @@ class Ledger {
   void handle(Instant now, const ReceiptsQuery& query, Effects& effects) const;
   void handle(Instant now, const ReceiptQuery& query, Effects& effects) const;
   void handle(Instant now, const ExplainQuery& query, Effects& effects) const;
-  std::vector<Happening> refusals_of(const AccountId& account, RequestId request) const;
+  void handle(Instant now, const UsageQuery& query, Effects& effects) const;
 
   // ledger_orders.cpp: what operators set, what they ask, and what follows from it.
   void handle(Instant now, const Configure& command, Effects& effects);
@@ -217,6 +223,21 @@ class Ledger {
   std::string recognised_by(const Caller& caller) const;
   bool is_offered(const SizeConfig& size) const;
 
+  // ledger_credits.cpp: what operators order once, by its id.
+  void handle(Instant now, const GrantCredits& command, Effects& effects);
+  void handle(Instant now, const AdjustQuota& command, Effects& effects);
+  template <class Command>
+  void obey_once(Instant now, const Command& command, Effects& effects);
+  Result<RecordBody> decide(Instant now, const GrantCredits& command) const;
+  Result<RecordBody> decide(Instant now, const AdjustQuota& command) const;
+  void enact(const CreditsGranted& granted, Instant at);
+  void enact(const QuotaAdjusted& adjusted, Instant at);
+
+  // ledger_extend.cpp: more for an open job.
+  void handle(Instant now, const Extend& extend, Effects& effects);
+  Result<HoldExtended> decide(const Extend& extend, const OpenJob& job) const;
+  void enact(const HoldExtended& extended, Instant at);
+
   // ledger_apply.cpp: records.
   void enact(const EpochRaised& raised, Instant at);
   void enact(const HoldOpened& opened, Instant at);
@@ -228,15 +249,10 @@ class Ledger {
   void enact(const Order& order, Instant) {
     orders_.enact(order);
   }
-  std::vector<JobId> listed_receipts(const Account& account) const;
-  void list_receipt(Account& account, JobId job);
-  void unlist(JobId job);
-  void forget_id(const RequestKey& key, JobId job);
   void forget_expired_ids(Instant at);
   static Instant forgettable_before(Instant now);
-  static RequestKey first_made_at(Instant at);
   void drop_ended_anonymous(Instant at);
-  void drop_if_done(const AccountId& account, Instant at);
+  void drop_if_done(AccountNumber number, Instant at);
 
   // ledger_check.cpp: what must always hold.
   class Findings;
@@ -244,18 +260,17 @@ class Ledger {
   void check_accounts(Findings& findings, const std::map<AccountId, Account>& sums) const;
   static void check_windows(Findings& findings, const AccountId& id,
                             const Account::Windows& windows, const Account& sum);
-  void check_receipts(Findings& findings) const;
 
   const Config* config_;
   LedgerBounds bounds_;
   Core core_;
-  HashedTable<AccountId, Account> accounts_;
-  HashedTable<JobId, OpenJob> open_;
-  HashedTable<JobId, ClosedJob> closed_;
-  UndoTable<RequestKey, RequestEntry> requests_;
-  // Anonymous accounts by the opening of their latest window: when to look whether they can go.
+  RowTable<AccountRow> accounts_;
+  RowTable<OpenJob> open_;
+  RequestTable requests_;
+  // Anonymous accounts by the end of their latest window: when to look whether they can go.
   UndoTable<std::pair<Instant, AccountId>, std::monostate> anonymous_;
   StandingOrders orders_;
+  OrderIds order_ids_;
   std::deque<Refusal> refusals_;  // the newest last
   // The sizes that there is a shape for. Not state: the broker says so again after every start.
   std::optional<std::vector<std::string>> shapes_;

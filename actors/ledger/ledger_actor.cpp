@@ -1,5 +1,8 @@
 #include "actors/ledger/ledger_actor.h"
 
+#include <chrono>
+#include <future>
+
 namespace gpupool {
 namespace {
 
@@ -45,11 +48,30 @@ class LedgerActor : public LedgerHandle::base {
     }
     if (commits_->refusal()) events_.refused(*commits_->refusal());
     perform(*this, *around_.directory, std::move(effects->send));
+    if (events_.snapshot_records > 0 &&
+        commits_->records_since_snapshot() >= events_.snapshot_records)
+      keep_snapshot();
+  }
+
+  // One at a time: while the last one is still being written, the next has to wait.
+  void keep_snapshot() {
+    using namespace std::chrono_literals;
+    if (keeping_.valid() && keeping_.wait_for(0s) != std::future_status::ready) return;
+    if (auto frozen = commits_->freeze())
+      keeping_ = std::async(std::launch::async, events_.keep, std::move(*frozen));
+  }
+
+  void on_exit() override {
+    if (keeping_.valid()) keeping_.wait();
+    if (events_.snapshot_records == 0 || !commits_->idle()) return;
+    if (commits_->records_since_snapshot() == 0) return;
+    if (const auto frozen = commits_->freeze()) events_.keep(*frozen);
   }
 
   const Surroundings around_;
   const LedgerEvents events_;
   std::unique_ptr<GroupCommit> commits_;
+  std::future<void> keeping_;  // of the last snapshot
   std::uint64_t config_version_ = around_.config.version();
 };
 

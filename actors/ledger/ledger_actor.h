@@ -14,6 +14,9 @@ struct LedgerEvents {
   std::function<ClockStamp()> stamp;           // this machine's clocks, for each batch
   std::function<void(const Error&)> refused;   // a batch was cleanly refused, e.g. disk full
   std::function<void(const Error&)> in_doubt;  // nobody knows what is durable: end the process
+  // Keeps a snapshot, on a thread of its own; at the end of the actor on the ledger's.
+  std::function<void(const GroupCommit::Frozen&)> keep = nullptr;
+  std::uint64_t snapshot_records = 0;  // how many records make a new snapshot worth while; 0: none
 };
 
 // Tests in virtual time keep the ledger on their own thread; a real one waits for the disk on its

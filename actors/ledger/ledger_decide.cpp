@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "actors/ledger/ledger.h"
+#include "actors/ledger/story.h"
 
 namespace gpupool {
 namespace {
@@ -10,8 +11,14 @@ namespace {
 // Reserve::factor comes from the configuration and is at least 1; 0 can only mean "not known".
 std::uint32_t factor_of(const Reserve& reserve) { return std::max(reserve.factor, 1U); }
 
+// Of what is held at first: all of the declared duration, or less that is extended later.
+Duration held_first(const Reserve& reserve) {
+  const bool is_less = reserve.learned > Duration{} && reserve.learned < reserve.declared;
+  return is_less ? reserve.learned : reserve.declared;
+}
+
 GpuTime cost_of(const Reserve& reserve) {
-  return saturated_cost(reserve.declared, factor_of(reserve));
+  return saturated_cost(held_first(reserve), factor_of(reserve));
 }
 
 }  // namespace
@@ -39,7 +46,8 @@ std::optional<Error> Ledger::illegal_duration(const Reserve& reserve, const Tier
                .detail = reserve.detail};
 }
 
-Result<Ledger::Admission> Ledger::decide(Instant now, const Reserve& reserve) const {
+Result<Ledger::Admission> Ledger::decide(Instant now, const Reserve& reserve,
+                                         const Account* account) const {
   const Error verdict{reserve.verdict, reserve.want, reserve.have, reserve.detail};
   const auto objects_up_to = [&reserve](Errc last) {
     return reserve.verdict != Errc{} && reserve.verdict <= last;
@@ -50,15 +58,14 @@ Result<Ledger::Admission> Ledger::decide(Instant now, const Reserve& reserve) co
   if (!tier) return tier_missing(reserve.caller);
   if (auto expired = id_out_of_range(now, reserve.request)) return *std::move(expired);
   if (objects_up_to(Errc::id_reused)) return verdict;
-  if (const auto* entry = requests_.find({reserve.request, reserve.caller.account})) {
-    if (entry->body_hash != reserve.body_hash) return Error{.code = Errc::id_reused};
-    return known_answer(now, reserve, *entry);
+  if (const auto* known = requests_.find({reserve.request, account_key(reserve.caller.account)})) {
+    if (known->body_hash != reserve.body_hash) return Error{.code = Errc::id_reused};
+    return Admission{known->job};
   }
   if (objects_up_to(Errc::unknown_app)) return verdict;
   if (auto forbidden = app_closed_to(reserve.body.app, tier_name)) return *std::move(forbidden);
   if (objects_up_to(Errc::forbidden)) return verdict;
   if (auto illegal = illegal_duration(reserve, *tier)) return *std::move(illegal);
-  const Account* account = accounts_.find(reserve.caller.account);
   const auto jobs = static_cast<std::int64_t>(account == nullptr ? 0 : account->open.size());
   if (jobs + 1 > std::int64_t{tier->jobs_max})
     return Error{.code = Errc::too_many_jobs, .want = jobs + 1, .have = tier->jobs_max};
@@ -92,48 +99,18 @@ std::optional<Error> Ledger::app_closed_to(const std::string& app, const std::st
   return Error{.code = Errc::forbidden, .detail = "it is open to " + names};
 }
 
-// Both bounds are legal themselves.
-std::optional<Error> Ledger::id_out_of_range(Instant now, RequestId id) const {
-  const std::int64_t age = now.ms - id.unix_ms();
-  if (age > limits::id_age_ms_max)
-    return Error{.code = Errc::id_expired, .want = age, .have = limits::id_age_ms_max};
-  if (age < -limits::id_future_ms_max)
-    return Error{.code = Errc::id_expired,
-                 .want = age,
-                 .have = -limits::id_future_ms_max,
-                 .detail = "the id was made in the future; is the client's clock right?"};
-  return std::nullopt;
-}
-
-Ledger::Admission Ledger::known_answer(Instant now, const Reserve& reserve,
-                                       const RequestEntry& entry) const {
-  AlreadyHeld known{.ticket = reserve.ticket, .job = entry.job};
-  known.done.receipt.job = entry.job;
-  if (const ClosedJob* closed = closed_.find(entry.job)) {
-    known.closed = true;
-    known.done.receipt = closed->receipt;
-  }
-  known.done.balance =
-      balance_for(now, {.account = reserve.caller.account, .tier = reserve.caller.tier});
-  return known;
-}
-
 // Ids are forgotten when records are applied; in a full table, those that the next record would
 // forget do not count. Only a full table is searched.
 bool Ledger::table_is_full(Instant now) const {
   if (std::cmp_less(requests_.size(), bounds_.requests_max)) return false;
-  const Instant cutoff = forgettable_before(now);
-  for (auto it = requests_.lower_bound(first_made_at(core_.forgotten_before));
-       it != requests_.end() && it->first.id.unix_ms() < cutoff.ms; ++it)
-    if (open_.find(it->second.job) == nullptr) return false;
-  return true;
+  return !requests_.any_before(forgettable_before(now),
+                               [this](JobId job) { return open_.get(job) == nullptr; });
 }
 
 // Design 2.2: max(0, allowance - used - held) + (credits - credits held) pays for the cost, or not.
 std::optional<Error> Ledger::quota_missing(Instant now, const Reserve& reserve,
                                            const TierLimits& tier, const Account* account) const {
-  const Window* window =
-      account == nullptr ? nullptr : account->window_at(now, config_->window.length);
+  const Window* window = account == nullptr ? nullptr : account->window_at(now);
   GpuTime payable = left_of(tier.allowance, window);
   if (account != nullptr) payable += account->credits - account->credits_held;
   const GpuTime cost = cost_of(reserve);
@@ -143,11 +120,12 @@ std::optional<Error> Ledger::quota_missing(Instant now, const Reserve& reserve,
 
 Hold Ledger::hold_for(Instant now, const Reserve& reserve, const TierLimits& tier,
                       const Account* account) const {
-  const Window* window =
-      account == nullptr ? nullptr : account->window_at(now, config_->window.length);
+  const Window* window = account == nullptr ? nullptr : account->window_at(now);
   const GpuTime left = left_of(tier.allowance, window);
   const GpuTime cost = cost_of(reserve);
   const GpuTime quota = std::min(left, cost);
+  const WindowSpan span = window == nullptr ? window_of_next_hold(now, account)
+                                            : WindowSpan{window->opened, window->ends};
   Hold hold{.job = {core_.sequence + 1},
             .request = reserve.request,
             .body_hash = reserve.body_hash,
@@ -164,9 +142,11 @@ Hold Ledger::hold_for(Instant now, const Reserve& reserve, const TierLimits& tie
             .promise = reserve.promise,
             .quota_part = quota,
             .credits_part = cost - quota,
-            .window_opened = window == nullptr ? now : window->opened,
+            .window_opened = span.opened,
             .admitted_at = now,
-            .recognised_by = recognised_by(reserve.caller)};
+            .recognised_by = recognised_by(reserve.caller),
+            .window_ends = span.ends};
+  if (held_first(reserve) != reserve.declared) hold.learned = reserve.learned;
   // A request may leave the size to its app; the job has the one that it was admitted at.
   if (!reserve.size.empty()) hold.body.size = reserve.size;
   const GpuTime spent = window == nullptr ? GpuTime{} : window->used + window->held;
@@ -196,42 +176,36 @@ NotHeld Ledger::refuse(Instant now, const Reserve& reserve, const Error& why) {
   return {.ticket = reserve.ticket, .refusal = std::move(refusal)};
 }
 
-HoldSettled Ledger::settle_for(Instant now, const Settle& settle, const OpenJob& job,
-                               const Account& account) const {
-  const Parts charged = charge_of(job.hold, settle.ran);
+// Complete: a receipt needs nothing but this record and the job's others.
+HoldSettled Ledger::settle_for(Instant now, const Settle& settle, const OpenJob& job) const {
+  const Parts charged = charge_of(job.held(), job.hold->factor, settle.ran);
+  const Account& account = accounts_[job.account].account;
   return {.job = settle.job,
           .outcome = settle.outcome,
           .cause = settle.cause,
-          .detail = settle.detail,
+          .detail = clipped(settle.detail),
           .ran = std::max(settle.ran, Duration{}),
           .charged_quota = charged.quota,
           .charged_credits = charged.credits,
           .attempt = settle.attempt,
-          .leased_at = settle.leased_at,
-          .node = settle.node,
+          .leased_at = settle.leased_at ? settle.leased_at : job.leased_at,
+          .node = settle.node.empty() ? job.node_name : settle.node,
           .result = settle.result,
-          .left = left_after(now, account, job.hold, charged),
+          .left = left_after(now, account, job.hold, {job.held(), charged}),
           .log = settle.log};
 }
 
 // Of the account once this hold is closed so: a window that is still open has its part back.
 GpuTime Ledger::left_after(Instant now, const Account& account, const Hold& hold,
-                           const Parts& charged) const {
+                           const Closing& closing) const {
   const auto tier = limits_of(tier_of(hold.account, account.tier));
   const GpuTime allowance = tier ? tier->allowance : GpuTime{};
-  const Window* window = account.window_at(now, config_->window.length);
+  const Window* window = account.window_at(now);
   if (window == nullptr || window->opened != hold.window_opened) return left_of(allowance, window);
   Window after = *window;
-  after.held -= hold.quota_part;
-  after.used += charged.quota;
+  after.held -= closing.held.quota;
+  after.used += closing.charged.quota;
   return left_of(allowance, &after);
-}
-
-JobDone Ledger::done_of(Instant now, const Receipt& receipt) const {
-  const Account* account = accounts_.find(receipt.account);
-  const std::string& tier = account == nullptr ? receipt.tier : account->tier;
-  return {.receipt = receipt,
-          .balance = balance_for(now, {.account = receipt.account, .tier = tier})};
 }
 
 Balance Ledger::balance(Instant now, const AccountId& account, const std::string& tier) const {
@@ -243,9 +217,9 @@ Balance Ledger::balance_for(Instant now, const Question& question) const {
   static const Account nobody;
   const std::string& tier_name = tier_of(question.account, question.tier);
   const TierLimits tier = limits_of(tier_name).value_or(TierLimits{});
-  const Account* known = accounts_.find(question.account);
+  const Account* known = this->account(question.account);
   const Account& account = known == nullptr ? nobody : *known;
-  const Window* window = account.window_at(now, config_->window.length);
+  const Window* window = account.window_at(now);
   Balance balance{.account = question.account,
                   .tier = tier_name,
                   .allowance = tier.allowance,
@@ -254,12 +228,18 @@ Balance Ledger::balance_for(Instant now, const Question& question) const {
                   .held_until = held_until(account),
                   .open_jobs = static_cast<std::uint32_t>(account.open.size()),
                   .jobs_max = tier.jobs_max,
-                  .at = now};
+                  .at = now,
+                  .credits = account.credits,
+                  .credits_held = account.credits_held};
   if (window != nullptr) {
     balance.used = window->used;
     balance.held = window->held;
     balance.window_opened = window->opened;
-    balance.resets_at = window->opened + config_->window.length;
+    balance.resets_at = window->ends;
+  } else if (window_rule().kind == WindowKind::fixed) {  // it is there, used or not
+    const WindowSpan span = window_of_next_hold(now, known);
+    balance.window_opened = span.opened;
+    balance.resets_at = span.ends;
   }
   const GpuTime payable = balance.left + account.credits - account.credits_held;
   const bool may_ask = balance.open_jobs < balance.jobs_max;
@@ -281,12 +261,31 @@ Balance Ledger::balance_for(Instant now, const Question& question) const {
 Instant Ledger::held_until(const Account& account) const {
   Instant earliest{};
   for (const JobId id : account.open) {
-    const OpenJob* job = open_.find(id);
+    const OpenJob* job = open_.get(id);
     GPUPOOL_ENSURE(job != nullptr, id);
     const Instant closed = (job->leased ? job->leased_at : job->promise) + job->hold->occupancy;
     if (!earliest || closed < earliest) earliest = closed;
   }
   return earliest;
+}
+
+// The recorded one; until one is on record, the configuration's.
+WindowTerms Ledger::window_rule() const {
+  const Terms* terms = orders_.terms();
+  const bool is_recorded = terms != nullptr && terms->window.length > Duration{};
+  return is_recorded ? terms->window : terms_of(config_->window);
+}
+
+WindowSpan Ledger::window_of_next_hold(Instant now, const Account* account) const {
+  Instant earliest = account == nullptr ? Instant{} : account->last_opened;
+  if (account != nullptr && !account->windows.empty())
+    earliest = std::max(earliest, account->windows.back().ends);
+  return window_for(window_rule(), now, earliest);
+}
+
+// Older records do not say it; all their windows rolled.
+Instant Ledger::end_of_window(const Hold& hold) const {
+  return hold.window_ends ? hold.window_ends : hold.window_opened + config_->window.length;
 }
 
 }  // namespace gpupool

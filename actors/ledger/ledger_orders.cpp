@@ -80,12 +80,12 @@ void Ledger::handle(Instant now, const AccountsQuery& query, Effects& effects) c
     names.insert(name);
     if (names.size() > page + 1) names.erase(std::prev(names.end()));
   };
-  for (const auto& [name, account] : accounts_) pick(name);
+  accounts_.each([&pick](const AccountRow& row) { pick(row.id); });
   for (const auto& [name, tier] : orders_.account_tiers()) pick(name);
   for (const AccountId& name : names) {
     found.more = found.accounts.size() == page;
     if (found.more) break;
-    const Account* account = accounts_.find(name);
+    const Account* account = this->account(name);
     const std::string tier = account != nullptr ? account->tier : *orders_.tier_of(name);
     found.accounts.push_back(balance_for(now, {.account = name, .tier = tier}));
   }

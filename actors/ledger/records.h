@@ -18,7 +18,10 @@ struct EpochRaised {
 struct HoldOpened {
   Shared<Hold> hold;
   std::string token_tier;  // of its caller, where an operator's word made the hold's another one
-  auto fields() { return std::tie(hold, token_tier); }
+  // Of its window after this, so that the story of the job needs no other record.
+  GpuTime used;
+  GpuTime held;
+  auto fields() { return std::tie(hold, token_tier, used, held); }
 };
 
 struct LeaseNoted {
@@ -74,7 +77,8 @@ struct TermsSet {
   std::vector<TierTerms> tiers;
   std::vector<AppTerms> apps;
   std::vector<Change> changes;
-  auto fields() { return std::tie(tiers, apps, changes); }
+  WindowTerms window;
+  auto fields() { return std::tie(tiers, apps, changes, window); }
 };
 
 struct AccountTierSet {
@@ -103,9 +107,49 @@ struct AnnouncementSet {
   auto fields() { return std::tie(text, changes); }
 };
 
-using RecordBody =
-    std::variant<EpochRaised, HoldOpened, LeaseNoted, JobRequeued, PromiseRestated, HoldSettled,
-                 TermsSet, AccountTierSet, TokenRevoked, DrainingSet, AnnouncementSet>;
+// What operators order once, each by its own id, which is remembered as a request's is. `body_hash`
+// tells one order of an id from another.
+
+// So many credits more or, negative, fewer; what the account had and has.
+struct CreditsGranted {
+  RequestId id;
+  std::uint64_t body_hash = 0;
+  AccountId account;
+  GpuTime amount;
+  GpuTime before;
+  GpuTime after;
+  std::vector<Change> changes;
+  auto fields() { return std::tie(id, body_hash, account, amount, before, after, changes); }
+};
+
+// So much more or, negative, less used of this window; what was and is.
+struct QuotaAdjusted {
+  RequestId id;
+  std::uint64_t body_hash = 0;
+  AccountId account;
+  Instant window_opened{};
+  GpuTime amount;
+  GpuTime before;
+  GpuTime after;
+  std::vector<Change> changes;
+  auto fields() {
+    return std::tie(id, body_hash, account, window_opened, amount, before, after, changes);
+  }
+};
+
+// So much more is held for an open job, in the window of its hold; measured by this tier.
+struct HoldExtended {
+  JobId job;
+  std::uint32_t number = 0;
+  GpuTime quota_part;
+  GpuTime credits_part;
+  std::string tier;
+  auto fields() { return std::tie(job, number, quota_part, credits_part, tier); }
+};
+
+using RecordBody = std::variant<EpochRaised, HoldOpened, LeaseNoted, JobRequeued, PromiseRestated,
+                                HoldSettled, TermsSet, AccountTierSet, TokenRevoked, DrainingSet,
+                                AnnouncementSet, CreditsGranted, QuotaAdjusted, HoldExtended>;
 
 // One entry of the journal: its place, when (ledger time), and what.
 struct Record {

@@ -50,8 +50,8 @@ Change change_by(const std::string& who, Instant at, Change change) {
 // ---- Deciding ----------------------------------------------------------------------------------
 
 StandingOrders::Decision StandingOrders::decide(Instant now, const Configure& command) const {
-  TermsSet set{.tiers = command.tiers, .apps = command.apps};
-  const Terms next{.tiers = command.tiers, .apps = command.apps};
+  TermsSet set{.tiers = command.tiers, .apps = command.apps, .window = command.window};
+  const Terms next{.tiers = command.tiers, .apps = command.apps, .window = command.window};
   const std::vector<Change> found =
       core_.terms == nullptr ? first_terms(next) : changes_between(*core_.terms, next);
   if (found.empty()) return std::optional<RecordBody>{};
@@ -173,7 +173,8 @@ bool StandingOrders::revocations_full(Instant now) const {
 // ---- Enacting ----------------------------------------------------------------------------------
 
 void StandingOrders::enact(const TermsSet& set) {
-  core_.terms = std::make_shared<const Terms>(Terms{.tiers = set.tiers, .apps = set.apps});
+  core_.terms = std::make_shared<const Terms>(
+      Terms{.tiers = set.tiers, .apps = set.apps, .window = set.window});
   remember(set.changes);
 }
 
@@ -298,6 +299,7 @@ bool StandingOrders::concerns(const Change& change, const Caller& caller) const 
       return change.subject == caller.account.text ||
              (!caller.token_id.empty() && change.subject == caller.token_id);
     case ChangeKind::announcement:
+    case ChangeKind::window:
       return true;
     case ChangeKind::node:
       return false;
@@ -358,6 +360,52 @@ std::uint64_t StandingOrders::digest() const {
   for (const auto& [number, change] : changes_)
     digest = hash_of(std::to_string(digest) + pack(number) + pack(change));
   return digest;
+}
+
+void StandingOrders::write_state(RowWriter& out) const {
+  out.put(core_.terms != nullptr);
+  out.put(core_.terms == nullptr ? Terms{} : *core_.terms);
+  out.put(core_.announcement);
+  out.put(core_.changes);
+  out.put(core_.changes_known_since);
+  const auto put_all = [&out](const auto& table) {
+    out.put(static_cast<std::uint64_t>(table.size()));
+    for (const auto& [key, value] : table) {
+      out.put(key);
+      if constexpr (!std::is_same_v<std::decay_t<decltype(value)>, std::monostate>) out.put(value);
+    }
+  };
+  put_all(account_tiers_);
+  put_all(revocations_);
+  put_all(draining_);
+  put_all(changes_);
+}
+
+bool StandingOrders::read_state(RowReader& in) {
+  bool has_terms = false;
+  Terms terms;
+  if (!in.take(has_terms) || !in.take(terms) || !in.take(core_.announcement) ||
+      !in.take(core_.changes) || !in.take(core_.changes_known_since))
+    return false;
+  if (has_terms) core_.terms = std::make_shared<const Terms>(std::move(terms));
+  const auto take_all = [&in]<class Key, class Value>(UndoTable<Key, Value>& table) {
+    std::uint64_t count = 0;
+    bool is_good = in.take(count);
+    for (std::uint64_t i = 0; is_good && i < count; ++i) {
+      Key key;
+      is_good = in.take(key);
+      if (!is_good) break;
+      Value& value = table.change(key);
+      if constexpr (!std::is_same_v<Value, std::monostate>) is_good = in.take(value);
+    }
+    return is_good;
+  };
+  if (!take_all(account_tiers_) || !take_all(revocations_) || !take_all(draining_) ||
+      !take_all(changes_))
+    return false;
+  for (const auto& [key, revocation] : revocations_)
+    revocations_by_end_.change({revocation.forget_at, key});
+  return true;
 }
 
 }  // namespace gpupool

@@ -13,17 +13,19 @@
 #include <vector>
 
 #include "actors/ledger/records.h"
+#include "actors/ledger/snapshot.h"
 #include "actors/ledger/undo_table.h"
 #include "base/result.h"
 #include "config/limits.h"
 
 namespace gpupool {
 
-// The tiers and apps that were recorded last.
+// The tiers, apps and rule of windows that were recorded last.
 struct Terms {
   std::vector<TierTerms> tiers;
   std::vector<AppTerms> apps;
-  auto fields() { return std::tie(tiers, apps); }
+  WindowTerms window;
+  auto fields() { return std::tie(tiers, apps, window); }
 };
 
 // What the orders keep in memory at most; smaller in tests.
@@ -54,6 +56,9 @@ class StandingOrders {
   void enact(const TokenRevoked& revoked);
   void enact(const DrainingSet& set);
   void enact(const AnnouncementSet& set);
+  // What was done once, and does not stand: only told to those who ask what changed.
+  void enact(const CreditsGranted& granted) { remember(granted.changes); }
+  void enact(const QuotaAdjusted& adjusted) { remember(adjusted.changes); }
   // Time has come to `at`: revocations of tokens that have all expired are forgotten.
   void pass(Instant at);
 
@@ -69,6 +74,10 @@ class StandingOrders {
   // What concerns the caller of `query`, whose tier is the effective one; newest first.
   ChangesAnswer changes(const ChangesQuery& query) const;
   std::size_t change_count() const { return changes_.size(); }
+
+  // For snapshots, as Ledger's.
+  void write_state(RowWriter& out) const;
+  bool read_state(RowReader& in);
 
   std::vector<std::string> check_invariants() const;
   std::uint64_t digest() const;

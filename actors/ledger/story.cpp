@@ -26,6 +26,10 @@ std::string product(Duration duration, std::uint32_t factor) {
   return text_of(duration) + " x " + std::to_string(factor);
 }
 
+std::string of_credits(GpuTime credits) {
+  return credits == GpuTime{} ? "" : ", " + text_of(credits) + " of it credits";
+}
+
 std::string name_of(Outcome outcome) {
   switch (outcome) {
     case Outcome::succeeded:
@@ -52,15 +56,20 @@ std::string text_of(const Receipt& receipt, const Moment& moment) {
       return "admitted as job " + std::to_string(receipt.job.value) + " of " +
              receipt.account.text + " (tier " + receipt.tier + ", recognised by " + moment.words +
              "): " + receipt.app + " at size " + receipt.size + ", declared " +
-             product(receipt.declared, receipt.factor) + " = " + text_of(receipt.held) +
-             " held; this window has now " + text_of(moment.used) + " used and " +
-             text_of(moment.held) + " held" + promised(moment.promise);
+             product(receipt.declared, receipt.factor) +
+             (moment.amount == cost_of(receipt.declared, receipt.factor) ? " = " : ", at first ") +
+             text_of(moment.amount) + " held" + of_credits(moment.credits) +
+             "; this window has now " + text_of(moment.used) + " used and " + text_of(moment.held) +
+             " held" + promised(moment.promise);
     case MomentKind::leased:
       return "leased to " + moment.words + " as " + attempt;
     case MomentKind::requeued:
       return attempt + " was lost" + why(moment.cause, moment.words) +
              "; it costs nothing, the job is queued again in its old place" +
              promised(moment.promise);
+    case MomentKind::extended:
+      return "extension " + std::to_string(moment.attempt) + ": " + text_of(moment.amount) +
+             " more held" + of_credits(moment.credits) + ", " + text_of(moment.held) + " in all";
     case MomentKind::restated:
       return "promise restated" + in_brackets(moment.words) + promised(moment.promise);
   }
@@ -72,7 +81,11 @@ std::string settled_text(const Receipt& receipt) {
          ": declared " + text_of(receipt.declared) + ", ran " +
          product(receipt.ran, receipt.factor) + ", held " + text_of(receipt.held) + ", charged " +
          text_of(receipt.charged) + ", " + text_of(receipt.given_back) + " given back; " +
-         text_of(receipt.left) + " left";
+         text_of(receipt.left) + " left" +
+         (receipt.held_credits == GpuTime{}
+              ? ""
+              : "; of credits were held " + text_of(receipt.held_credits) + " and charged " +
+                    text_of(receipt.charged_credits));
 }
 
 // want and have of a refusal, with their unit.
@@ -89,11 +102,14 @@ std::string numbers_of(const Refusal& refusal) {
 }
 
 std::string balance_text(const Balance& balance) {
-  std::string text = "at that moment: tier " + balance.tier + ", allowance " +
-                     text_of(balance.allowance) + ", " + text_of(balance.used) + " used, " +
-                     text_of(balance.held) + " held, " + text_of(balance.left) + " left; " +
-                     std::to_string(balance.open_jobs) + " of " + std::to_string(balance.jobs_max) +
-                     " jobs open";
+  std::string text =
+      "at that moment: tier " + balance.tier + ", allowance " + text_of(balance.allowance) + ", " +
+      text_of(balance.used) + " used, " + text_of(balance.held) + " held, " +
+      text_of(balance.left) + " left; " +
+      (balance.credits == GpuTime{} ? ""
+                                    : text_of(balance.credits) + " of credits, " +
+                                          text_of(balance.credits_held) + " of them held; ") +
+      std::to_string(balance.open_jobs) + " of " + std::to_string(balance.jobs_max) + " jobs open";
   if (balance.held_until)
     text += "; the earliest open hold is closed by " + utc_text(balance.held_until);
   if (balance.resets_at) text += "; the window resets at " + utc_text(balance.resets_at);

@@ -10,19 +10,29 @@
 
 namespace gpupool {
 
-enum class MomentKind : std::uint8_t { admitted = 1, leased = 2, requeued = 3, restated = 4 };
+enum class MomentKind : std::uint8_t {
+  admitted = 1,
+  leased = 2,
+  requeued = 3,
+  restated = 4,
+  extended = 5
+};
 
 struct Moment {
   Instant at{};
   MomentKind kind{};
-  std::uint32_t attempt = 0;
+  std::uint32_t attempt = 0;  // or the number of the extension
   Errc cause{};
   Instant promise{};
   GpuTime used;       // admitted: in its window at that moment
-  GpuTime held;       // admitted: in its window, with this hold
+  GpuTime held;       // admitted: in its window, with this hold; extended: for the job, in all
+  GpuTime amount;     // admitted, extended: what was held by it for the job
+  GpuTime credits;    // how much of that are credits
   std::string words;  // the node, the detail, the reason, or how the caller was recognised
 
-  auto fields() { return std::tie(at, kind, attempt, cause, promise, used, held, words); }
+  auto fields() {
+    return std::tie(at, kind, attempt, cause, promise, used, held, amount, credits, words);
+  }
 };
 
 // Words of a worker, a broker or an operator, cut to what a record may carry; never inside a UTF-8

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "actors/ledger/story.h"
+#include "actors/ledger/window_rule.h"
 
 namespace gpupool {
 namespace {
@@ -84,6 +85,7 @@ std::vector<Change> first_terms(const Terms& terms) {
   text += "; apps:";
   for (const AppTerms& app : terms.apps)
     text += (&app == terms.apps.data() ? " " : ", ") + app.name;
+  if (terms.window.length > Duration{}) text += "; windows: " + text_of(terms.window);
   return {{.kind = ChangeKind::tier, .subject = "all", .field = "first terms", .after = text}};
 }
 
@@ -91,6 +93,15 @@ std::vector<Change> changes_between(const Terms& before, const Terms& after) {
   std::vector<Change> changes;
   compare_all(ChangeKind::tier, before.tiers, after.tiers, changes);
   compare_all(ChangeKind::app, before.apps, after.apps, changes);
+  const auto rule = [](const WindowTerms& window) {
+    return window.length > Duration{} ? text_of(window) : "";
+  };
+  if (before.window != after.window)
+    changes.push_back({.kind = ChangeKind::window,
+                       .subject = "everybody",
+                       .field = "length and start",
+                       .before = rule(before.window),
+                       .after = rule(after.window)});
   return changes;
 }
 

@@ -82,6 +82,14 @@ struct ClientChanges {
   auto fields() { return std::tie(query, since, limit); }
 };
 
+// What one's own account was charged, day by day (UTC), from a day on.
+struct ClientUsage {
+  std::uint64_t query = 0;
+  Instant since{};
+  std::uint32_t limit = 31;  // days
+  auto fields() { return std::tie(query, since, limit); }
+};
+
 // A command for the console, word by word as typed: {"drain", "node-2"}. Operators only.
 struct ClientOperate {
   std::uint64_t query = 0;
@@ -213,6 +221,24 @@ struct ChangesAnswer {
   bool more = false;            // older ones were left out
   Instant known_since{};        // older changes are forgotten; 0: everything is known
   auto fields() { return std::tie(query, changes, more, known_since); }
+};
+
+// One day of an account, by when its jobs ended. Days without any are left out.
+struct UsageDay {
+  Instant day{};  // its midnight, UTC
+  std::uint64_t jobs = 0;
+  std::uint64_t succeeded = 0;
+  Duration ran{};
+  GpuTime held;
+  GpuTime charged;
+  auto fields() { return std::tie(day, jobs, succeeded, ran, held, charged); }
+};
+
+struct UsageAnswer {
+  std::uint64_t query = 0;
+  std::vector<UsageDay> days;  // newest first
+  bool more = false;           // older ones were left out
+  auto fields() { return std::tie(query, days, more); }
 };
 
 struct OperateAnswer {

@@ -36,6 +36,15 @@ struct AppTerms {
   friend bool operator==(const AppTerms&, const AppTerms&) = default;
 };
 
+// How long an account's window is and when it opens. A length of 0 is not on record.
+struct WindowTerms {
+  WindowKind kind = WindowKind::rolling;
+  Duration length{};
+  Duration starts{};
+  auto fields() { return std::tie(kind, length, starts); }
+  friend bool operator==(const WindowTerms&, const WindowTerms&) = default;
+};
+
 // The running configuration was replaced (SIGHUP); what differs becomes changes in the ledger.
 struct ConfigReloaded {
   std::uint64_t ticket = 0;
@@ -49,7 +58,8 @@ struct Configure {
   std::string who;
   std::vector<TierTerms> tiers;
   std::vector<AppTerms> apps;
-  auto fields() { return std::tie(ticket, who, tiers, apps); }
+  WindowTerms window;
+  auto fields() { return std::tie(ticket, who, tiers, apps, window); }
 };
 
 // From now on this account is of this tier, whatever its tokens say; empty: of its tokens' tier.
@@ -89,13 +99,41 @@ struct Announce {
   auto fields() { return std::tie(ticket, who, text); }
 };
 
-// The answer to each of the five above: durable now. `changes` is empty if all was so already.
+// Credits for an account: so much more from now on or, if `amount` is negative, less. It happens
+// once for each `id`, which the operator's client makes as it makes a request's.
+struct GrantCredits {
+  std::uint64_t ticket = 0;
+  std::string who;
+  RequestId id;
+  AccountId account;
+  GpuTime amount;
+  std::string why;
+  auto fields() { return std::tie(ticket, who, id, account, amount, why); }
+};
+
+// What an account has used of the window that it has open: so much more or, if `amount` is
+// negative, less. Once for each `id`.
+struct AdjustQuota {
+  std::uint64_t ticket = 0;
+  std::string who;
+  RequestId id;
+  AccountId account;
+  GpuTime amount;
+  std::string why;
+  auto fields() { return std::tie(ticket, who, id, account, amount, why); }
+};
+
+// The answer to each of the seven above: durable now. `changes` is empty if all was so already; an
+// `id` that is known has its first answer.
 struct Changed {
   std::uint64_t ticket = 0;
-  Errc error{};  // ledger_unavailable, overloaded (a table is full), bad_request, or 0
+  Errc error{};  // ledger_unavailable, overloaded (a table is full), bad_request, or 0; of an `id`
+                 // also id_expired, id_reused, quota_exceeded
   std::string detail;
   std::vector<Change> changes;
-  auto fields() { return std::tie(ticket, error, detail, changes); }
+  std::int64_t want = 0;  // in unit_of(error)
+  std::int64_t have = 0;
+  auto fields() { return std::tie(ticket, error, detail, changes, want, have); }
 };
 
 struct StandingQuery {

@@ -36,9 +36,11 @@ struct Reserve {
   std::int64_t want = 0;
   std::int64_t have = 0;
   std::string detail;
+  Duration learned{};  // hold the cost of this at first and extend it later; 0: of `declared`
   auto fields() {
     return std::tie(ticket, epoch, caller, request, body, body_hash, partition, size, slots, factor,
-                    declared, occupancy, app_longest, promise, verdict, want, have, detail);
+                    declared, occupancy, app_longest, promise, verdict, want, have, detail,
+                    learned);
   }
 };
 
@@ -70,6 +72,16 @@ struct Restate {
   Instant promise{};
   std::string reason;
   auto fields() { return std::tie(epoch, job, promise, reason); }
+};
+
+// Hold `by` more for an open job, in the window of its hold. Extensions are numbered from 1; each
+// takes effect once, and the next one is not asked for before this one is answered.
+struct Extend {
+  Epoch epoch;
+  JobId job;
+  std::uint32_t number = 0;
+  GpuTime by;
+  auto fields() { return std::tie(epoch, job, number, by); }
 };
 
 // Close a hold. Sent again until answered; the same job settles once.
@@ -106,8 +118,12 @@ struct OpenHold {
   std::uint32_t attempt = 0;  // the last attempt known to the journal: leased or lost
   bool leased = false;        // that attempt was leased and not yet reported lost
   NodeId node;
-  std::uint32_t losses = 0;  // attempts that the pool lost
-  auto fields() { return std::tie(hold, promise, attempt, leased, node, losses); }
+  std::uint32_t losses = 0;      // attempts that the pool lost
+  std::uint32_t extensions = 0;  // how many this hold had
+  GpuTime extended_by;           // all of them together
+  auto fields() {
+    return std::tie(hold, promise, attempt, leased, node, losses, extensions, extended_by);
+  }
 };
 
 struct Leading {
@@ -136,7 +152,7 @@ struct AlreadyHeld {
   std::uint64_t ticket = 0;
   JobId job;
   bool closed = false;
-  JobDone done;
+  Shared<JobDone> done;
   auto fields() { return std::tie(ticket, job, closed, done); }
 };
 
@@ -152,9 +168,30 @@ struct Restated {
   auto fields() { return std::tie(job, promise); }
 };
 
+// Durable. `held` is all that is held for the job now, with later extensions if there are any.
+struct Extended {
+  JobId job;
+  std::uint32_t number = 0;
+  GpuTime held;
+  GpuTime held_credits;  // how much of it are credits
+  auto fields() { return std::tie(job, number, held, held_credits); }
+};
+
+// quota_exceeded, or illegal_duration (beyond the declared duration), bad_request,
+// ledger_unavailable. The job keeps what it holds.
+struct NotExtended {
+  JobId job;
+  std::uint32_t number = 0;
+  Errc code{};
+  std::int64_t want = 0;
+  std::int64_t have = 0;
+  std::string detail;
+  auto fields() { return std::tie(job, number, code, want, have, detail); }
+};
+
 struct Settled {
   JobId job;
-  JobDone done;
+  Shared<JobDone> done;
   auto fields() { return std::tie(job, done); }
 };
 

@@ -63,17 +63,19 @@ struct Balance {
   GpuTime held;
   GpuTime left;
   GpuTime longest;          // the tier's longest cost of one request
-  Instant window_opened{};  // 0: no window is open
+  Instant window_opened{};  // 0: no window is open; a fixed one is there whether used or not
   Instant resets_at{};      // 0: no window is open; the next hold opens one
   Instant held_until{};     // when the earliest open hold is sure to be closed; 0: nothing is held
   std::uint32_t open_jobs = 0;
   std::uint32_t jobs_max = 0;
   std::vector<Fit> fits;
-  Instant at{};  // ledger time of this balance
+  Instant at{};          // ledger time of this balance
+  GpuTime credits;       // beyond quota, whatever the window; what is held of them included
+  GpuTime credits_held;  // credits parts of open holds
 
   auto fields() {
     return std::tie(account, tier, allowance, used, held, left, longest, window_opened, resets_at,
-                    held_until, open_jobs, jobs_max, fits, at);
+                    held_until, open_jobs, jobs_max, fits, at, credits, credits_held);
   }
 };
 
@@ -138,12 +140,14 @@ struct Receipt {
   std::uint32_t attempts = 0;  // leases that this job had
   std::string node;            // name of the node of the last attempt
   ResultRef result;
-  ResultRef log;  // what the run wrote, if anything
+  ResultRef log;            // what the run wrote, if anything
+  GpuTime held_credits;     // how much of `held` were credits
+  GpuTime charged_credits;  // how much of `charged` were credits
 
   auto fields() {
     return std::tie(job, request, account, tier, app, size, factor, declared, admitted_at, promise,
                     leased_at, ended_at, ran, held, charged, given_back, left, outcome, cause,
-                    detail, attempts, node, result, log);
+                    detail, attempts, node, result, log, held_credits, charged_credits);
   }
 };
 
@@ -168,24 +172,27 @@ struct Hold {
   Instant window_opened{};
   Instant admitted_at{};
   std::string recognised_by;
+  Instant window_ends{};  // of the window that opened then
+  Duration learned{};     // what was held at first, to be extended; 0: all of `declared`
 
   auto fields() {
     return std::tie(job, request, body_hash, account, tier, body, partition, slots, factor,
                     declared, occupancy, tier_rank, quota_band, promise, quota_part, credits_part,
-                    window_opened, admitted_at, recognised_by);
+                    window_opened, admitted_at, recognised_by, window_ends, learned);
   }
 };
 
 // One thing that was changed by somebody: a tier, an app, an account, a node, a token, what is
-// announced. `subject` is its name ("free", "user:ada", "node-1"), `field` what of it; `before` is
-// empty for what is new, `after` for what is gone.
+// announced, the rule of windows. `subject` is its name ("free", "user:ada", "node-1"), `field`
+// what of it; `before` is empty for what is new, `after` for what is gone.
 enum class ChangeKind : std::uint8_t {
   tier = 1,
   app = 2,
   account = 3,
   node = 4,
   token = 5,
-  announcement = 6
+  announcement = 6,
+  window = 7
 };
 
 struct Change {
@@ -196,7 +203,8 @@ struct Change {
   std::string field;
   std::string before;
   std::string after;
-  auto fields() { return std::tie(at, who, kind, subject, field, before, after); }
+  std::string why;  // the operator's reason, where the command has one
+  auto fields() { return std::tie(at, who, kind, subject, field, before, after, why); }
 };
 
 // What a cell of a table holds; its text is the machine's form, the reader makes it readable.

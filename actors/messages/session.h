@@ -67,7 +67,7 @@ struct JobMoved {
 struct JobSettled {
   SessionId session;
   std::uint64_t query = 0;
-  JobDone done;
+  Shared<JobDone> done;
   auto fields() { return std::tie(session, query, done); }
 };
 
@@ -121,6 +121,16 @@ struct ExplainQuery {
   auto fields() { return std::tie(session, query, account, job, request); }
 };
 
+// Day by day, at most so many days, the newest first.
+struct UsageQuery {
+  SessionId session;
+  std::uint64_t query = 0;
+  AccountId account;
+  Instant since{};
+  std::uint32_t limit = 0;
+  auto fields() { return std::tie(session, query, account, since, limit); }
+};
+
 struct QuotaFound {
   SessionId session;
   QuotaAnswer answer;
@@ -129,22 +139,30 @@ struct QuotaFound {
 
 struct ReceiptsFound {
   SessionId session;
+  Errc error{};  // history_unavailable, or 0
   ReceiptsAnswer answer;
-  auto fields() { return std::tie(session, answer); }
+  auto fields() { return std::tie(session, error, answer); }
 };
 
 struct ReceiptFound {
   SessionId session;
   std::uint64_t query = 0;
-  Errc error{};  // job_unknown, or 0
-  JobDone done;
+  Errc error{};  // job_unknown, history_unavailable, or 0
+  Shared<JobDone> done;
   auto fields() { return std::tie(session, query, error, done); }
 };
 
 struct Explained {
   SessionId session;
-  Errc error{};  // job_unknown, or 0
+  Errc error{};  // job_unknown, history_unavailable, or 0
   ExplainAnswer answer;
+  auto fields() { return std::tie(session, error, answer); }
+};
+
+struct UsageFound {
+  SessionId session;
+  Errc error{};  // history_unavailable, or 0
+  UsageAnswer answer;
   auto fields() { return std::tie(session, error, answer); }
 };
 

@@ -14,6 +14,13 @@ namespace {
 constexpr auto queries_max = static_cast<std::size_t>(limits::session_queries_max);
 constexpr auto jobs_max = static_cast<std::size_t>(limits::session_jobs_max);
 
+Error past_unknown(Errc code) {
+  return {.code = code,
+          .detail =
+              "the pool cannot read its history now; the job and its charge are safe, ask "
+              "again later"};
+}
+
 template <class Asked>
 std::uint64_t query_of(const Asked& asked) {
   return std::visit([](const auto& one) { return one.query; }, asked);
@@ -209,6 +216,16 @@ void Session::on(const ClientChanges& changes) {
                                              .limit = std::clamp(changes.limit, 1U, page_max)}});
 }
 
+void Session::on(const ClientUsage& usage) {
+  if (!may_ask(usage)) return;
+  const auto days_max = static_cast<std::uint32_t>(limits::usage_days_max);
+  out_.to(to_ledger(), ToLedger{UsageQuery{.session = id_,
+                                           .query = remember(usage),
+                                           .account = caller_.account,
+                                           .since = usage.since,
+                                           .limit = std::clamp(usage.limit, 1U, days_max)}});
+}
+
 // Who may command what is the console's to say.
 void Session::on(const ClientOperate& operate) {
   if (!may_ask(operate)) return;
@@ -265,7 +282,7 @@ void Session::on(const JobMoved& moved) {
 }
 
 void Session::on(const JobSettled& settled) {
-  const Receipt& receipt = settled.done.receipt;
+  const Receipt& receipt = settled.done->receipt;
   if (!is_own(receipt.account)) return;
   // Each receipt goes out once, and again only to who asked for it again.
   const bool asked = questions_.contains(settled.query);
@@ -273,7 +290,7 @@ void Session::on(const JobSettled& settled) {
   take<ClientSubmit>(settled.query);
   end_questions_about(receipt.job);
   remember_result(receipt);
-  if (asked || news) tell_client(settled.done);
+  if (asked || news) tell_client(*settled.done);
 }
 
 // The broker knows open jobs only; of the others the ledger has the receipt.
@@ -320,6 +337,7 @@ void Session::on(const QuotaFound& found) {
 void Session::on(const ReceiptsFound& found) {
   const auto receipts = take<ClientReceipts>(found.answer.query);
   if (!receipts) return;
+  if (found.error != Errc{}) return answer_error(receipts->query, past_unknown(found.error));
   ReceiptsAnswer answer = found.answer;
   answer.query = receipts->query;
   tell_client(std::move(answer));
@@ -335,7 +353,9 @@ void Session::on(const ReceiptFound& found) {
                               : cancel ? cancel->query
                               : watch  ? watch->query
                                        : logs->query;
-  const Receipt& receipt = found.done.receipt;
+  const Receipt& receipt = found.done->receipt;
+  if (found.error == Errc::history_unavailable)
+    return answer_error(query, past_unknown(found.error));
   if (found.error != Errc{} || !is_own(receipt.account)) {
     const std::string words =
         fetch || logs ? "no finished job of this account has this number" : "";
@@ -346,12 +366,14 @@ void Session::on(const ReceiptFound& found) {
   if (fetch) return fetch_from_node(*fetch, receipt.result);
   end_questions_about(receipt.job);
   following_.erase(receipt.job);
-  tell_client(found.done);
+  tell_client(*found.done);
 }
 
 void Session::on(const Explained& explained) {
   const auto explain = take<ClientExplain>(explained.answer.query);
   if (!explain) return;
+  if (explained.error == Errc::history_unavailable)
+    return answer_error(explain->query, past_unknown(explained.error));
   if (explained.error != Errc{})
     return answer_error(
         explain->query,
@@ -359,6 +381,15 @@ void Session::on(const Explained& explained) {
          .detail = explain->job ? "" : "only recent refusals are remembered, until a restart"});
   ExplainAnswer answer = explained.answer;
   answer.query = explain->query;
+  tell_client(std::move(answer));
+}
+
+void Session::on(const UsageFound& found) {
+  const auto usage = take<ClientUsage>(found.answer.query);
+  if (!usage) return;
+  if (found.error != Errc{}) return answer_error(usage->query, past_unknown(found.error));
+  UsageAnswer answer = found.answer;
+  answer.query = usage->query;
   tell_client(std::move(answer));
 }
 

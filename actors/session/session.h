@@ -43,9 +43,9 @@ class Session {
     std::uint64_t query = 0;
     Refusal refusal;
   };
-  using Asked =
-      std::variant<ClientSubmit, ClientCancel, ClientWatch, ClientQuota, ClientReceipts, ClientJobs,
-                   ClientExplain, ClientFetch, ClientLogs, ClientChanges, ClientOperate, Refused>;
+  using Asked = std::variant<ClientSubmit, ClientCancel, ClientWatch, ClientQuota, ClientReceipts,
+                             ClientJobs, ClientExplain, ClientFetch, ClientLogs, ClientChanges,
+                             ClientUsage, ClientOperate, Refused>;
   struct Question {
     Asked asked;
     Instant due{};
@@ -66,6 +66,7 @@ class Session {
   void on(const ClientPing& ping);
   void on(const ClientLogs& logs);
   void on(const ClientChanges& changes);
+  void on(const ClientUsage& usage);
   void on(const ClientOperate& operate);
   void on(const LogChunk& chunk);
   void on(const ChangesFound& found);
@@ -79,6 +80,7 @@ class Session {
   void on(const QuotaFound& found);
   void on(const ReceiptsFound& found);
   void on(const ReceiptFound& found);
+  void on(const UsageFound& found);
   void on(const Explained& explained);
   void on(const ResultChunk& chunk);
 

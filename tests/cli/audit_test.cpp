@@ -19,6 +19,7 @@ AuditReport report() {
           .orders = 2,
           .measured = 2,
           .unmeasured = 1,
+          .windowless = 3,
           .digest = 0xabc,
           .rebuilt = true};
 }
@@ -43,10 +44,16 @@ TEST_CASE("An audit that finds nothing says what it looked at and what it could 
   CHECK(contains(text, "3 holds opened, 2 settled, 1 open; 1 account; 2 changes"));
   CHECK(contains(text, "at 2 of 3 holds with a quota part; the other 1"));
   CHECK(contains(text, "not checked"));
-  CHECK(contains(text, "--config FILE says how long they are"));
+  CHECK(contains(text, "that windows ended in time, before their rule was on record"));
   CHECK(contains(text, "everything adds up"));
   CHECK_FALSE(contains(audit_view(report(), {.ledger = "pool.sqlite", .config = "pool.toml"}),
-                       "says how long"));
+                       "before their rule"));
+  AuditReport recorded = report();
+  recorded.windowless = 0;
+  recorded.extensions = 1;
+  CHECK(contains(audit_view(recorded, {.ledger = "pool.sqlite"}),
+                 "or that the rule of windows opens"));
+  CHECK(contains(audit_view(recorded, {.ledger = "pool.sqlite"}), "1 open; 1 extension; 1 acc"));
   CHECK(contains(text, "--noted compares): 12:" + std::string(64, '0')));
 }
 
@@ -94,6 +101,7 @@ TEST_CASE("An audit as JSON has every number") {
   CHECK(json["open_holds"] == 1);
   CHECK(json["holds_unmeasured"] == 1);
   CHECK(json["windows_checked"] == false);
+  CHECK(json["extensions"] == 0);
   CHECK(json["digest"] == "0000000000000abc");
   CHECK(json["first_record_at"] == "2026-11-22T12:00:00.000Z");
 }

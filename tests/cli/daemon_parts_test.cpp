@@ -152,6 +152,23 @@ TEST_CASE("A failed start comes with what to do about it") {
             .starts_with("cannot start: clock jumped: start once"));
 }
 
+TEST_CASE("A database that keeps a pool from starting comes with what to do about it") {
+  Config config = default_config();
+  config.ledger.journal = JournalKind::postgres;
+  const auto text = [&](Errc code, const std::string& detail) {
+    return cannot_start_text({.code = code, .detail = detail}, config);
+  };
+  CHECK(text(Errc::system_failed, "PostgreSQL: connection refused")
+            .ends_with("; look at the server and at ledger.postgres; gpupoold --check-config "
+                       "tries it"));
+  CHECK(text(Errc::file_malformed, "database a of user b at c:1: schema s has other tables")
+            .ends_with("; name another ledger.postgres_schema"));
+  CHECK(text(Errc::journal_corrupt, "database a of user b at c:1: no row")
+            .ends_with("; leave the schema as it is and go on from a backup that is whole"));
+  CHECK(text(Errc::unsupported, "database a of user b at c:1: fsync = off").ends_with("off"));
+  CHECK(text(Errc::system_failed, "binding failed").find("ledger.postgres") == std::string::npos);
+}
+
 TEST_CASE("A configuration's check writes nothing and names the key that is wrong") {
   const Folder folder;
   Config config = default_config();

@@ -24,9 +24,10 @@ TEST_CASE("A quota in JSON has its keys, milliseconds and RFC 3339 times") {
   CHECK(keys_of(json) == Keys{"caller", "balance"});
   CHECK(keys_of(json["caller"]) ==
         Keys{"account", "tier", "recognised_by", "operator", "token_expires_at", "token_id"});
-  CHECK(keys_of(json["balance"]) ==
-        Keys{"account", "tier", "allowance_ms", "used_ms", "held_ms", "left_ms", "longest_cost_ms",
-             "window_opened_at", "resets_at", "held_until", "open_jobs", "jobs_max", "fits", "at"});
+  CHECK(keys_of(json["balance"]) == Keys{"account", "tier", "allowance_ms", "used_ms", "held_ms",
+                                         "left_ms", "longest_cost_ms", "window_opened_at",
+                                         "resets_at", "held_until", "open_jobs", "jobs_max", "fits",
+                                         "at", "credits_ms", "credits_held_ms"});
   CHECK(json["balance"]["left_ms"] == 146'783);
   CHECK(json["balance"]["resets_at"] == "2026-11-23T12:00:00.000Z");
   CHECK(json["balance"]["fits"][1] ==
@@ -36,12 +37,33 @@ TEST_CASE("A quota in JSON has its keys, milliseconds and RFC 3339 times") {
 
 TEST_CASE("A receipt in JSON adds up and names its result") {
   const Json json = json_of(samples::done())["receipt"];
-  CHECK(keys_of(json) ==
-        Keys{"job",           "request",   "account",     "tier",           "app",
-             "size",          "factor",    "outcome",     "cause",          "detail",
-             "declared_ms",   "waited_ms", "ran_ms",      "held_ms",        "charged_ms",
-             "given_back_ms", "left_ms",   "admitted_at", "promised_start", "leased_at",
-             "ended_at",      "attempts",  "node",        "result",         "log"});
+  CHECK(keys_of(json) == Keys{"job",
+                              "request",
+                              "account",
+                              "tier",
+                              "app",
+                              "size",
+                              "factor",
+                              "outcome",
+                              "cause",
+                              "detail",
+                              "declared_ms",
+                              "waited_ms",
+                              "ran_ms",
+                              "held_ms",
+                              "charged_ms",
+                              "given_back_ms",
+                              "left_ms",
+                              "admitted_at",
+                              "promised_start",
+                              "leased_at",
+                              "ended_at",
+                              "attempts",
+                              "node",
+                              "result",
+                              "log",
+                              "held_credits_ms",
+                              "charged_credits_ms"});
   CHECK(json["job"] == 17);
   CHECK(json["request"] == "0190a6c1-2f3a-7b10-8c4d-5e6f70819293");
   CHECK(json["outcome"] == "succeeded");

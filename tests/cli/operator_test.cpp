@@ -143,6 +143,14 @@ TEST_CASE("A change that took something away says what there was") {
   CHECK(changes_view({}, answer).find("tier: free, which is gone\n") != std::string::npos);
 }
 
+TEST_CASE("A change with a reason tells it") {
+  ChangesAnswer answer = changes_answer();
+  answer.changes[0].why = "for the workshop";
+  CHECK(changes_view({}, answer).find("tier: free -> pro (for the workshop)\n") !=
+        std::string::npos);
+  CHECK(json_of(answer)["changes"][0]["why"] == "for the workshop");
+}
+
 TEST_CASE("Changes in JSON have their keys, and null for what is new or gone") {
   const Json json = json_of(changes_answer());
   CHECK(json["changes"][0] == Json{{"at", "2026-11-22T12:01:00.000Z"},
@@ -151,7 +159,8 @@ TEST_CASE("Changes in JSON have their keys, and null for what is new or gone") {
                                    {"subject", "user:ada"},
                                    {"field", "tier"},
                                    {"before", "free"},
-                                   {"after", "pro"}});
+                                   {"after", "pro"},
+                                   {"why", nullptr}});
   CHECK(json["changes"][1]["before"].is_null());
   CHECK(json["more"] == true);
   CHECK(json["known_since"] == "2026-11-21T12:00:00.000Z");
@@ -163,6 +172,12 @@ TEST_CASE("A command line becomes the console's words, in its order") {
         Words{"tier", "ada", "--from-token"});
   CHECK(words_of("accounts", {.after = "user:ada", .limit = "5"}) ==
         Words{"accounts", "--after", "user:ada", "--limit", "5"});
+  CHECK(words_of("grant", {.names = {"ada", "10m"}, .why = "a b", .id = "ID", .take_back = true}) ==
+        Words{"grant", "ada", "10m", "--why", "a b", "--id", "ID", "--take-back"});
+  CHECK(words_of("adjust", {.names = {"ada"}, .give_back = "30", .why = "w"}) ==
+        Words{"adjust", "ada", "--give-back", "30", "--why", "w"});
+  CHECK(words_of("adjust", {.names = {"ada"}, .charge = "30"}) ==
+        Words{"adjust", "ada", "--charge", "30"});
   CHECK(words_of("announce", {.clear = true}) == Words{"announce", "--clear"});
 }
 

@@ -5,6 +5,7 @@
 #include <sstream>
 
 #include "actors/describe.h"
+#include "cli/json_output.h"
 #include "tests/cli/samples.h"
 
 using namespace gpupool;
@@ -36,6 +37,58 @@ TEST_CASE("The quota shows used, held and left in seconds, the reset, and what f
     large   factor 1  up to 146.7 s
     xlarge  factor 2  not offered by this pool
 )");
+}
+
+TEST_CASE("Credits have a bar and a line of their own, where there are any") {
+  Balance balance = samples::balance();
+  balance.credits = {600'000};
+  balance.credits_held = {60'000};
+  const std::string view = quota_view({}, {.caller = samples::ada(), .balance = balance});
+  CHECK(view.find("  ======......................................................\n"
+                  "  beyond the quota: 600.0 s of credits, 60.0 s of them held\n\n"
+                  "  the window resets") != std::string::npos);
+  balance.credits_held = {};
+  CHECK(quota_view({}, {.caller = samples::ada(), .balance = balance})
+            .find("beyond the quota: 600.0 s of credits\n") != std::string::npos);
+  JobDone done = samples::done();
+  done.balance.credits = {1};
+  CHECK(receipt_view({}, done, samples::ada()).find("\n  beyond the quota: 0.001 s of credits\n") !=
+        std::string::npos);
+}
+
+TEST_CASE("A receipt that was paid from credits says which part") {
+  JobDone done = samples::done();
+  done.receipt.held_credits = {57'000};
+  done.receipt.charged_credits = {217};
+  CHECK(arithmetic_of(done.receipt)
+            .find("given back; of credits were held 57.0 s and charged 0.3 s") !=
+        std::string::npos);
+  const Json json = json_of(done.receipt);
+  CHECK(json["held_credits_ms"] == 57'000);
+  CHECK(json["charged_credits_ms"] == 217);
+}
+
+TEST_CASE("Usage is a line a day, in the style of receipts, and its sum") {
+  UsageAnswer answer{.days = {{.day = {1'770'076'800'000},
+                               .jobs = 12,
+                               .succeeded = 11,
+                               .ran = {40'100},
+                               .held = {720'000},
+                               .charged = {40'050}},
+                              {.day = {1'769'990'400'000}, .jobs = 1, .held = {60'000}}},
+                     .more = true};
+  CHECK(usage_view({}, answer) ==
+        R"(  DAY (UTC)    JOBS  SUCCEEDED           RAN       CHARGED    GIVEN BACK
+  2026-02-03     12         11        40.1 s       40.05 s      679.95 s
+  2026-02-02      1          0         0.0 s         0.0 s        60.0 s
+charged on these days: 40.05 s
+there are older ones: ask with a greater --limit
+)");
+  CHECK(usage_view({}, {}) == "nothing was used in this time\n");
+  const Json json = json_of(answer);
+  CHECK(json["days"][0]["charged_ms"] == 40'050);
+  CHECK(json["days"][0]["given_back_ms"] == 679'950);
+  CHECK(json["more"] == true);
 }
 
 TEST_CASE("The quota of an account that has used nothing says when its window opens") {

@@ -88,7 +88,11 @@ client_grace_s = 0
 rejoin_grace_s = 1.5
 heartbeat_loss_s = 9
 [ledger]
+journal = "postgres"
 path = "/var/lib/ledger"
+postgres = "host=db1 dbname=ledger"
+postgres_password_file = "s"
+postgres_schema = "lab"
 [worker]
 name = "box"
 folder = "store"
@@ -179,7 +183,11 @@ TEST_CASE("gpupool.toml says what the defaults are, field by field") {
   CHECK(file.broker.rejoin_grace == code.broker.rejoin_grace);
   CHECK(file.broker.heartbeat_loss == code.broker.heartbeat_loss);
 
+  CHECK(file.ledger.journal == code.ledger.journal);
   CHECK(file.ledger.path == code.ledger.path);
+  CHECK(file.ledger.postgres == code.ledger.postgres);
+  CHECK(file.ledger.postgres_password == code.ledger.postgres_password);
+  CHECK(file.ledger.postgres_schema == code.ledger.postgres_schema);
 
   CHECK(file.worker.name == code.worker.name);
   CHECK(file.worker.broker_address == code.worker.broker_address);
@@ -197,7 +205,9 @@ TEST_CASE("gpupool.toml says what the defaults are, field by field") {
     CHECK(file.worker.devices[i].slots == code.worker.devices[i].slots);
   }
 
+  CHECK(file.window.kind == code.window.kind);
   CHECK(file.window.length == code.window.length);
+  CHECK(file.window.starts == code.window.starts);
   CHECK(file.identity.keys.size() == code.identity.keys.size());
   CHECK(file.identity.audience == code.identity.audience);
   CHECK(file.identity.anonymous == code.identity.anonymous);
@@ -293,7 +303,11 @@ TEST_CASE_METHOD(EveryKey, "Every key of the process reaches its field") {
   CHECK(config.broker.client_grace == seconds(0));
   CHECK(config.broker.rejoin_grace == milliseconds(1500));
   CHECK(config.broker.heartbeat_loss == seconds(9));
+  CHECK(config.ledger.journal == JournalKind::postgres);
   CHECK(config.ledger.path == "/var/lib/ledger");
+  CHECK(config.ledger.postgres == "host=db1 dbname=ledger");
+  CHECK_FALSE(config.ledger.postgres_password.empty());
+  CHECK(config.ledger.postgres_schema == "lab");
   CHECK(config.worker.name == "box");
   CHECK(config.worker.folder == base() / "store");
   CHECK(config.worker.kill_grace == seconds(3));
@@ -396,6 +410,29 @@ TEST_CASE("Times are whole milliseconds within the longest that the pool counts"
   }
 }
 
+TEST_CASE("Windows are rolling, or fixed at times of day in UTC that meet every day") {
+  const auto fixed = [](const std::string& rest) {
+    return "[window]\nkind = \"fixed\"\n" + rest + "\n";
+  };
+  const WindowConfig window = parsed(fixed("length_s = 28800\nstarts = \"06:30\"")).window;
+  CHECK(window.kind == WindowKind::fixed);
+  CHECK(window.length == hours(8));
+  CHECK(window.starts == seconds(6 * 3600 + 30 * 60));
+  CHECK(parsed(fixed("length_s = 604800\nstarts = \"23:59\"")).window.length == hours(168));
+  CHECK(parsed(fixed("")).window.length == hours(24));
+  CHECK(parsed("[window]\nkind = \"rolling\"\n").window.kind == WindowKind::rolling);
+  for (const char* length : {"18000", "86401", "129600"})
+    CHECK_THAT(error_of(fixed("length_s = " + std::string(length))),
+               StartsWith("3: window.length_s: expected of fixed windows, a part of 86400 s"));
+  for (const char* starts : {"24:00", "12:60", "1:00", "12.00", "12:00Z", "ab:cd", ""})
+    CHECK_THAT(error_of(fixed("starts = \"" + std::string(starts) + "\"")),
+               StartsWith("3: window.starts: expected a time of day in UTC"));
+  CHECK_THAT(error_of("[window]\nkind = \"weekly\"\n"),
+             StartsWith("2: window.kind: expected \"rolling\" or \"fixed\""));
+  CHECK_THAT(error_of("[window]\nstarts = \"06:00\"\n"),
+             StartsWith("2: window.starts: expected nothing, as rolling windows start"));
+}
+
 TEST_CASE("Values that cannot work are errors") {
   const auto rejects = [](const std::string& text, const std::string& start) {
     INFO(text);
@@ -429,6 +466,15 @@ TEST_CASE("Values that cannot work are errors") {
           "4: worker.broker_address");
   rejects("[broker]\nqueue_max = 1000001\n", "2: broker.queue_max");
   rejects("[ledger]\npath = \"\"\n", "2: ledger.path: expected a file");
+  rejects("[ledger]\njournal = \"oracle\"\n",
+          "2: ledger.journal: expected \"sqlite\" or \"postgres\", found the text \"oracle\"");
+  rejects("[ledger]\njournal = \"postgres\"\n",
+          "1: ledger.postgres: expected a connection string of libpq");
+  rejects("[ledger]\npostgres_password_file = \"missing\"\n",
+          "2: ledger.postgres_password_file: expected a file with the password of the role");
+  for (const char* schema : {"", "Ledger", "pg_ledger", "1st", "a-b", "a\\\"b"})
+    rejects("[ledger]\npostgres_schema = \"" + std::string(schema) + "\"\n",
+            "2: ledger.postgres_schema: expected 1 to 63 small letters");
   rejects("[worker]\nfolder = \"\"\n", "2: worker.folder: expected a folder");
   rejects("[worker]\nheartbeat_stale_s = 5\n", "2: worker.heartbeat_stale_s: expected less than");
   rejects("[worker]\nheartbeat_interval_s = 2\n", "2: worker.heartbeat_interval_s: expected less");

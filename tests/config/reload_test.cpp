@@ -109,7 +109,13 @@ TEST_CASE("A reload knows every key that a configuration file may hold") {
                   .client_grace = seconds(1),
                   .rejoin_grace = seconds(1),
                   .heartbeat_loss = seconds(50)};
-  other.ledger = {.path = "l", .reserve_bytes = 1};
+  other.ledger = {.journal = JournalKind::postgres,
+                  .path = "l",
+                  .reserve_bytes = 1,
+                  .snapshot_records = 1,
+                  .postgres = "dbname=l",
+                  .postgres_password = "p",
+                  .postgres_schema = "s"};
   other.worker = {.name = "n",
                   .broker_address = "127.0.0.1:3",
                   .folder = "f",
@@ -125,7 +131,7 @@ TEST_CASE("A reload knows every key that a configuration file may hold") {
                     .anonymous = false,
                     .anonymous_tier = "free",
                     .default_tier = "pro"};
-  other.window.length = seconds(1);
+  other.window = {WindowKind::fixed, seconds(1), seconds(60)};
   other.daemon = {.pid_file = "p", .drain_limit = seconds(1)};
   other.log = {.level = "off", .json = true};
   other.sizes.pop_back();

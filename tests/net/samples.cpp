@@ -41,7 +41,9 @@ Balance balance() {
           .jobs_max = 4,
           .fits = {{.size = "large", .factor = 1, .longest = {126'600}, .offered = true},
                    {.size = "xlarge", .factor = 2, .longest = {63'300}, .offered = false}},
-          .at = noon};
+          .at = noon,
+          .credits = {600'000},
+          .credits_held = {10'000}};
 }
 
 Hold hold() {
@@ -63,7 +65,9 @@ Hold hold() {
           .credits_part = {10'000},
           .window_opened = noon - hours(2),
           .admitted_at = noon,
-          .recognised_by = "token for ada, key k1"};
+          .recognised_by = "token for ada, key k1",
+          .window_ends = noon + hours(22),
+          .learned = seconds(12)};
 }
 
 JobEvent event() {
@@ -112,7 +116,9 @@ Receipt receipt() {
           .log = {.hash = std::string(64, 'b'),
                   .bytes = 1'234,
                   .media_type = "text/plain",
-                  .node = {0x123456789abcdef0U}}};
+                  .node = {0x123456789abcdef0U}},
+          .held_credits = {10'000},
+          .charged_credits = {2'400}};
 }
 
 Refusal refusal() {
@@ -139,7 +145,8 @@ Change change() {
           .subject = "user:ada",
           .field = "tier",
           .before = "free",
-          .after = "pro"};
+          .after = "pro",
+          .why = "for the workshop"};
 }
 
 Table table() {
@@ -168,6 +175,7 @@ void add_questions(std::vector<Sample>& samples) {
   add("client_fetch", ClientFetch{.query = 15, .job = job, .offset = 49'152});
   add("client_logs", ClientLogs{.query = 16, .job = job, .offset = 300});
   add("client_changes", ClientChanges{.query = 17, .since = noon - hours(24), .limit = 10});
+  add("client_usage", ClientUsage{.query = 19, .since = noon - hours(24), .limit = 7});
   add("client_operate", ClientOperate{.query = 18, .words = {"drain", "node-2"}});
 }
 
@@ -212,6 +220,14 @@ void add_answers(std::vector<Sample>& samples) {
       ChangesAnswer{
           .query = 17, .changes = {change()}, .more = true, .known_since = noon - hours(24 * 30)});
   add("operate_answer", OperateAnswer{.query = 18, .table = table()});
+  add("usage_answer", UsageAnswer{.query = 19,
+                                  .days = {{.day = noon,
+                                            .jobs = 3,
+                                            .succeeded = 2,
+                                            .ran = seconds(9),
+                                            .held = {180'000},
+                                            .charged = {9'000}}},
+                                  .more = true});
   add("session_notice", SessionNotice{.text = "maintenance at noon"});
 }
 

@@ -3,9 +3,9 @@
 #include <catch2/catch.hpp>
 #include <msgpack.hpp>
 
+#include "actors/request_id.h"
 #include "base/prng.h"
 #include "config/limits.h"
-#include "net/request_id.h"
 #include "tests/net/samples.h"
 
 namespace gpupool {

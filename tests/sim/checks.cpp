@@ -38,6 +38,9 @@ void Checks::durable(const Record& record) {
   if (const auto* requeued = std::get_if<JobRequeued>(&record.body)) enact(*requeued);
   if (const auto* restated = std::get_if<PromiseRestated>(&record.body)) enact(*restated);
   if (const auto* settled = std::get_if<HoldSettled>(&record.body)) enact(*settled);
+  if (const auto* extended = std::get_if<HoldExtended>(&record.body)) enact(*extended);
+  if (const auto* granted = std::get_if<CreditsGranted>(&record.body)) enact(*granted);
+  if (const auto* adjusted = std::get_if<QuotaAdjusted>(&record.body)) enact(*adjusted);
   if (const auto* set = std::get_if<TermsSet>(&record.body)) enact(*set);
   if (const auto* set = std::get_if<AccountTierSet>(&record.body)) enact(*set);
 }
@@ -56,8 +59,10 @@ Checks::Sums Checks::sums_of(const AccountId& account, Instant window) const {
     if (job.end)
       sums.used += job.end->charged_quota;
     else
-      sums.held += job.hold->quota_part;
+      sums.held += job.quota;
   }
+  if (const auto it = adjusted_.find({account, window}); it != adjusted_.end())
+    sums.used += it->second;
   return sums;
 }
 
@@ -71,15 +76,29 @@ void Checks::enact(const HoldOpened& opened, Instant at, std::uint64_t sequence)
   require(hold.job.value == sequence, "a job is named by its record", hold.job, sequence);
   const auto [entry, is_new] = requests_.insert({{hold.account, hold.request}, hold.job});
   require(is_new, "a request id is admitted once", entry->second, hold.job);
-  require(hold.window_opened <= at && at < hold.window_opened + config_.window.length,
+  require(hold.window_opened <= at && at < hold.window_ends,
           "a hold belongs to a window that is open", hold.window_opened, at);
-  jobs_[hold.job] = {.hold = hold, .promise = hold.promise};
+  const auto [ends, opens] = ends_.insert({{hold.account, hold.window_opened}, hold.window_ends});
+  // A fixed window that was forgotten opens again where it stood, perhaps by another rule.
+  if (!opens && sums_of(hold.account, hold.window_opened).held > GpuTime{})
+    require(ends->second == hold.window_ends, "a window keeps its end", hold.job);
+  ends->second = hold.window_ends;
+  jobs_[hold.job] = {.hold = hold,
+                     .promise = hold.promise,
+                     .quota = hold.quota_part,
+                     .credits = hold.credits_part};
+  credits_held_[hold.account] += hold.credits_part;
+  require(credits_held_[hold.account] <= credits_[hold.account], "credits that are held are there",
+          hold.job);
   ++open_count_;
   const TierTerms* tier = tier_of(hold);
   require(tier != nullptr, "a hold has a tier");
   const Sums sums = sums_of(hold.account, hold.window_opened);
-  require(sums.used + sums.held <= tier->allowance, "used + held <= allowance at every hold",
-          hold.job, sums.used, sums.held, tier->allowance);
+  require(hold.quota_part == GpuTime{} || sums.used + sums.held <= tier->allowance,
+          "used + held <= allowance at every hold with a quota part", hold.job, sums.used,
+          sums.held, tier->allowance);
+  require(hold.credits_part == GpuTime{} || sums.used + sums.held >= tier->allowance,
+          "credits are taken when no quota is left", hold.job, sums.used, sums.held);
   const auto open = std::count_if(jobs_.begin(), jobs_.end(), [&](const auto& entry) {
     return entry.second.hold->account == hold.account && !entry.second.end;
   });
@@ -93,6 +112,61 @@ const TierTerms* Checks::tier_of(const Hold& hold) const {
   const auto it = std::find_if(tiers_.begin(), tiers_.end(),
                                [&hold](const TierTerms& tier) { return tier.name == hold.tier; });
   return it == tiers_.end() ? nullptr : &*it;
+}
+
+void Checks::enact(const HoldExtended& extended) {
+  Job& job = open_job(extended.job);
+  const AccountId& account = job.hold->account;
+  require(extended.number == ++job.extensions, "extensions are numbered", extended.job);
+  require(extended.quota_part >= GpuTime{} && extended.credits_part >= GpuTime{},
+          "an extension takes nothing back", extended.job);
+  job.quota += extended.quota_part;
+  job.credits += extended.credits_part;
+  credits_held_[account] += extended.credits_part;
+  require(job.quota + job.credits <= cost_of(job.hold->declared, job.hold->factor),
+          "no more is held than the declared duration costs", extended.job);
+  require(credits_held_[account] <= credits_[account], "credits that are held are there",
+          extended.job);
+  const auto tier = std::find_if(tiers_.begin(), tiers_.end(),
+                                 [&](const TierTerms& one) { return one.name == extended.tier; });
+  require(tier != tiers_.end() || extended.quota_part == GpuTime{}, "an extension has a tier");
+  const Sums sums = sums_of(account, job.hold->window_opened);
+  require(extended.quota_part == GpuTime{} || sums.used + sums.held <= tier->allowance,
+          "used + held <= allowance at every extension", extended.job, sums.used, sums.held);
+  ++extended_;
+}
+
+void Checks::enact(const CreditsGranted& granted) {
+  require(orders_.insert(granted.id).second, "an order is carried out once", granted.account);
+  GpuTime& credits = credits_[granted.account];
+  require(granted.before == credits && granted.after == credits + granted.amount,
+          "a grant says what was and is", granted.account, granted.before, credits);
+  credits = granted.after;
+  require(credits_held_[granted.account] <= credits, "what is held is never taken back",
+          granted.account, credits);
+}
+
+void Checks::enact(const QuotaAdjusted& adjusted) {
+  require(orders_.insert(adjusted.id).second, "an order is carried out once", adjusted.account);
+  const GpuTime used = sums_of(adjusted.account, adjusted.window_opened).used;
+  require(adjusted.before == used && adjusted.after == used + adjusted.amount &&
+              adjusted.after >= GpuTime{},
+          "an adjustment says what was and is", adjusted.account, adjusted.before, used);
+  adjusted_[{adjusted.account, adjusted.window_opened}] += adjusted.amount;
+}
+
+// Sometimes one that is known, or one that is beyond what may be held.
+Extend Checks::next_extension(std::uint64_t draw) const {
+  std::vector<const Job*> open;
+  for (const auto& [id, job] : jobs_)
+    if (!job.end) open.push_back(&job);
+  if (open.empty()) return {};
+  const Job& job = *open[draw % open.size()];
+  const bool is_known = job.extensions > 0 && draw / 64 % 4 == 0;
+  return {.epoch = epoch_,
+          .job = job.hold->job,
+          .number = job.extensions + (is_known ? 0 : 1),
+          .by = {static_cast<std::int64_t>(draw / 256 % 4'000)}};
 }
 
 void Checks::enact(const TermsSet& set) {
@@ -126,12 +200,13 @@ void Checks::enact(const HoldSettled& settled) {
   Job& job = open_job(settled.job);
   const Hold& hold = job.hold;
   const GpuTime charged = settled.charged_quota + settled.charged_credits;
-  require(settled.charged_quota >= GpuTime{} && settled.charged_quota <= hold.quota_part &&
-              settled.charged_credits <= hold.credits_part,
+  require(settled.charged_quota >= GpuTime{} && settled.charged_quota <= job.quota &&
+              settled.charged_credits >= GpuTime{} && settled.charged_credits <= job.credits,
           "nothing is charged beyond its hold", settled.job, charged);
-  require(
-      charged == std::min(hold.quota_part + hold.credits_part, cost_of(settled.ran, hold.factor)),
-      "charged = min(held, actual x factor)", settled.job, charged, settled.ran);
+  require(settled.charged_credits == GpuTime{} || settled.charged_quota == job.quota,
+          "credits are charged after the quota part", settled.job, settled.charged_credits);
+  require(charged == std::min(job.quota + job.credits, cost_of(settled.ran, hold.factor)),
+          "charged = min(held, actual x factor)", settled.job, charged, settled.ran);
   require(!is_pool_fault(settled.cause) || charged == GpuTime{}, "the pool's fault is free",
           settled.job, gpupool::name_of(settled.cause), charged);
   require(settled.outcome != Outcome::failed || !is_pool_fault(settled.cause) ||
@@ -149,6 +224,8 @@ void Checks::enact(const HoldSettled& settled) {
     require(result->second.ran == settled.ran, "the delivered run is the one charged", settled.job,
             settled.ran, result->second.ran);
   }
+  credits_held_[hold.account] -= job.credits;
+  credits_[hold.account] -= settled.charged_credits;
   job.end = settled;
   --open_count_;
 }
@@ -168,6 +245,12 @@ void Checks::compare(Instant now, const Ledger& ledger) const {
   for (const auto& [id, job] : jobs_) {
     if (!seen.insert(job.hold->account).second) continue;
     const Balance balance = ledger.balance(now, job.hold->account, job.hold->tier);
+    const auto amount = [&](const auto& table) {
+      const auto it = table.find(job.hold->account);
+      return it == table.end() ? GpuTime{} : it->second;
+    };
+    require(balance.credits == amount(credits_) && balance.credits_held == amount(credits_held_),
+            "credits are the sum of the journal", job.hold->account, balance.credits);
     if (!balance.window_opened) continue;
     const Sums sums = sums_of(job.hold->account, balance.window_opened);
     require(balance.used == sums.used && balance.held == sums.held,
@@ -175,6 +258,26 @@ void Checks::compare(Instant now, const Ledger& ledger) const {
             balance.held, sums.held);
     require(balance.left == std::max(GpuTime{}, balance.allowance - sums.used - sums.held),
             "left = max(0, allowance - used - held)", job.hold->account, balance.left);
+  }
+}
+
+void Checks::compare(HistoryStore& history) const {
+  std::map<AccountId, GpuTime> charged;
+  for (const auto& [id, job] : jobs_) {
+    const auto known = history.job(id);
+    require(known && *known, "the history has every job", id);
+    const Receipt& receipt = (*known)->receipt;
+    require(job.end && receipt.outcome == job.end->outcome && receipt.ran == job.end->ran &&
+                receipt.charged == job.end->charged_quota + job.end->charged_credits,
+            "a receipt of the history is the settle of the journal", id);
+    charged[receipt.account] += receipt.charged;
+  }
+  for (const auto& [account, total] : charged) {
+    const auto days = history.days(account, {}, 1'000);
+    require(bool{days}, "the history has days");
+    GpuTime sum;
+    for (const UsageDay& day : *days) sum += day.charged;
+    require(sum == total, "the days of an account add up to its receipts", account, sum, total);
   }
 }
 

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "actors/ledger/history_store.h"
 #include "actors/ledger/journal.h"
 #include "actors/ledger/ledger.h"
 
@@ -39,6 +40,8 @@ class Checks {
   void replayed(const Ledger& ledger) const;
   // Nothing is being written: the ledger equals the fold of its journal, and balances add up.
   void compare(Instant now, const Ledger& ledger) const;
+  // The history's receipts and days are what the journal says.
+  void compare(HistoryStore& history) const;
 
   void broker_sent(Instant now, const ToLedger& message);
   void broker_sent(Instant now, NodeId to, const ToWorker& message);
@@ -60,6 +63,9 @@ class Checks {
   std::size_t open_count() const { return open_count_; }
   std::size_t job_count() const { return jobs_.size(); }
   std::size_t restated_count() const { return restated_; }
+  // The next extension of an open job, chosen by `draw`; job 0: there is none.
+  Extend next_extension(std::uint64_t draw) const;
+  std::size_t extended_count() const { return extended_; }
   std::size_t gang_runs() const { return gang_runs_; }
   std::vector<JobId> told_of() const { return {told_.begin(), told_.end()}; }
 
@@ -69,6 +75,9 @@ class Checks {
     Instant promise{};
     std::int64_t requeues = 0;
     std::optional<HoldSettled> end;
+    GpuTime quota;  // held, extensions included
+    GpuTime credits;
+    std::uint32_t extensions = 0;
   };
   struct Result {
     JobId job;
@@ -86,6 +95,9 @@ class Checks {
   void enact(const JobRequeued& requeued);
   void enact(const PromiseRestated& restated);
   void enact(const HoldSettled& settled);
+  void enact(const HoldExtended& extended);
+  void enact(const CreditsGranted& granted);
+  void enact(const QuotaAdjusted& adjusted);
   void enact(const TermsSet& set);
   void enact(const AccountTierSet& set);
   Job& open_job(JobId job);
@@ -97,9 +109,15 @@ class Checks {
   Epoch epoch_;
   std::vector<TierTerms> tiers_;  // those that hold now
   std::map<AccountId, std::string> account_tiers_;
+  std::map<AccountId, GpuTime> credits_;  // granted, and not charged
+  std::map<AccountId, GpuTime> credits_held_;
+  std::map<std::pair<AccountId, Instant>, GpuTime> adjusted_;  // by the window's opening
+  std::map<std::pair<AccountId, Instant>, Instant> ends_;      // of windows, by their opening
+  std::set<RequestId> orders_;
   std::map<JobId, Job> jobs_;
   std::size_t open_count_ = 0;
   std::size_t restated_ = 0;
+  std::size_t extended_ = 0;
   std::size_t gang_runs_ = 0;
   std::map<std::pair<AccountId, RequestId>, JobId> requests_;
   std::map<JobId, Instant> promised_anew_;  // restated by the broker, maybe not durable yet

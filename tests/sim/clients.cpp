@@ -134,7 +134,9 @@ void Client::submit(Request& request) {
 void Client::ask_something() {
   const std::uint64_t query = ++last_query_;
   const Request* known = requests_.empty() ? nullptr : &requests_[rng_.below(requests_.size())];
-  switch (rng_.below(10)) {
+  switch (rng_.below(11)) {
+    case 10:
+      return say(ClientUsage{.query = query, .limit = 3});
     case 9:
       return operate(query);
     case 0:
@@ -262,6 +264,15 @@ void Client::on(const ReceiptsAnswer& answer) {
     require(receipt.account.text == plan_.account, "receipts are one's own", receipt.account);
     require(receipt.charged + receipt.given_back == receipt.held, "charged + given back = held",
             receipt.job);
+  }
+}
+
+void Client::on(const UsageAnswer& answer) {
+  Instant latest = Instant::never();
+  for (const UsageDay& day : answer.days) {
+    require(day.day < latest, "days are told newest first", day.day);
+    require(day.charged <= day.held && day.succeeded <= day.jobs, "a day adds up", day.day);
+    latest = day.day;
   }
 }
 

@@ -64,6 +64,7 @@ class Client {
   void on(const SessionError& error);
   void on(const LogChunk& chunk);
   void on(const ChangesAnswer& answer);
+  void on(const UsageAnswer& answer);
   void on(const OperateAnswer&) {}
   void on(const SessionNotice&) {}
   void on(const SessionRefused& refused);

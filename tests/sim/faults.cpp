@@ -43,6 +43,7 @@ Config draw_config(Prng rng, bool combined) {
   config.worker.kill_grace = milliseconds(rng.between(200, 2000));
   config.worker.slot_check = milliseconds(rng.between(500, 5000));
   config.window.length = one_of(rng, std::vector<Duration>{seconds(60), seconds(300), hours(24)});
+  config.window.kind = rng.one_in(2) ? WindowKind::fixed : WindowKind::rolling;
   return config;
 }
 
@@ -67,6 +68,9 @@ std::vector<Fault> draw_faults(Prng rng, const Plan& plan) {
   draw(FaultKind::rival_leads, 2, 1);
   draw(FaultKind::broker_stops, 2, 20);
   draw(FaultKind::worker_stops, 2, 20);
+  draw(FaultKind::commit_torn, 3, 5);
+  draw(FaultKind::commit_doubled, 3, 5);
+  draw(FaultKind::history_fails, 2, 20);
   return faults;
 }
 
@@ -123,6 +127,10 @@ const char* name_of(FaultKind kind) {
       return "commit lost";
     case FaultKind::commit_in_doubt:
       return "commit in doubt";
+    case FaultKind::commit_torn:
+      return "commit torn";
+    case FaultKind::commit_doubled:
+      return "commit doubled";
     case FaultKind::journal_refuses:
       return "journal refuses";
     case FaultKind::journal_slow:
@@ -139,6 +147,8 @@ const char* name_of(FaultKind kind) {
       return "broker stops";
     case FaultKind::worker_stops:
       return "worker stops";
+    case FaultKind::history_fails:
+      return "history fails";
   }
   return "";
 }

@@ -91,6 +91,8 @@ TEST_CASE("The whole pool keeps its promises and its books under every fault", "
   if (single || count < 200) return;
   check_coverage(coverage);
   CHECK(coverage.events["runs on several slots"] > 0);
+  CHECK(coverage.events[name_of(FaultKind::commit_torn)] > 0);
+  CHECK(coverage.events[name_of(FaultKind::commit_doubled)] > 0);
   std::cout << count << " seeds:";
   for (const auto& [name, times] : coverage.events) std::cout << ' ' << name << ' ' << times << ';';
   std::cout << '\n';

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/pack.h"
 #include "config/limits.h"
 
 namespace gpupool::sim {
@@ -46,9 +47,13 @@ void Operator::act() {
     return;
   }
   const std::string node = "node-" + std::to_string(rng_.between(1, plan_.nodes));
-  switch (rng_.below(7)) {
+  switch (rng_.below(9)) {
     case 0:
       return set_tier();
+    case 7:
+      return grant();
+    case 8:
+      return adjust();
     case 1:
       return drain(node, rng_.one_in(2));
     case 2:
@@ -82,6 +87,48 @@ void Operator::set_tier() {
                            .account = {draw_account()},
                            .tier = tiers[rng_.below(tiers.size())]};
   command(set, set.ticket);
+}
+
+void Operator::grant() { order_once(GrantCredits{.amount = {rng_.between(-20'000, 60'000)}}); }
+
+void Operator::adjust() { order_once(AdjustQuota{.amount = {rng_.between(-20'000, 20'000)}}); }
+
+// A new order, or one of before under its own id.
+template <class Command>
+void Operator::order_once(Command command) {
+  if (!ordered_.empty() && rng_.one_in(3)) {
+    ToLedger again = ordered_[rng_.below(ordered_.size())];
+    const std::uint64_t ticket = ++tickets_;
+    std::visit(
+        [ticket](auto& one) {
+          if constexpr (requires { one.ticket; }) one.ticket = ticket;
+        },
+        again);
+    return this->command(again, ticket);
+  }
+  command.ticket = ++tickets_;
+  command.who = "operator";
+  command.account = {draw_account()};
+  command.why = rng_.one_in(20) ? "" : "a reason";
+  command.id = {.high = (static_cast<std::uint64_t>(schedule_.now().ms) << 16U) | 0x7000U,
+                .low = 0x8000'0000'0000'0000U | ordered_.size()};
+  if (command.amount == GpuTime{}) command.amount = {1};
+  ordered_.emplace_back(command);
+  this->command(command, command.ticket);
+}
+
+// One order has one answer: refused orders may be carried out later, done ones stay done.
+void Operator::answered_once(const ToLedger& command, const Changed& changed) {
+  RequestId id;
+  if (const auto* grant = std::get_if<GrantCredits>(&command)) id = grant->id;
+  if (const auto* adjust = std::get_if<AdjustQuota>(&command)) id = adjust->id;
+  if (id == RequestId{}) return;
+  const bool is_done = changed.error == Errc{};
+  require(is_done || !answered_.contains(id), "an order that was carried out stays so",
+          name_of(changed.error));
+  if (!is_done) return;
+  const auto [first, is_new] = answered_.emplace(id, pack(changed.changes));
+  require(first->second == pack(changed.changes), "an order is answered as at first", id.low);
 }
 
 void Operator::revoke() {
@@ -120,6 +167,7 @@ void Operator::configure(const std::string& who) {
     terms.tiers.push_back({tier.name, tier.allowance, tier.longest, tier.rank, tier.jobs_max});
   for (const AppConfig& app : config_.apps)
     terms.apps.push_back({app.name, app.size, app.default_duration, app.longest, app.tiers});
+  terms.window = {config_.window.kind, config_.window.length, config_.window.starts};
   command(terms, terms.ticket);
 }
 
@@ -132,6 +180,8 @@ void Operator::reload() {
       tier.jobs_max = static_cast<std::uint32_t>(rng_.between(1, 4));
     }
     if (rng_.one_in(2)) config_.apps.back().tiers = {"free", "pro"};
+    if (rng_.one_in(2)) config_.window = {WindowKind::fixed, seconds(60 * rng_.between(1, 2)), {}};
+    if (rng_.one_in(4)) config_.window = {WindowKind::rolling, seconds(rng_.between(30, 300)), {}};
   }
   configure("configuration reloaded");
 }
@@ -152,6 +202,7 @@ void Operator::on(const Changed& changed) {
   for (const Change& change : changed.changes)
     require(change.before != change.after && !change.who.empty(), "a change is one", change.subject,
             change.field);
+  answered_once(it->second, changed);
   if (changed.error == Errc{})
     std::visit([this](const auto& command) { took_effect(command); }, it->second);
   waiting_.erase(it);
@@ -195,6 +246,8 @@ void Operator::on(const AccountsFound& found) {
     latest = balance.account;
     require(balance.left == std::max(GpuTime{}, balance.allowance - balance.used - balance.held),
             "left = max(0, allowance - used - held)", balance.account, balance.left);
+    require(balance.credits_held >= GpuTime{} && balance.credits_held <= balance.credits,
+            "credits that are held are there", balance.account, balance.credits_held);
   }
 }
 

@@ -46,6 +46,10 @@ class Operator {
   void act_later();
   void act();
   void set_tier();
+  void grant();
+  void adjust();
+  template <class Command>
+  void order_once(Command command);
   void revoke();
   void drain(const std::string& node, bool draining);
   void ask();
@@ -71,6 +75,7 @@ class Operator {
   void took_effect(const SetAccountTier& command);
   void took_effect(const SetDraining& command);
   void took_effect(const Announce& command) { announcement_ = command.text; }
+  void answered_once(const ToLedger& command, const Changed& changed);
 
   Schedule& schedule_;
   const Plan& plan_;
@@ -80,6 +85,8 @@ class Operator {
   bool settling_ = false;
   std::uint64_t tickets_ = first_ticket;
   std::map<std::uint64_t, ToLedger> waiting_;
+  std::vector<ToLedger> ordered_;              // grants and adjustments, to be sent again
+  std::map<RequestId, std::string> answered_;  // what each of them changed
   // What stands, once it is known in this process.
   bool known_ = false;
   std::map<std::string, std::string> tiers_;

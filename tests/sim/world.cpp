@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 #include "actors/ledger/audit.h"
 #include "base/pack.h"
@@ -37,6 +38,12 @@ Status World::WatchedJournal::watch(std::span<const Record> batch, const Append&
           "an append that succeeded is durable");
   if (after->sequence > before->sequence)
     for (const Record& record : batch) checks_.durable(record);
+  if (written && !batch.empty() && std::exchange(doubles_, false)) {
+    const Status again = append();
+    require(!again && again.error().code == Errc::journal_refused &&
+                memory_.tail()->sequence == after->sequence,
+            "a batch is written once, however often it arrives");
+  }
   return written;
 }
 
@@ -81,6 +88,7 @@ World::World(std::uint64_t seed, std::ostream* trace)
     clients_.back()->start();
   }
   operator_.start();
+  extend_later();
   for (const Fault& fault : plan_.faults) schedule_.at(fault.at, [this, fault] { strike(fault); });
 }
 
@@ -89,10 +97,16 @@ void World::start_pool() {
   happened("the broker's process starts");
   pool_ = std::make_unique<Pool>();
   pool_->generation = ++generation_;
+  journal_.restart();
   pool_->ledger = std::make_unique<GroupCommit>(plan_.config, journal_);
-  const Status recovered = pool_->ledger->recover();
+  const Status recovered = pool_->ledger->recover(snapshot_);
   require(bool{recovered}, "the journal replays");
+  require(pool_->ledger->snapshot_used() == snapshot_.has_value(), "a snapshot is of its journal");
+  if (snapshot_) happened("a start from a snapshot");
   checks_.replayed(pool_->ledger->ledger());
+  if (rng_.one_in(5) && history_store_.clear()) happened("the history is taken away");
+  pool_->history = std::make_unique<History>(history_store_);
+  perform("history", nullptr, pool_->history->start());
   pool_->broker = std::make_unique<Broker>(plan_.config, build);
   const Effects effects = pool_->broker->start(now());
   perform("broker", nullptr, effects);
@@ -103,6 +117,19 @@ void World::start_pool() {
   arm_console(first_words.wake_at);
   operator_.pool_started();
   if (plan_.combined) start_worker(nodes_.front());
+}
+
+// As a broker does that learned how long jobs take: it holds less at first, and more when a job
+// goes on. This one asks at random, and also for what it may not have.
+void World::extend_later() {
+  schedule_.after(milliseconds(rng_.between(1, 4'000)), [this] {
+    const Extend extend = checks_.next_extension(rng_.below(std::uint64_t{1} << 40U));
+    if (pool_ && pool_->broker->leading() && extend.job) {
+      note("broker", "ledger", ToLedger{extend});
+      in_pool(pool_->to_ledger, [this, extend] { deliver(ToLedger{extend}); });
+    }
+    if (!calm_) extend_later();
+  });
 }
 
 void World::pool_dies(Duration down) {
@@ -150,6 +177,11 @@ void World::strike(const Fault& fault) {
       return journal_.set_fault(JournalFault::in_doubt_lost);
     case FaultKind::commit_in_doubt:
       return journal_.set_fault(JournalFault::in_doubt_written);
+    case FaultKind::commit_torn:
+      journal_.tear_at(rng_.next());
+      return journal_.set_fault(JournalFault::torn);
+    case FaultKind::commit_doubled:
+      return journal_.double_next();
     case FaultKind::journal_refuses:
       journal_.set_fault(JournalFault::refused);
       journal_.set_reserve(fault.node % 2 == 0 ? 3 : 0);
@@ -174,6 +206,9 @@ void World::strike(const Fault& fault) {
       deliver(ToBroker{Stop{now() + fault.lasts}});
       if (plan_.combined) deliver(node, ToWorker{Stop{node.local(now() + fault.lasts)}});
       return;
+    case FaultKind::history_fails:
+      history_store_.set_failing(true);
+      return schedule_.after(fault.lasts, [this] { history_store_.set_failing(false); });
     case FaultKind::rival_leads:
       if (!pool_) return;
       rival_ = true;
@@ -187,6 +222,7 @@ void World::heal() {
   link_.heal();
   journal_.set_fault(JournalFault::none);
   slow_journal_ = false;
+  history_store_.set_failing(false);
   for (NodeProcess& node : nodes_) {
     node.cut_off_until = {};
     node.executors->heal();
@@ -248,7 +284,13 @@ void World::run() {
 
 // As `gpupool audit` does it with a ledger's file.
 void World::audit() {
-  Audit audit(plan_.config, plan_.config.window.length);
+  // A history whose store failed reads on with the next question.
+  deliver(ToLedger{ReceiptsQuery{.session = {1}, .query = 1, .account = {"user:nobody"}}});
+  run_until(now() + seconds(10), [] { return false; });
+  require(pool_->history->applied() == pool_->ledger->ledger().last_sequence(),
+          "the history catches up", pool_->history->applied());
+  checks_.compare(history_store_);
+  Audit audit(plan_.config, plan_.config.window);
   const Status read = journal_.read([&audit](const StoredRecord& stored) {
     audit.read(stored);
     return ok();

@@ -15,6 +15,8 @@
 #include "actors/broker/broker.h"
 #include "actors/console/console.h"
 #include "actors/ledger/group_commit.h"
+#include "actors/ledger/history.h"
+#include "actors/ledger/history_memory.h"
 #include "actors/ledger/journal_memory.h"
 #include "actors/session/session.h"
 #include "actors/worker/worker.h"
@@ -57,12 +59,14 @@ class World {
   struct Pool {
     std::uint64_t generation = 0;
     std::unique_ptr<GroupCommit> ledger;
+    std::unique_ptr<History> history;
     std::unique_ptr<Broker> broker;
     std::unique_ptr<Console> console;
     std::string announcement;  // the gateway's, told to every session
     std::map<SessionId, SessionActor> sessions;
     Mailbox to_broker;
     Mailbox to_ledger;
+    Mailbox to_history;
     Mailbox to_sessions;
     Mailbox to_console;
     Alarm alarm;
@@ -87,11 +91,16 @@ class World {
     explicit WatchedJournal(Checks& checks) : checks_(checks) {}
     Status append(std::span<const Record> batch, const ClockStamp& stamp) override;
     Status append_from_reserve(std::span<const Record> batch, const ClockStamp& stamp) override;
-    Status read(const std::function<Status(const StoredRecord&)>& visit) override {
-      return memory_.read(visit);
+    Result<std::vector<std::string>> batches_after(std::uint64_t sequence,
+                                                   std::size_t bytes_max) override {
+      return memory_.batches_after(sequence, bytes_max);
     }
     Result<JournalTail> tail() override { return memory_.tail(); }
     void set_fault(JournalFault fault) { memory_.set_fault(fault); }
+    void tear_at(std::uint64_t bytes) { memory_.tear_at(bytes); }
+    void restart() { memory_.restart(); }
+    // The next batch arrives a second time, as when a connection repeats what it had sent.
+    void double_next() { doubles_ = true; }
     void set_reserve(std::size_t batches) { memory_.set_reserve(batches); }
 
    private:
@@ -100,6 +109,7 @@ class World {
 
     Checks& checks_;
     JournalMemory memory_;
+    bool doubles_ = false;
   };
 
   // world.cpp: processes and faults
@@ -111,6 +121,7 @@ class World {
   void heal();
   void run_until(Instant end, const std::function<bool()>& early);
   bool everything_ended() const;
+  void extend_later();
   void check_everything();
   void audit();
 
@@ -119,6 +130,7 @@ class World {
   void route(const std::string& from, NodeProcess* node, const Send& send);
   void deliver(const ToBroker& message);
   void deliver(const ToLedger& message);
+  void deliver(const ToHistory& message);
   void deliver(const ToConsole& message);
   void deliver(const ToGateway& message);
   void deliver(SessionId session, const ToSession& message);
@@ -152,6 +164,8 @@ class World {
   Checks checks_;
   Coverage coverage_;
   WatchedJournal journal_;
+  HistoryMemory history_store_;
+  std::optional<Snapshot> snapshot_;
   Link link_;
   std::unique_ptr<Pool> pool_;
   std::uint64_t generation_ = 0;

@@ -11,8 +11,8 @@
 #include <sstream>
 
 #include "actors/ledger/journal_sqlite.h"
+#include "actors/request_id.h"
 #include "base/clock.h"
-#include "net/request_id.h"
 #include "tests/system/jobs.h"
 #include "tests/system/pool_process.h"
 

@@ -4,9 +4,9 @@
 
 #include <optional>
 
+#include "actors/request_id.h"
 #include "base/clock.h"
 #include "net/client.h"
-#include "net/request_id.h"
 
 namespace gpupool::test {
 

@@ -156,7 +156,7 @@ TEST_CASE("Nothing acknowledged is lost or charged twice over twenty rounds of k
   pool.start();
   const char* given = std::getenv("GPUPOOL_KILL_SEED");
   const std::uint64_t seed = given ? std::stoull(given) : std::random_device{}();
-  UNSCOPED_INFO("repeat with GPUPOOL_KILL_SEED=" << seed);
+  INFO("repeat with GPUPOOL_KILL_SEED=" << seed);
   Prng prng(seed);
 
   std::vector<std::unique_ptr<LoadingClient>> clients;

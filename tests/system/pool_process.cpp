@@ -157,7 +157,8 @@ void PoolProcess::write_config(const std::string& name, const std::string& roles
   if (broker) file << "ready_file = \"ready\"\n" << options_.broker_settings;
   if (options_.two_processes && broker) file << "worker_address = \"" << worker_address_ << "\"\n";
   file << "[daemon]\n" << options_.daemon_settings << "[log]\n" << options_.log_settings;
-  file << "[ledger]\npath = " << ledger() << "\n[worker]\nfolder = \"worker\"\n";
+  file << "[ledger]\npath = " << ledger() << "\n"
+       << options_.ledger_settings << "[worker]\nfolder = \"worker\"\n";
   if (worker && !broker) file << "broker_address = \"" << worker_address_ << "\"\n";
   if (worker) file << options_.worker_settings;
   file << "[window]\n" << options_.window_settings;

@@ -27,6 +27,7 @@ struct PoolOptions {
   std::string window_settings;
   std::string daemon_settings;  // lines of [daemon]
   std::string log_settings;     // lines of [log]
+  std::string ledger_settings;  // lines of [ledger], beside its path
   std::string client_endpoint = "tcp://127.0.0.1:*";
   std::filesystem::path ledger_folder;  // empty: the pool's own
 };
@@ -64,6 +65,8 @@ class PoolProcess {
   // SIGTERM, and waits until both are gone.
   void stop();
 
+  // Of the ready file: "standby", "starting", "ready"; "" if there is none.
+  std::string state() const { return ready_value("state"); }
   std::string endpoint() const;
   std::filesystem::path folder() const { return folder_; }
   std::filesystem::path ledger() const;

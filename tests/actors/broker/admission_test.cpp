@@ -202,8 +202,8 @@ TEST_CASE("The same id with the same body gets the same job, and later its recei
   const auto done = pool.sessions_got<JobSettled>();
   REQUIRE(done.size() == 1);
   CHECK(done[0].query == 101);
-  CHECK(done[0].done.receipt.job == job);
-  CHECK(done[0].done.receipt.charged == GpuTime{3000});
+  CHECK(done[0].done->receipt.job == job);
+  CHECK(done[0].done->receipt.charged == GpuTime{3000});
 }
 
 TEST_CASE("Jobs of another account are unknown: to watch, to cancel and to list") {
@@ -240,7 +240,7 @@ TEST_CASE("A queued job whose client is gone is cancelled after the client's gra
   pool.pass(seconds(2));
   CHECK_FALSE(pool.knows(job));
   CHECK(pool.knows(detached));
-  const Receipt* receipt = pool.ledger.receipt(job);
+  const Receipt* receipt = pool.receipt(job);
   REQUIRE(receipt != nullptr);
   CHECK(receipt->outcome == Outcome::cancelled);
   CHECK(receipt->charged == GpuTime{});

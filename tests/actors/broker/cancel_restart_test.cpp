@@ -31,8 +31,8 @@ TEST_CASE("A queued job is cancelled at once and uncharged") {
   cancel(pool, job);
   const auto settled = pool.sessions_got<JobSettled>();
   REQUIRE(settled.size() == 1);
-  CHECK(settled[0].done.receipt.outcome == Outcome::cancelled);
-  CHECK(settled[0].done.receipt.charged == GpuTime{});
+  CHECK(settled[0].done->receipt.outcome == Outcome::cancelled);
+  CHECK(settled[0].done->receipt.charged == GpuTime{});
   CHECK_FALSE(pool.knows(job));
 }
 
@@ -46,8 +46,8 @@ TEST_CASE("A starting job is called off at its worker and is free if it never ra
   CHECK(pool.workers_got<CancelRun>().size() == 1);
   CHECK(pool.knows(job));
   pool.end(cancelled(lease, {}));
-  CHECK(pool.ledger.receipt(job)->outcome == Outcome::cancelled);
-  CHECK(pool.ledger.receipt(job)->charged == GpuTime{});
+  CHECK(pool.receipt(job)->outcome == Outcome::cancelled);
+  CHECK(pool.receipt(job)->charged == GpuTime{});
 }
 
 TEST_CASE("A cancelled lease that never arrived is not sent again") {
@@ -59,7 +59,7 @@ TEST_CASE("A cancelled lease that never arrived is not sent again") {
   cancel(pool, job);
   for (int i = 0; i < 3; ++i) pool.beat(node);
   CHECK(pool.workers_got<Lease>().empty());
-  CHECK(pool.ledger.receipt(job)->outcome == Outcome::cancelled);
+  CHECK(pool.receipt(job)->outcome == Outcome::cancelled);
 }
 
 TEST_CASE("A running job that is cancelled is charged what it ran") {
@@ -74,7 +74,7 @@ TEST_CASE("A running job that is cancelled is charged what it ran") {
   pool.beat(node);  // the order was lost: it is repeated while the run goes on
   CHECK(pool.workers_got<CancelRun>().size() == 1);
   pool.end(cancelled(lease, seconds(3)));
-  CHECK(pool.ledger.receipt(job)->charged == GpuTime{3000});
+  CHECK(pool.receipt(job)->charged == GpuTime{3000});
 }
 
 TEST_CASE("A job that ends before its cancel arrives keeps its result") {
@@ -86,7 +86,7 @@ TEST_CASE("A job that ends before its cancel arrives keeps its result") {
   pool.begin(lease);
   cancel(pool, job);
   pool.end(Harness::success(lease, seconds(3)));
-  CHECK(pool.ledger.receipt(job)->outcome == Outcome::succeeded);
+  CHECK(pool.receipt(job)->outcome == Outcome::succeeded);
 }
 
 TEST_CASE("A job cancelled between two attempts does not run again") {
@@ -102,8 +102,8 @@ TEST_CASE("A job cancelled between two attempts does not run again") {
   pool.answer_ledger();
   pool.beat(node);
   CHECK(pool.workers_got<Lease>().empty());
-  CHECK(pool.ledger.receipt(job)->outcome == Outcome::cancelled);
-  CHECK(pool.ledger.receipt(job)->charged == GpuTime{});
+  CHECK(pool.receipt(job)->outcome == Outcome::cancelled);
+  CHECK(pool.receipt(job)->charged == GpuTime{});
 }
 
 TEST_CASE("A cancelled job whose node is lost is cancelled, not run again") {
@@ -117,7 +117,7 @@ TEST_CASE("A cancelled job whose node is lost is cancelled, not run again") {
   pool.silence(node);
   pool.pass(seconds(6));
   CHECK(pool.workers_got<Lease>().empty());
-  CHECK(pool.ledger.receipt(job)->outcome == Outcome::cancelled);
+  CHECK(pool.receipt(job)->outcome == Outcome::cancelled);
 }
 
 TEST_CASE("A restarted broker takes up the runs that workers report, and charges them once") {
@@ -137,8 +137,8 @@ TEST_CASE("A restarted broker takes up the runs that workers report, and charges
   pool.pass(seconds(10));
   CHECK(pool.workers_got<Lease>().empty());
   pool.end(Harness::success(lease, seconds(8)));
-  CHECK(pool.ledger.receipt(job)->charged == GpuTime{8000});
-  CHECK(pool.ledger.receipt(job)->attempts == 1);
+  CHECK(pool.receipt(job)->charged == GpuTime{8000});
+  CHECK(pool.receipt(job)->attempts == 1);
 }
 
 TEST_CASE("What no worker reports within the grace runs again in its old place") {
@@ -191,7 +191,7 @@ TEST_CASE("A run that ended while there was no broker counts as it ended") {
   RunEnded ended = cancelled(lease, seconds(60));
   ended.outcome = Outcome::expired;
   pool.end(ended);
-  const Receipt* receipt = pool.ledger.receipt(job);
+  const Receipt* receipt = pool.receipt(job);
   REQUIRE(receipt != nullptr);
   CHECK(receipt->outcome == Outcome::expired);
   CHECK(receipt->charged == GpuTime{60'000});
@@ -212,7 +212,7 @@ TEST_CASE("An end that comes before the lead is not acknowledged: its worker sen
   CHECK(pool.knows(job));
   pool.tell(Harness::success(lease, seconds(3)));
   CHECK(pool.workers_got<EndSeen>().size() == 1);
-  CHECK(pool.ledger.receipt(job)->outcome == Outcome::succeeded);
+  CHECK(pool.receipt(job)->outcome == Outcome::succeeded);
 }
 
 TEST_CASE("Attempts that were lost before a restart still count after it") {
@@ -233,7 +233,7 @@ TEST_CASE("Attempts that were lost before a restart still count after it") {
   pool.join(node);
   CHECK(pool.job(job).losses == 2);
   pool.end(Harness::crash(third));
-  CHECK(pool.ledger.receipt(job)->outcome == Outcome::failed);
+  CHECK(pool.receipt(job)->outcome == Outcome::failed);
 }
 
 TEST_CASE("A refused lease is no lost attempt, after a restart neither") {

@@ -57,7 +57,7 @@ TEST_CASE("An xlarge job holds twice its duration and gets two slots on differen
   CHECK(pool.job(job).hold->quota_part == GpuTime{60'000});
   pool.begin(lease);
   pool.end(Harness::success(lease, seconds(10)));
-  CHECK(pool.ledger.receipt(job)->charged == GpuTime{20'000});
+  CHECK(pool.receipt(job)->charged == GpuTime{20'000});
 }
 
 TEST_CASE("An app that spreads over one device gets both slots there, on the tightest device") {
@@ -166,7 +166,7 @@ TEST_CASE("While nodes are still on their way a size is admitted, and ended if n
   const JobId younger = pool.admit();
   CHECK(pool.only_lease().job == younger);  // a shape that is not there is not waited for
   pool.pass(seconds(62));
-  const Receipt* receipt = pool.ledger.receipt(gang);
+  const Receipt* receipt = pool.receipt(gang);
   REQUIRE(receipt != nullptr);
   CHECK(receipt->outcome == Outcome::failed);
   CHECK(receipt->cause == Errc::size_unavailable);
@@ -289,8 +289,8 @@ TEST_CASE("A restarted broker takes a gang up whole") {
   pool.pass(seconds(10));
   CHECK(pool.workers_got<CancelRun>().empty());
   pool.end(Harness::success(lease, seconds(8)));
-  CHECK(pool.ledger.receipt(gang)->charged == GpuTime{16'000});
-  CHECK(pool.ledger.receipt(gang)->attempts == 1);
+  CHECK(pool.receipt(gang)->charged == GpuTime{16'000});
+  CHECK(pool.receipt(gang)->attempts == 1);
 }
 
 TEST_CASE(

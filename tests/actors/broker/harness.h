@@ -12,6 +12,7 @@
 
 #include "actors/broker/broker.h"
 #include "actors/ledger/ledger.h"
+#include "tests/actors/ledger/ledger_bench.h"
 
 namespace gpupool {
 
@@ -201,6 +202,12 @@ class Harness {
     }
   }
 
+  // nullptr: the job is not settled.
+  const Receipt* receipt(JobId id) const {
+    const auto it = jobs_.find(id);
+    const bool is_settled = it != jobs_.end() && it->second.receipt.outcome != Outcome{};
+    return is_settled ? &it->second.receipt : nullptr;
+  }
   const Job& job(JobId id) const { return core->jobs().at(id); }
   bool knows(JobId id) const { return core->jobs().contains(id); }
   const Config& config() const { return config_; }
@@ -231,8 +238,16 @@ class Harness {
   }
 
   void ask(const ToLedger& message) {
-    for (const Send& answer : ledger.step(now, message).send)
-      tell(std::get<ToBroker>(answer.message));
+    Effects effects = ledger.step(now, message);
+    for (const Record& record : effects.journal) {
+      records_.push_back(record);
+      if (const auto* opened = std::get_if<HoldOpened>(&record.body))
+        add_to(jobs_[opened->hold->job], record);
+      if (const auto* settled = std::get_if<HoldSettled>(&record.body))
+        add_to(jobs_[settled->job], record);
+    }
+    bench::ask_history(ledger, now, records_, effects);
+    for (const Send& answer : effects.send) tell(std::get<ToBroker>(answer.message));
   }
 
   void carry_out(const Effects& effects) {
@@ -251,6 +266,8 @@ class Harness {
     }
   }
 
+  std::vector<Record> records_;
+  std::map<JobId, HistoryJob> jobs_;  // as the ledger's history tells of them
   std::vector<ToLedger> to_the_ledger;
   std::vector<ToWorker> to_workers;
   std::vector<ToSession> to_sessions;

@@ -196,8 +196,8 @@ TEST_CASE("An end is acknowledged only after the ledger has settled it, and sett
   CHECK(pool.workers_got<EndSeen>().size() == 1);
   const auto settled = pool.sessions_got<JobSettled>();
   REQUIRE(settled.size() == 1);
-  CHECK(settled[0].done.receipt.charged == GpuTime{4200});
-  CHECK(settled[0].done.receipt.node == "node-1");
+  CHECK(settled[0].done->receipt.charged == GpuTime{4200});
+  CHECK(settled[0].done->receipt.node == "node-1");
   CHECK_FALSE(pool.knows(one.job));
   pool.tell(ended);
   CHECK(pool.workers_got<EndSeen>().size() == 1);  // known already: the worker may forget it
@@ -214,7 +214,7 @@ TEST_CASE("The pool's fault runs a job again, and after three attempts it fails 
     pool.beat(one.node());
     if (attempt < 3) lease = pool.only_lease();
   }
-  const Receipt* receipt = pool.ledger.receipt(one.job);
+  const Receipt* receipt = pool.receipt(one.job);
   REQUIRE(receipt != nullptr);
   CHECK(receipt->outcome == Outcome::failed);
   CHECK(receipt->cause == Errc::executor_crashed);
@@ -302,14 +302,14 @@ TEST_CASE("A late result of a lost run is delivered and charged, and the other r
   const auto called_off = pool.workers_got<CancelRun>();
   REQUIRE(called_off.size() == 1);
   CHECK(called_off[0].attempt == 2);
-  const Receipt* receipt = pool.ledger.receipt(one.job);
+  const Receipt* receipt = pool.receipt(one.job);
   REQUIRE(receipt != nullptr);
   CHECK(receipt->charged == GpuTime{7000});
   CHECK(receipt->node == "node-1");
   pool.workers_got<EndSeen>();
   pool.end(Harness::success(second, seconds(9)));  // too late
   CHECK(pool.workers_got<EndSeen>().size() == 1);
-  CHECK(pool.ledger.receipt(one.job)->charged == GpuTime{7000});
+  CHECK(pool.receipt(one.job)->charged == GpuTime{7000});
   CHECK(pool.ledger.check_invariants().empty());
 }
 

@@ -38,7 +38,7 @@ struct Pool : Harness {
   Receipt only_receipt() {
     const auto settled = sessions_got<JobSettled>();
     REQUIRE(settled.size() == 1);
-    return settled[0].done.receipt;
+    return settled[0].done->receipt;
   }
 };
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "actors/console/tables.h"
+#include "actors/request_id.h"
 #include "base/pack.h"
 #include "config/limits.h"
 
@@ -118,6 +119,7 @@ TEST_CASE("At start the ledger gets the configuration's terms and is asked what 
   REQUIRE(configure[0].tiers.size() == desk.config.tiers.size());
   CHECK(configure[0].tiers[0].name == desk.config.tiers[0].name);
   CHECK(configure[0].tiers[0].allowance == desk.config.tiers[0].allowance);
+  CHECK(configure[0].window == WindowTerms{.length = desk.config.window.length});
   REQUIRE(configure[0].apps.size() == desk.config.apps.size());
   CHECK(configure[0].apps[0].longest == desk.config.apps[0].longest);
   CHECK(desk.sent<StandingQuery>().size() == 1);
@@ -192,8 +194,9 @@ TEST_CASE("What operators have set goes to the broker and the gateway, asked for
 TEST_CASE("Only operators command: others hear who they are and how to become one") {
   Desk desk;
   Caller ada{.account = {"user:ada"}, .tier = "free", .recognised_by = "token for ada, key k1"};
-  for (const char* word : {"accounts", "tier", "apps", "nodes", "queue", "drain", "resume",
-                           "cancel", "announce", "audit", "revoke", "help", "nonsense"}) {
+  for (const char* word :
+       {"accounts", "tier", "apps", "nodes", "queue", "drain", "resume", "cancel", "announce",
+        "audit", "revoke", "grant", "adjust", "help", "nonsense"}) {
     desk.type({word, "1"}, ada);
     CHECK(desk.error().error == Errc::forbidden);
     CHECK(contains(desk.error().detail, "user:ada, recognised by token for ada, key k1"));
@@ -206,7 +209,7 @@ TEST_CASE("Only operators command: others hear who they are and how to become on
 
 TEST_CASE("A wrong command shows what there is, and wrong words show the right usage") {
   Desk desk;
-  CHECK(contains(desk.mistake({"drian", "node-1"}), "there are accounts, tier, apps, nodes"));
+  CHECK(contains(desk.mistake({"drian", "node-1"}), "there are accounts, tier, "));
   CHECK(contains(desk.mistake({"drain"}), "usage: drain NODE"));
   CHECK(contains(desk.mistake({"drain", "node-1", "node-2"}), "\"node-2\" is one word too many"));
   CHECK(contains(desk.mistake({"drain", "--node"}), "there is no option \"--node\""));
@@ -244,8 +247,8 @@ TEST_CASE("A wrong word of many bytes is not echoed whole, nor cut inside a char
 TEST_CASE("Help lists every command with its usage") {
   Desk desk;
   desk.type({"help"});
-  CHECK(desk.table().rows.size() == 12);
-  CHECK(desk.table().rows[5] ==
+  CHECK(desk.table().rows.size() == 14);
+  CHECK(desk.table().rows[7] ==
         Words{"drain NODE", "give a node no new leases; what runs there goes on"});
 }
 
@@ -343,6 +346,72 @@ TEST_CASE("tier names the tiers that there are when it is given another") {
   CHECK(contains(desk.mistake({"tier", "ada"}), "one tier, or --from-token"));
   CHECK(contains(desk.mistake({"tier", "ada", "pro", "--from-token"}), "one tier, or"));
   CHECK(contains(desk.mistake({"tier", "--from-token"}), "one tier, or"));
+}
+
+TEST_CASE("grant and adjust are orders with an id, a name and a reason behind them") {
+  Desk desk;
+  const std::string id = "0190a6c1-2f3a-7b10-8c4d-5e6f70819293";
+  desk.type({"grant", "ada", "10m", "--why", "for the workshop", "--id", id});
+  const auto grant = desk.only<GrantCredits>();
+  CHECK(grant.who == "operator user:root");
+  CHECK(grant.account.text == "user:ada");
+  CHECK(grant.amount == GpuTime{600'000});
+  CHECK(grant.why == "for the workshop");
+  CHECK(grant.id == *parse_request_id(id));
+  desk.tell(Changed{.ticket = grant.ticket,
+                    .changes = {{.at = noon,
+                                 .who = "operator user:root",
+                                 .kind = ChangeKind::account,
+                                 .subject = "user:ada",
+                                 .field = "credits",
+                                 .before = "0.0 s",
+                                 .after = "600.0 s",
+                                 .why = "for the workshop"}}});
+  const Table table = desk.table();
+  CHECK(table.note == "600.0 s of credits were granted to user:ada");
+  CHECK(table.columns.back().name == "why");
+  CHECK(table.rows.front().back() == "for the workshop");
+
+  desk.type({"grant", "ada", "7.5", "--take-back", "--why", "w", "--id", id});
+  CHECK(desk.only<GrantCredits>().amount == GpuTime{-7'500});
+  desk.type({"adjust", "ada", "--give-back", "30", "--why", "w", "--id", id});
+  CHECK(desk.only<AdjustQuota>().amount == GpuTime{-30'000});
+  desk.type({"adjust", "ada", "--charge", "2h", "--why", "w", "--id", id});
+  CHECK(desk.only<AdjustQuota>().amount == GpuTime{7'200'000});
+}
+
+TEST_CASE("An amount, a reason and an id are needed, and what is none of them shows the usage") {
+  Desk desk;
+  const std::string id = "0190a6c1-2f3a-7b10-8c4d-5e6f70819293";
+  for (const char* amount : {"0", "-5", "", "s", "5d", "1.2345", ".5", "5.", "1e3", "0.0004",
+                             "1000000000.001", "999999999h", "18446744073709551616"}) {
+    INFO(amount);
+    if (*amount == 0) continue;  // no word of a command is empty
+    const std::string told = desk.mistake({"grant", "ada", amount, "--why", "w", "--id", id});
+    CHECK(contains(told, "an amount is seconds above 0, such as 600, 7.5, 90s, 10m or 2h"));
+  }
+  CHECK(contains(desk.mistake({"grant", "ada", "5", "--id", id}), "--why is needed"));
+  CHECK(contains(desk.mistake({"grant", "ada", "5", "--why", "w"}), "--id is a UUID of version 7"));
+  CHECK(contains(desk.mistake({"grant", "ada", "5", "--why", "w", "--id", "1"}), "usage: grant"));
+  CHECK(contains(desk.mistake({"grant", "ada"}), "something is missing"));
+  CHECK(contains(desk.mistake({"adjust", "ada", "--why", "w", "--id", id}),
+                 "either --give-back or --charge is needed; usage: adjust"));
+  CHECK(contains(desk.mistake({"adjust", "ada", "--give-back", "1", "--charge", "1"}), "either"));
+}
+
+TEST_CASE("What the ledger refuses of an order is passed on with its numbers") {
+  Desk desk;
+  desk.type({"adjust", "ada", "--give-back", "30", "--why", "w", "--id",
+             "0190a6c1-2f3a-7b10-8c4d-5e6f70819293"});
+  desk.tell(Changed{.ticket = desk.only<AdjustQuota>().ticket,
+                    .error = Errc::quota_exceeded,
+                    .detail = "user:ada has used 10.0 s",
+                    .want = 30'000,
+                    .have = 10'000});
+  CHECK(desk.error().error == Errc::quota_exceeded);
+  CHECK(desk.error().want == 30'000);
+  CHECK(desk.error().have == 10'000);
+  CHECK(desk.error().detail == "user:ada has used 10.0 s");
 }
 
 TEST_CASE("apps shows the configuration's apps and follows a reload") {

@@ -14,6 +14,19 @@ namespace {
 const Caller ada = caller("user:ada");
 const Caller bob = caller("user:bob", "pro");
 
+// As a version wrote them that recorded neither the rule of windows nor their ends.
+std::vector<Record> without_windows(std::vector<Record> records) {
+  for (Record& record : records) {
+    if (auto* set = std::get_if<TermsSet>(&record.body)) set->window = {};
+    if (auto* opened = std::get_if<HoldOpened>(&record.body)) {
+      Hold hold = opened->hold;
+      hold.window_ends = {};
+      opened->hold = hold;
+    }
+  }
+  return records;
+}
+
 // One batch a record, each with good digests.
 std::vector<std::string> batches_of(const std::vector<Record>& records) {
   std::vector<std::string> batches;
@@ -53,7 +66,7 @@ struct Story {
   }
 
   AuditReport audit(const std::vector<std::string>& batches,
-                    std::optional<Duration> window = hours(24)) const {
+                    std::optional<WindowConfig> window = WindowConfig{}) const {
     Audit audit(bench.config, window);
     read(audit, batches);
     return audit.finish();
@@ -76,6 +89,52 @@ struct Story {
   JobId first;
   JobId second;
   JobId last;
+};
+
+// Of 70 s a window: 10 s used and given back in part, 600 s granted; a hold of 90 s is 60 s of
+// quota and 30 s of credits, and one of 20 s is extended twice.
+struct PaidStory {
+  PaidStory() : bench(config_with_allowance(seconds(70))) {
+    bench.step(terms_of(bench.config));
+    bench.settle(bench.hold(ada, seconds(10)).job, seconds(10));
+    bench.changed(GrantCredits{.ticket = 2,
+                               .who = "operator user:root",
+                               .id = id_at(noon, 900),
+                               .account = ada.account,
+                               .amount = {600'000},
+                               .why = "for the workshop"});
+    Reserve learned = wish(ada, noon, 901, seconds(80));
+    learned.learned = seconds(20);
+    const JobId job = reply<Held>(bench.step(learned)).hold->job;
+    bench.step(Extend{.epoch = {1}, .job = job, .number = 1, .by = {20'000}});
+    bench.step(Extend{.epoch = {1}, .job = job, .number = 2, .by = {30'000}});
+    bench.settle(job, seconds(65));
+    bench.hold(ada, seconds(90));
+    bench.changed(AdjustQuota{.ticket = 3,
+                              .who = "operator user:root",
+                              .id = id_at(noon, 902),
+                              .account = ada.account,
+                              .amount = {-4'000},
+                              .why = "an outage"});
+  }
+  AuditReport audit_of(const std::vector<Record>& records) const {
+    Audit audit(bench.config, std::nullopt);
+    read(audit, batches_of(records));
+    return audit.finish();
+  }
+  AuditReport audit() const { return audit_of(bench.records); }
+  template <class Body>
+  std::vector<std::string> forged(const std::function<void(Body&)>& edit) const {
+    std::vector<Record> records = bench.records;
+    for (Record& record : records)
+      if (auto* body = std::get_if<Body>(&record.body)) {
+        edit(*body);
+        break;
+      }
+    return audit_of(records).findings;
+  }
+
+  LedgerBench bench;
 };
 
 bool says(const std::vector<std::string>& findings, const std::string& words) {
@@ -168,7 +227,7 @@ TEST_CASE("Two damaged records are two findings") {
 
 TEST_CASE("A record of a kind that this program does not know is said to be one") {
   const Story story;
-  Audit audit(story.bench.config, hours(24));
+  Audit audit(story.bench.config, story.bench.config.window);
   audit.read({.sequence = 1, .at = noon, .body = "\x92\x63\xc0"});  // alternative 99
   CHECK(says(audit.finish().findings, "record 1: is of a kind that this gpupool cannot read"));
 }
@@ -217,7 +276,7 @@ TEST_CASE("A scope tells the differences of one account or time, and counts the 
   for (Record& record : records)
     if (auto* settled = std::get_if<HoldSettled>(&record.body)) settled->cause = Errc::node_lost;
   const auto audit = [&](AuditScope scope) {
-    Audit audit(story.bench.config, hours(24), std::move(scope));
+    Audit audit(story.bench.config, story.bench.config.window, std::move(scope));
     read(audit, batches_of(records));
     return audit.finish();
   };
@@ -252,25 +311,124 @@ TEST_CASE("A hold that is settled twice or admitted twice is found") {
   CHECK(says(story.audit(batches_of(records)).findings, "was admitted before"));
 }
 
-TEST_CASE("With the length of windows known, a hold outside of its window is found") {
+TEST_CASE("In a journal that does not say when windows end, their length is the configuration's") {
   const Story story;
-  CHECK(story.audit(story.batches(), std::nullopt).findings.empty());
-  CHECK(says(story.audit(story.batches(), hours(26)).findings, "before the last one ended"));
+  const auto batches = batches_of(without_windows(story.bench.records));
+  const AuditReport unknown = story.audit(batches, std::nullopt);
+  CHECK(unknown.findings.empty());
+  CHECK(unknown.windowless == 5);
+  CHECK(story.audit(batches).findings.empty());
+  CHECK(story.audit(batches).windowless == 0);
+  CHECK(says(story.audit(batches, WindowConfig{.length = hours(26)}).findings,
+             "before the last one ended"));
   LedgerBench bench;
   bench.settle(bench.hold(ada, seconds(5)).job, seconds(5));
   bench.now = noon + hours(2);
   bench.hold(ada, seconds(5));
-  Audit audit(bench.config, hours(1));
-  read(audit, batches_of(bench.records));
+  Audit audit(bench.config, WindowConfig{.length = hours(1)});
+  read(audit, batches_of(without_windows(bench.records)));
   CHECK(says(audit.finish().findings, "window had ended"));
+}
+
+TEST_CASE("With their rule on record, windows are judged without any configuration") {
+  Story story;
+  CHECK(story.audit(story.batches(), std::nullopt).windowless == 0);
+  const auto hold = [&story](const std::function<void(Hold&)>& edit) {
+    return story.forged<HoldOpened>([&edit](HoldOpened& opened) {
+      Hold forged = opened.hold;
+      edit(forged);
+      opened.hold = forged;
+    });
+  };
+  CHECK(says(hold([](Hold& h) { h.window_ends = noon + hours(25); }), "not the one of the rule"));
+  CHECK(says(story.forged<TermsSet>([](TermsSet& s) { s.window.kind = WindowKind::fixed; }),
+             "not the one of the rule"));
+  CHECK(says(story.forged<TermsSet>([](TermsSet& s) { s.window.length = hours(-1); }),
+             "none that a pool can have"));
+}
+
+TEST_CASE("A forged grant, adjustment or extension is found by the books it breaks") {
+  const PaidStory story;
+  CHECK(story.audit().findings == std::vector<std::string>{});
+  CHECK(story.audit().extensions == 2);
+  const auto grant = [&](const std::function<void(CreditsGranted&)>& edit) {
+    return story.forged<CreditsGranted>(edit);
+  };
+  CHECK(says(grant([](CreditsGranted& g) { g.before = {5}; }), "had 0.005 s of credits"));
+  CHECK(says(grant([](CreditsGranted& g) { g.after = {99'000}; }), "and has 99.0 s"));
+  CHECK(says(grant([](CreditsGranted& g) { g.amount = {}; }), "no amount"));
+  CHECK(says(grant([](CreditsGranted& g) { g.changes.front().who = ""; }), "does not say who"));
+  CHECK(says(grant([](CreditsGranted& g) { g.changes.front().why = ""; }), "does not say who"));
+  CHECK(says(grant([](CreditsGranted& g) { g.changes.clear(); }), "does not say who"));
+  CHECK(says(grant([](CreditsGranted& g) { g.id = id_at(noon - hours(49), 1); }), "too old"));
+  CHECK(says(grant([](CreditsGranted& g) {
+               g.amount = {60'000};  // so that less is there than the hold took
+               g.after = {60'000};
+             }),
+             "that were granted and free"));
+  const auto adjust = [&](const std::function<void(QuotaAdjusted&)>& edit) {
+    return story.forged<QuotaAdjusted>(edit);
+  };
+  CHECK(says(adjust([](QuotaAdjusted& a) { a.window_opened = noon - hours(3); }), "not open"));
+  CHECK(says(adjust([](QuotaAdjusted& a) { a.before = {1}; }), "had 0.001 s used"));
+  CHECK(says(adjust([](QuotaAdjusted& a) {
+               a.amount = {-80'000};
+               a.after = {-10'000};
+             }),
+             "more than was used"));
+  CHECK(says(adjust([](QuotaAdjusted& a) {
+               a.amount = {500'000};
+               a.after = {570'000};
+             }),
+             "more than tier free allows"));
+  const auto extend = [&](const std::function<void(HoldExtended&)>& edit) {
+    return story.forged<HoldExtended>(edit);
+  };
+  CHECK(says(extend([](HoldExtended& e) { e.job = {77}; }), "extends the hold of job 77"));
+  CHECK(says(extend([](HoldExtended& e) { e.number = 2; }), "does not follow 0"));
+  CHECK(says(extend([](HoldExtended& e) { e.quota_part = {90'000}; }), "were not held"));
+  CHECK(says(extend([](HoldExtended& e) { e.quota_part = {-1}; }), "were not held"));
+  CHECK(says(extend([](HoldExtended& e) { e.tier = "pro"; }), "instead of tier free"));
+  CHECK(says(extend([](HoldExtended& e) { e.quota_part = {25'000}; }), "more than the 70.0 s"));
+  CHECK(says(extend([](HoldExtended& e) {
+               e.credits_part = e.quota_part;
+               e.quota_part = {};
+             }),
+             "of quota left"));
+}
+
+TEST_CASE("A grant that is on record twice is found") {
+  const PaidStory story;
+  std::vector<Record> records = story.bench.records;
+  for (const Record& record : story.bench.records)
+    if (const auto* granted = std::get_if<CreditsGranted>(&record.body)) {
+      CreditsGranted again = *granted;
+      again.before = {600'000};
+      again.after = {1'200'000};
+      records.push_back(
+          {.sequence = records.size() + 1, .at = records.back().at, .body = std::move(again)});
+    }
+  CHECK(says(story.audit_of(records).findings, "was given before"));
 }
 
 TEST_CASE("Findings are counted beyond the most that are told") {
   const Story story;
-  Audit audit(story.bench.config, hours(24));
+  Audit audit(story.bench.config, story.bench.config.window);
   for (std::size_t i = 0; i < Audit::findings_max + 5; ++i)
     audit.read({.sequence = i + 1, .at = noon, .intact = false});
   const AuditReport report = audit.finish();
   CHECK(report.findings.size() == Audit::findings_max);
   CHECK(report.more_findings == 5);
+}
+
+TEST_CASE("A time beyond the year 9999 is a finding, and nothing is reckoned with it") {
+  const Story story;
+  std::vector<Record> records = story.bench.records;
+  records.back().at = Instant::never();
+  const AuditReport report = story.audit(batches_of(records));
+  REQUIRE(report.findings.size() == 1);
+  CHECK(report.findings.front() ==
+        "record " + std::to_string(records.size()) + ": its time is beyond the year 9999");
+  CHECK_FALSE(report.rebuilt);
+  CHECK(report.last == noon + hours(25));
 }

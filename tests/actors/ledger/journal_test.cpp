@@ -10,12 +10,12 @@
 #include <filesystem>
 #include <fstream>
 #include <memory>
+#include <tuple>
 
 #include "actors/ledger/journal_memory.h"
 #include "actors/ledger/journal_sqlite.h"
-#include "base/pack.h"
 #include "base/prng.h"
-#include "ledger_bench.h"
+#include "tests/actors/ledger/journal_records.h"
 
 using namespace gpupool;
 using namespace gpupool::bench;
@@ -40,58 +40,6 @@ class Folder {
  private:
   std::filesystem::path path_;
 };
-
-// Records of every kind, `count` of them, from `first` on.
-std::vector<Record> records_from(std::uint64_t first, std::size_t count) {
-  std::vector<Record> records;
-  for (std::uint64_t sequence = first; sequence < first + count; ++sequence) {
-    const JobId job{sequence};
-    RecordBody body = EpochRaised{.epoch = {sequence}};
-    switch (sequence % 6) {
-      case 1:
-        body =
-            HoldOpened{.hold = Hold{.job = job,
-                                    .request = id_at(noon, sequence),
-                                    .account = {"user:number-" + std::to_string(sequence)},
-                                    .body = {.app = "emoji", .arguments = {{"prompt", "a heart"}}},
-                                    .quota_part = {60'000}}};
-        break;
-      case 2:
-        body = LeaseNoted{.job = job, .attempt = 1, .node = {7}, .node_name = "node-1"};
-        break;
-      case 3:
-        body = JobRequeued{.job = job, .attempt = 1, .cause = Errc::node_lost};
-        break;
-      case 4:
-        body = PromiseRestated{.job = job, .promise = noon, .reason = "restart"};
-        break;
-      case 5:
-        body = HoldSettled{.job = job, .outcome = Outcome::succeeded, .ran = seconds(3)};
-        break;
-      default:
-        break;
-    }
-    records.push_back({.sequence = sequence,
-                       .at = noon + milliseconds(static_cast<std::int64_t>(sequence)),
-                       .body = std::move(body)});
-  }
-  return records;
-}
-
-const ClockStamp stamp{.wall = noon, .boot = {5'000}, .boot_id = "boot-1"};
-
-std::string bytes_of(const std::vector<Record>& records) { return pack(records); }
-
-std::vector<Record> replayed(Journal& journal) {
-  std::vector<Record> records;
-  const auto done = journal.replay([&records](const Record& record) {
-    records.push_back(record);
-    return ok();
-  });
-  INFO((done ? std::string() : done.error().detail));
-  REQUIRE(done);
-  return records;
-}
 
 std::unique_ptr<JournalSqlite> opened(const std::string& path) {
   auto journal = JournalSqlite::open(path);
@@ -143,77 +91,11 @@ struct SqlitePlace {
   }
 };
 
+using JournalPlaces = std::tuple<MemoryPlace, SqlitePlace>;
+
 }  // namespace
 
-TEMPLATE_TEST_CASE("A journal gives back every record, in order and unchanged", "", MemoryPlace,
-                   SqlitePlace) {
-  TestType place;
-  Journal& journal = place.open();
-  CHECK(replayed(journal).empty());
-  CHECK(journal.tail()->sequence == 0);
-  REQUIRE(journal.append(records_from(1, 3), stamp));
-  REQUIRE(journal.append(records_from(4, 20), {.wall = noon, .boot = {9}, .boot_id = "boot-2"}));
-  CHECK(bytes_of(replayed(journal)) == bytes_of(records_from(1, 23)));
-
-  Journal& again = place.reopen();
-  CHECK(bytes_of(replayed(again)) == bytes_of(records_from(1, 23)));
-  const JournalTail tail = *again.tail();
-  CHECK(tail.sequence == 23);
-  CHECK(tail.at == noon + milliseconds(23));
-  CHECK(tail.stamp.boot == Instant{9});
-  CHECK(tail.stamp.boot_id == "boot-2");
-  REQUIRE(again.append(records_from(24, 1), stamp));
-  CHECK(replayed(again).size() == 24);
-}
-
-TEMPLATE_TEST_CASE("A journal refuses a gap, a repeat and time that goes back", "", MemoryPlace,
-                   SqlitePlace) {
-  TestType place;
-  Journal& journal = place.open();
-  CHECK(journal.append(records_from(2, 1), stamp).error().code == Errc::journal_refused);
-  REQUIRE(journal.append(records_from(1, 2), stamp));
-  CHECK(journal.append(records_from(2, 1), stamp).error().code == Errc::journal_refused);
-  CHECK(journal.append(records_from(4, 1), stamp).error().code == Errc::journal_refused);
-  std::vector<Record> inner_gap = records_from(3, 3);
-  inner_gap.erase(inner_gap.begin() + 1);
-  CHECK(journal.append(inner_gap, stamp).error().code == Errc::journal_refused);
-  std::vector<Record> back = records_from(3, 2);
-  back[1].at = noon;
-  CHECK(journal.append(back, stamp).error().code == Errc::journal_refused);
-  CHECK(bytes_of(replayed(place.reopen())) == bytes_of(records_from(1, 2)));
-}
-
-TEMPLATE_TEST_CASE("An empty batch changes nothing", "", MemoryPlace, SqlitePlace) {
-  TestType place;
-  Journal& journal = place.open();
-  REQUIRE(journal.append({}, stamp));
-  CHECK(journal.tail()->sequence == 0);
-}
-
-TEMPLATE_TEST_CASE("A replay ends with the visitor's error", "", MemoryPlace, SqlitePlace) {
-  TestType place;
-  Journal& journal = place.open();
-  REQUIRE(journal.append(records_from(1, 5), stamp));
-  std::size_t seen = 0;
-  const auto done = journal.replay([&seen](const Record&) -> Status {
-    if (++seen == 3) return Error{.code = Errc::unsupported};
-    return ok();
-  });
-  CHECK(done.error().code == Errc::unsupported);
-  CHECK(seen == 3);
-}
-
-TEMPLATE_TEST_CASE("Bytes that are no text survive a journal", "", MemoryPlace, SqlitePlace) {
-  TestType place;
-  Journal& journal = place.open();
-  std::string words("a\0b\xff\xc3", 5);
-  const std::vector<Record> batch{
-      {.sequence = 1, .at = noon, .body = PromiseRestated{.job = {1}, .reason = words}}};
-  REQUIRE(journal.append(batch, {.boot_id = words}));
-  Journal& again = place.reopen();
-  CHECK(bytes_of(replayed(again)) == bytes_of(batch));
-  CHECK(again.tail()->stamp.boot_id == words);
-}
+#include "tests/actors/ledger/journal_contract.h"
 
 TEST_CASE("The memory journal fails in each way that a disk can") {
   JournalMemory journal;
@@ -229,6 +111,29 @@ TEST_CASE("The memory journal fails in each way that a disk can") {
   CHECK(replayed(journal).size() == 3);
   journal.set_fault(JournalFault::none);
   REQUIRE(journal.append(records_from(4, 1), stamp));
+}
+
+TEST_CASE(
+    "A batch that a power loss tore anywhere is gone whole when the journal is opened again") {
+  JournalMemory honest;
+  REQUIRE(honest.append(records_from(1, 2), stamp));
+  REQUIRE(honest.append(records_from(3, 2), stamp));
+  const std::size_t size = honest.batches().back().size();
+  for (std::size_t bytes = 0; bytes < size; ++bytes) {
+    JournalMemory journal;
+    REQUIRE(journal.append(records_from(1, 2), stamp));
+    journal.set_fault(JournalFault::torn);
+    journal.tear_at(bytes);
+    REQUIRE(journal.append(records_from(3, 2), stamp).error().code == Errc::outcome_unknown);
+    CHECK(journal.batches().back().size() == bytes);
+    journal.set_fault(JournalFault::none);
+    CHECK(journal.append(records_from(3, 2), stamp).error().code == Errc::outcome_unknown);
+    CHECK_FALSE(journal.replay([](const Record&) { return ok(); }));
+    journal.restart();
+    CHECK(replayed(journal).size() == 2);
+    REQUIRE(journal.append(records_from(3, 1), stamp));
+    CHECK(replayed(journal).size() == 3);
+  }
 }
 
 TEST_CASE("The memory journal locates a damaged and a missing record") {

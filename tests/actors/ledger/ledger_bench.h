@@ -8,6 +8,8 @@
 #include <utility>
 #include <vector>
 
+#include "actors/ledger/history.h"
+#include "actors/ledger/history_memory.h"
 #include "actors/ledger/ledger.h"
 
 namespace gpupool::bench {
@@ -29,6 +31,7 @@ inline Configure terms_of(const Config& config, const std::string& who = "config
     terms.tiers.push_back({tier.name, tier.allowance, tier.longest, tier.rank, tier.jobs_max});
   for (const AppConfig& app : config.apps)
     terms.apps.push_back({app.name, app.size, app.default_duration, app.longest, app.tiers});
+  terms.window = terms_of(config.window);
   return terms;
 }
 
@@ -81,6 +84,37 @@ Message reply(const Effects& effects) {
   return *found;
 }
 
+// What the ledger leaves to its history, answered by one that has read all of `records`: the
+// answers of both stand where the ledger's did.
+inline void ask_history(Ledger& ledger, Instant now, const std::vector<Record>& records,
+                        Effects& effects) {
+  const auto is_for = [](Role role) {
+    return [role](const Send& send) { return send.to.role == role; };
+  };
+  if (std::none_of(effects.send.begin(), effects.send.end(), is_for(Role::history))) return;
+  HistoryMemory store;
+  History history(store);
+  history.start();
+  JournalTail end;
+  JournalRead read;
+  if (!records.empty()) read.batches.push_back(encode_batch(records, {}, end));
+  history.step(read);
+  for (std::size_t i = 0; i < effects.send.size(); ++i) {
+    if (effects.send[i].to.role != Role::history) continue;
+    std::vector<Send> answers = history.step(std::get<ToHistory>(effects.send[i].message)).send;
+    std::erase_if(answers, [](const Send& send) {
+      const auto* to = std::get_if<ToLedger>(&send.message);
+      return to != nullptr && std::holds_alternative<ReadJournal>(*to);
+    });
+    REQUIRE(answers.size() == 1);
+    if (answers.front().to.role == Role::ledger)
+      answers = ledger.step(now, std::get<ToLedger>(answers.front().message)).send;
+    REQUIRE(answers.size() == 1);
+    effects.send[i] = answers.front();
+  }
+}
+
+// With a history behind it.
 class LedgerBench {
  public:
   explicit LedgerBench(Config chosen = default_config(), LedgerBounds bounds = {})
@@ -91,6 +125,7 @@ class LedgerBench {
   Effects step(const ToLedger& message) {
     Effects effects = ledger.step(now, message);
     for (const Record& record : effects.journal) records.push_back(record);
+    ask_history(ledger, now, records, effects);
     const auto broken = ledger.check_invariants();
     INFO((broken.empty() ? std::string() : broken.front()));
     REQUIRE(broken.empty());
@@ -107,8 +142,8 @@ class LedgerBench {
     return reply<NotHeld>(ask(who, declared)).refusal;
   }
   JobDone settle(JobId job, Duration ran, Outcome outcome = Outcome::succeeded) {
-    return reply<Settled>(step(Settle{.epoch = {1}, .job = job, .outcome = outcome, .ran = ran}))
-        .done;
+    return *reply<Settled>(step(Settle{.epoch = {1}, .job = job, .outcome = outcome, .ran = ran}))
+                .done;
   }
   Balance quota(const Caller& who) {
     return reply<QuotaFound>(step(QuotaQuery{.session = {1}, .query = 1, .caller = who}))

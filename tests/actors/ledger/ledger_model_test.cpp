@@ -15,14 +15,12 @@ using namespace gpupool::bench;
 
 namespace {
 
-constexpr std::size_t receipts_max = 3;
+constexpr std::size_t receipts_max = 50;
 
 class Model {
  public:
   explicit Model(std::uint64_t seed) : rng_(seed), config_(draw_config()) {
-    bounds_ = {.requests_max = rng_.one_in(3) ? rng_.between(2, 12) : 1'000,
-               .receipts_per_account_max = receipts_max,
-               .refusals_max = 5};
+    bounds_ = {.requests_max = rng_.one_in(3) ? rng_.between(2, 12) : 1'000, .refusals_max = 5};
     naive_.requests_max = bounds_.requests_max;
     naive_.config = &config_;
     real_ = std::make_unique<Ledger>(config_, bounds_);
@@ -57,6 +55,13 @@ class Model {
       tier.jobs_max = static_cast<std::uint32_t>(rng_.between(1, 4));
     }
     if (rng_.one_in(3)) config.sizes.push_back({.name = "huge", .slots = 4, .factor = 5});
+    if (rng_.one_in(2)) {
+      config.window.kind = WindowKind::fixed;
+      config.window.length = rng_.one_in(2) ? hours(rng_.one_in(2) ? 8 : 24) : hours(24 * 7);
+      config.window.starts = hours(rng_.between(0, 23));
+    } else if (rng_.one_in(2)) {
+      config.window.length = hours(rng_.between(1, 30));
+    }
     if (rng_.one_in(3)) config.apps.front().tiers = {"pro", "anonymous"};
     return config;
   }
@@ -86,11 +91,12 @@ class Model {
   Effects step(const ToLedger& message) {
     Effects effects = real_->step(now_, message);
     for (const Record& record : effects.journal) records_.push_back(record);
+    ask_history(*real_, now_, records_, effects);
     return effects;
   }
 
   void command() {
-    switch (rng_.below(12)) {
+    switch (rng_.below(13)) {
       case 0:
       case 1:
       case 2:
@@ -108,8 +114,13 @@ class Model {
         return restate();
       case 10:
         return questions();
+      case 11:
+        return extend();
       default:
-        return rng_.one_in(8) ? lead() : rng_.one_in(2) ? order() : questions();
+        return rng_.one_in(8)   ? lead()
+               : rng_.one_in(2) ? order()
+               : rng_.one_in(4) ? questions()
+                                : order_once();
     }
   }
 
@@ -133,6 +144,73 @@ class Model {
     if (is_new) advance();
   }
 
+  // A grant or an adjustment: a new one, or one of before, sometimes with another amount.
+  void order_once() {
+    const AccountId account = pick_caller().account;
+    const bool is_grant = rng_.one_in(2);
+    std::int64_t amount = rng_.between(-60'000, is_grant ? 120'000 : 60'000);
+    if (amount == 0) amount = 1;
+    NaiveOrder order{.id = id_at(now_ - milliseconds(rng_.one_in(6) ? 200'000'000 : 0), ++number_),
+                     .account = account,
+                     .amount = amount,
+                     .is_grant = is_grant};
+    const NaiveOrder* known = nullptr;
+    if (rng_.one_in(3) && !naive_.orders.empty()) {
+      known = &naive_.orders[rng_.below(naive_.orders.size())];
+      order = *known;
+      if (rng_.one_in(3)) order.amount += 1;
+    }
+    const auto send = [&](auto command) {
+      command.who = "operator";
+      command.id = order.id;
+      command.account = order.account;
+      command.amount = {order.amount};
+      command.why = "a reason";
+      return reply<Changed>(step(command));
+    };
+    const std::uint64_t written = records_.size();
+    const Changed changed = order.is_grant ? send(GrantCredits{}) : send(AdjustQuota{});
+    check_order(changed, order, known);
+    CHECK(records_.size() - written == (known == nullptr && changed.error == Errc{} ? 1 : 0));
+  }
+
+  void check_order(const Changed& changed, NaiveOrder order, const NaiveOrder* known) {
+    if (now_.ms - order.id.unix_ms() > 48LL * 3'600'000) {
+      CHECK(changed.error == Errc::id_expired);
+    } else if (known != nullptr && known->amount != order.amount) {
+      CHECK(changed.error == Errc::id_reused);
+    } else if (known != nullptr) {
+      REQUIRE(changed.changes.size() == 1);
+      CHECK(changed.changes[0].before == known->before);
+      CHECK(changed.changes[0].after == known->after);
+    } else {
+      const auto [before, have] = naive_.room_for(now_, order, tier_at_latest_hold(order.account));
+      const std::int64_t size = std::abs(order.amount);
+      if (size > have) {
+        CHECK(changed.error == Errc::quota_exceeded);
+        CHECK(changed.want == size);
+        CHECK(changed.have == have);
+        return;
+      }
+      REQUIRE(changed.changes.size() == 1);
+      order.before = seconds_text(before);
+      order.after = seconds_text(before + order.amount);
+      CHECK(changed.changes[0].before == order.before);
+      CHECK(changed.changes[0].after == order.after);
+      CHECK(changed.changes[0].why == "a reason");
+      advance();
+      order.sequence = naive_.sequence;
+      naive_.orders.push_back(order);
+    }
+  }
+
+  std::string tier_at_latest_hold(const AccountId& account) const {
+    std::string tier;
+    for (const NaiveHold& hold : naive_.holds)
+      if (hold.wish.caller.account == account) tier = hold.wish.caller.tier;
+    return tier;
+  }
+
   void lead() {
     const Leading leading = reply<Leading>(step(Lead{.ticket = 5}));
     naive_.epoch += 1;
@@ -147,9 +225,11 @@ class Model {
       CHECK(leading.open[i].promise == open[i]->promise);
       CHECK(leading.open[i].attempt == open[i]->attempt);
       CHECK(leading.open[i].leased == open[i]->leased);
+      CHECK(leading.open[i].extensions == open[i]->extensions);
+      CHECK(leading.open[i].extended_by.ms ==
+            open[i]->quota + open[i]->credits - NaiveLedger::first_held(open[i]->wish));
     }
-    naive_.sequence += 1;
-    naive_.at = now_;
+    naive_.advance(now_);
   }
 
   Reserve draw_wish() {
@@ -162,6 +242,7 @@ class Model {
     wish.factor = size.factor;
     wish.app_longest = rng_.one_in(3) ? Duration{} : milliseconds(rng_.between(20'000, 90'000));
     wish.body_hash = rng_.below(4);
+    if (rng_.one_in(3)) wish.learned = milliseconds(rng_.between(1, 90'000));
     if (rng_.one_in(3))
       wish.request = id_at(now_ + milliseconds(rng_.between(-200'000'000, 400'000)), number_);
     if (rng_.one_in(4) && !naive_.holds.empty()) {  // again, sometimes with another body
@@ -192,17 +273,22 @@ class Model {
       const auto answer = reply<AlreadyHeld>(effects);
       CHECK(answer.job == known->job);
       CHECK(answer.closed == !known->open);
-      if (!known->open) check_receipt(answer.done.receipt, *known);
-      CHECK(pack(answer.done.balance) ==
+      if (!known->open) check_receipt(answer.done->receipt, *known);
+      CHECK(pack(answer.done->balance) ==
             pack(naive_.balance(now_, wish.caller.account, wish.caller.tier, {})));
     } else if (faults.empty()) {
       naive_.open(now_, wish);
       const Hold hold = reply<Held>(effects).hold;
       CHECK(hold.job == naive_.holds.back().job);
-      CHECK(hold.quota_part.ms == naive_.holds.back().cost);
+      CHECK(hold.quota_part.ms == naive_.holds.back().quota);
+      CHECK(hold.credits_part.ms == naive_.holds.back().credits);
       const Balance after = naive_.balance(now_, wish.caller.account, wish.caller.tier, {});
       CHECK(hold.window_opened == after.window_opened);
-      CHECK(hold.quota_band == std::min<std::int64_t>(7, after.left.ms * 8 / after.allowance.ms));
+      CHECK(hold.window_ends == after.resets_at);
+      CHECK(hold.quota_band ==
+            (after.allowance.ms == 0
+                 ? 0
+                 : std::min<std::int64_t>(7, after.left.ms * 8 / after.allowance.ms)));
     } else {
       const Refusal refusal = reply<NotHeld>(effects).refusal;
       const auto& [code, numbers] = *faults.begin();
@@ -211,7 +297,7 @@ class Model {
         CHECK(refusal.want == numbers.first);
         CHECK(refusal.have == numbers.second);
       }
-      CHECK(refusal.cost.ms == wish.declared.ms * wish.factor);
+      CHECK(refusal.cost.ms == NaiveLedger::first_held(wish));
       CHECK(pack(refusal.balance) ==
             pack(naive_.balance(now_, wish.caller.account, wish.caller.tier, wish.app_longest)));
     }
@@ -219,9 +305,11 @@ class Model {
 
   void check_receipt(const Receipt& receipt, const NaiveHold& hold) {
     CHECK(receipt.job == hold.job);
-    CHECK(receipt.held.ms == hold.cost);
-    CHECK(receipt.charged.ms == hold.charged);
-    CHECK(receipt.given_back.ms == hold.cost - hold.charged);
+    CHECK(receipt.held.ms == hold.quota + hold.credits);
+    CHECK(receipt.held_credits.ms == hold.credits);
+    CHECK(receipt.charged.ms == hold.charged_quota + hold.charged_credits);
+    CHECK(receipt.charged_credits.ms == hold.charged_credits);
+    CHECK(receipt.given_back == receipt.held - receipt.charged);
     CHECK(receipt.outcome == hold.outcome);
     CHECK(receipt.ended_at == hold.ended);
     CHECK(receipt.promise == hold.promise);
@@ -253,14 +341,9 @@ class Model {
                         .outcome = static_cast<Outcome>(rng_.between(1, 4)),
                         .ran = milliseconds(rng_.one_in(3) ? 0 : rng_.between(0, 120'000)),
                         .attempt = hold->attempt};
-    const bool kept = hold->open || real_->receipt(hold->job) != nullptr;
     const Effects effects = step(settle);
-    if (!kept) {
-      CHECK(reply<LedgerRefused>(effects).code == Errc::job_unknown);
-      return;
-    }
     if (hold->open) naive_.close(now_, *hold, settle);
-    const JobDone done = reply<Settled>(effects).done;
+    const JobDone done = *reply<Settled>(effects).done;
     check_receipt(done.receipt, *hold);
     const Balance& balance = done.balance;
     CHECK(pack(balance) == pack(naive_.balance(now_, hold->wish.caller.account, balance.tier, {})));
@@ -302,6 +385,46 @@ class Model {
     advance();
   }
 
+  // The next one, one that is known, or one too early; sometimes more than there is.
+  void extend() {
+    NaiveHold* hold = pick_open();
+    if (hold == nullptr) return;
+    const auto number = static_cast<std::uint32_t>(rng_.between(0, hold->extensions + 2));
+    const std::int64_t room =
+        hold->wish.declared.ms * hold->wish.factor - hold->quota - hold->credits;
+    const GpuTime by{rng_.one_in(8) ? rng_.between(-1, room + 2) : rng_.between(1, room / 2 + 2)};
+    const Effects effects =
+        step(Extend{.epoch = {naive_.epoch}, .job = hold->job, .number = number, .by = by});
+    if (is_refused(effects, *hold)) return;
+    const bool is_known = number > 0 && number <= hold->extensions;
+    const auto [quota, payable] =
+        naive_.room_of(now_, *hold, tier_at_latest_hold(hold->wish.caller.account));
+    const bool is_next = number == hold->extensions + 1;
+    const auto expected = !is_next || by.ms <= 0 ? Errc::bad_request
+                          : by.ms > room         ? Errc::illegal_duration
+                          : by.ms > payable      ? Errc::quota_exceeded
+                                                 : Errc{};
+    if (!is_known && expected != Errc{}) {
+      const auto refused = reply<NotExtended>(effects);
+      CHECK(refused.code == expected);
+      CHECK(refused.number == number);
+      if (expected == Errc::quota_exceeded) CHECK(refused.have == payable);
+      if (expected == Errc::illegal_duration) CHECK(refused.have == room);
+      return;
+    }
+    if (!is_known) {
+      hold->quota += std::min(quota, by.ms);
+      hold->credits += by.ms - std::min(quota, by.ms);
+      hold->extensions += 1;
+      advance();
+    }
+    const auto extended = reply<Extended>(effects);
+    CHECK(extended.number == number);
+    CHECK(extended.held.ms == hold->quota + hold->credits);
+    CHECK(extended.held_credits.ms == hold->credits);
+    CHECK(effects.journal.empty() == is_known);
+  }
+
   void restate() {
     NaiveHold* hold = pick_open();
     if (hold == nullptr) return;
@@ -317,17 +440,13 @@ class Model {
     advance();
   }
 
-  void advance() {
-    naive_.sequence += 1;
-    naive_.at = now_;
-  }
+  void advance() { naive_.advance(now_); }
 
   void questions() {
     const Caller& who = pick_caller();
     const Effects found = step(QuotaQuery{.caller = who});
     CHECK(pack(reply<QuotaFound>(found).answer.balance) ==
           pack(naive_.balance(now_, who.account, who.tier, {})));
-    if (who.tier == "anonymous") return;  // those are dropped when their window ended
     const auto listed = naive_.listed(who.account, receipts_max);
     const auto answer = reply<ReceiptsFound>(step(ReceiptsQuery{.account = who.account})).answer;
     REQUIRE(answer.receipts.size() == listed.size());
@@ -361,13 +480,15 @@ class Model {
     for (const Record& record : records_) real_->apply(record);
     REQUIRE(real_->state_digest() == digest);
     if (!rng_.one_in(3)) return;
-    const std::vector<SizeConfig> sizes = config_.sizes;
-    config_ = draw_config();  // other tiers, the same shapes
-    config_.sizes = sizes;
+    // Other tiers, the same shapes and windows: those that are on record count.
+    const Config before = config_;
+    config_ = draw_config();
+    config_.sizes = before.sizes;
+    config_.window = before.window;
   }
 
   void audit() {
-    Audit audit(config_, config_.window.length);
+    Audit audit(config_, config_.window);
     JournalTail end;
     const std::string batch = encode_batch(records_, {}, end);
     JournalTail begin;

@@ -17,7 +17,10 @@ struct NaiveHold {
   JobId job;
   Reserve wish;
   Instant admitted{};
-  std::int64_t cost = 0;
+  std::int64_t quota = 0;  // its two parts
+  std::int64_t credits = 0;
+  std::uint32_t extensions = 0;
+  WindowConfig rule;  // of windows, when it was admitted
   Instant promise{};
   std::uint32_t attempt = 0;
   std::uint32_t requeued = 0;
@@ -25,10 +28,22 @@ struct NaiveHold {
   Instant leased_at{};
   // Closing.
   bool open = true;
-  std::int64_t charged = 0;
+  std::int64_t charged_quota = 0;
+  std::int64_t charged_credits = 0;
   Outcome outcome{};
   Instant ended{};
   std::size_t closing = 0;  // which settle of the pool this was
+};
+
+// What an operator ordered once: an amount of credits, or of what a window has used.
+struct NaiveOrder {
+  std::uint64_t sequence = 0;
+  RequestId id;
+  AccountId account;
+  std::int64_t amount = 0;
+  bool is_grant = false;
+  std::string before;
+  std::string after;
 };
 
 class NaiveLedger {
@@ -38,7 +53,9 @@ class NaiveLedger {
   std::uint64_t sequence = 0;
   std::uint64_t epoch = 0;
   Instant at{};
+  std::map<std::uint64_t, Instant> times;  // of every record
   std::vector<NaiveHold> holds;
+  std::vector<NaiveOrder> orders;
   std::size_t closings = 0;
   std::map<AccountId, std::string> set_tiers;  // by operators
 
@@ -46,48 +63,123 @@ class NaiveLedger {
     return set_tiers.contains(account) ? set_tiers.at(account) : of_token;
   }
 
+  // One more record.
+  void advance(Instant now) {
+    times[++sequence] = now;
+    at = now;
+  }
+
   // What happened to an account's windows, told from its first hold on. A hold is marked with the
   // number of its window; the number of the one open at `now` comes out, 0 for none.
   struct Told {
     std::map<JobId, int> window_of;
+    std::map<int, std::int64_t> used;
+    std::map<int, int> open_in;
     int current = 0;
     Instant opened{};
+    Instant ends{};
+    Instant earliest{};  // the next one does not open before
   };
+  // Fixed windows by counting them up from a Monday.
+  static std::pair<Instant, Instant> window_by(const WindowConfig& rule, Instant now,
+                                               Instant earliest) {
+    if (rule.kind == WindowKind::rolling) return {now, now + rule.length};
+    const std::int64_t first = 345'600'000 + rule.starts.ms;
+    std::int64_t opened = first + (now.ms - first) / rule.length.ms * rule.length.ms;
+    const Instant ends{opened + rule.length.ms};
+    return {std::max(Instant{opened}, earliest), ends};
+  }
   Told tell(const AccountId& account, Instant now) const {
     struct Event {
       std::uint64_t order;
-      const NaiveHold* hold;
+      const NaiveHold* hold;  // nullptr: an order of an operator
       bool closes;
+      std::int64_t amount;
+      bool is_grant = false;
     };
     std::vector<Event> events;
     for (const NaiveHold& hold : holds) {
       if (hold.wish.caller.account != account) continue;
-      events.push_back({hold.job.value, &hold, false});
-      if (!hold.open) events.push_back({closed_at_sequence.at(hold.job), &hold, true});
+      events.push_back({hold.job.value, &hold, false, 0});
+      if (!hold.open) events.push_back({closed_at_sequence.at(hold.job), &hold, true, 0});
     }
+    for (const NaiveOrder& order : orders)
+      if (order.account == account)
+        events.push_back({order.sequence, nullptr, false, order.amount, order.is_grant});
     std::sort(events.begin(), events.end(),
               [](const Event& a, const Event& b) { return a.order < b.order; });
     Told told;
     int windows = 0;
-    std::map<int, std::pair<int, std::int64_t>> open_and_charged;
+    std::map<int, Instant> ends_of;  // of the windows that are not forgotten
+    const auto earliest = [&] {
+      return ends_of.empty() ? told.opened : std::max(told.opened, ends_of.rbegin()->second);
+    };
+    const auto forget_if_empty = [&](int window) {
+      if (told.open_in[window] > 0) return;
+      if (window == ends_of.rbegin()->first && told.used[window] != 0) return;
+      ends_of.erase(window);
+      if (window == told.current) told.current = 0;
+    };
+    // Nothing is remembered of an address that holds and owes nothing, once some record is as late
+    // as the end of its last window.
+    int open = 0;
+    std::int64_t credits_left = 0;
+    const auto forget_address = [&](std::uint64_t last) {
+      const auto record = times.find(last);
+      if (account.text.rfind("address:", 0) != 0 || open > 0 || credits_left != 0) return;
+      if (record == times.end() || record->second < told.ends) return;
+      told.opened = told.ends = {};
+      told.current = 0;
+      ends_of.clear();
+    };
     for (const Event& event : events) {
-      if (!event.closes) {
-        if (told.current == 0 || event.hold->admitted >= told.opened + config->window.length) {
+      forget_address(event.order - 1);
+      if (event.is_grant) {
+        credits_left += event.amount;
+        continue;
+      }
+      if (event.hold != nullptr) open += event.closes ? -1 : 1;
+      if (event.closes) credits_left -= event.hold->charged_credits;
+      if (event.hold == nullptr) {
+        told.used[told.current] += event.amount;
+        forget_if_empty(told.current);
+      } else if (!event.closes) {
+        if (told.current == 0 || event.hold->admitted >= told.ends) {
+          const auto [opened, ends] = window_by(event.hold->rule, event.hold->admitted, earliest());
+          std::erase_if(ends_of, [&](const auto& one) { return told.open_in[one.first] == 0; });
           told.current = ++windows;
-          told.opened = event.hold->admitted;
+          told.opened = opened;
+          told.ends = ends;
+          ends_of[windows] = ends;
         }
         told.window_of[event.hold->job] = told.current;
-        open_and_charged[told.current].first += 1;
+        told.open_in[told.current] += 1;
       } else {
         const int window = told.window_of.at(event.hold->job);
-        open_and_charged[window].first -= 1;
-        open_and_charged[window].second += event.hold->charged;
-        if (window == told.current && open_and_charged[window] == std::pair{0, std::int64_t{0}})
-          told.current = 0;
+        told.open_in[window] -= 1;
+        told.used[window] += event.hold->charged_quota;
+        forget_if_empty(window);
       }
     }
-    if (told.current != 0 && now >= told.opened + config->window.length) told.current = 0;
+    forget_address(sequence);
+    if (told.current != 0 && now >= told.ends) told.current = 0;
+    told.earliest = earliest();
     return told;
+  }
+
+  std::int64_t credits(const AccountId& account) const {
+    std::int64_t sum = 0;
+    for (const NaiveOrder& order : orders)
+      if (order.account == account && order.is_grant) sum += order.amount;
+    for (const NaiveHold& hold : holds)
+      if (hold.wish.caller.account == account) sum -= hold.charged_credits;
+    return sum;
+  }
+  std::int64_t credits_held(const AccountId& account) const {
+    std::int64_t sum = 0;
+    for (const NaiveHold& hold : holds)
+      if (hold.open && hold.wish.caller.account == account) sum += hold.credits;
+    return sum;
   }
 
   std::int64_t open_jobs(const AccountId& account) const {
@@ -110,25 +202,66 @@ class NaiveLedger {
     balance.open_jobs = static_cast<std::uint32_t>(open_jobs(account));
     if (told.current != 0) {
       balance.window_opened = told.opened;
-      balance.resets_at = told.opened + config->window.length;
+      balance.resets_at = told.ends;
+    } else if (config->window.kind == WindowKind::fixed) {
+      std::tie(balance.window_opened, balance.resets_at) =
+          window_by(config->window, now, told.earliest);
     }
+    if (told.current != 0 && told.used.contains(told.current))
+      balance.used = {told.used.at(told.current)};
+    balance.credits = {credits(account)};
+    balance.credits_held = {credits_held(account)};
     for (const NaiveHold& hold : holds) {
       if (hold.wish.caller.account != account) continue;
-      if (told.current != 0 && told.window_of.at(hold.job) == told.current)
-        (hold.open ? balance.held : balance.used).ms += hold.open ? hold.cost : hold.charged;
+      if (hold.open && told.current != 0 && told.window_of.at(hold.job) == told.current)
+        balance.held.ms += hold.quota;
       const Instant closed = (hold.leased ? hold.leased_at : hold.promise) + hold.wish.occupancy;
       if (hold.open && (balance.held_until.ms == 0 || closed < balance.held_until))
         balance.held_until = closed;
     }
     const std::int64_t left = balance.allowance.ms - balance.used.ms - balance.held.ms;
     balance.left = {left < 0 ? 0 : left};
+    const std::int64_t payable = balance.left.ms + balance.credits.ms - balance.credits_held.ms;
     for (const SizeConfig& size : config->sizes) {
-      std::int64_t longest = std::min(balance.left.ms, balance.longest.ms) / size.factor;
+      std::int64_t longest = std::min(payable, balance.longest.ms) / size.factor;
       if (app_longest.ms > 0 && app_longest.ms < longest) longest = app_longest.ms;
       if (balance.open_jobs >= balance.jobs_max) longest = 0;
       balance.fits.push_back({size.name, size.factor, {longest}, size.slots == 1});
     }
     return balance;
+  }
+
+  static std::int64_t first_held(const Reserve& wish) {
+    const bool less = wish.learned.ms > 0 && wish.learned < wish.declared;
+    return (less ? wish.learned.ms : wish.declared.ms) * wish.factor;
+  }
+
+  // How much of quota this hold can be extended by, and how much in all.
+  std::pair<std::int64_t, std::int64_t> room_of(Instant now, const NaiveHold& hold,
+                                                const std::string& tier) const {
+    const AccountId& account = hold.wish.caller.account;
+    const Told told = tell(account, now);
+    const int window = told.window_of.at(hold.job);
+    std::int64_t taken = told.used.contains(window) ? told.used.at(window) : 0;
+    for (const NaiveHold& other : holds)
+      if (other.open && other.wish.caller.account == account &&
+          told.window_of.at(other.job) == window)
+        taken += other.quota;
+    const TierConfig* config_of = config->tier(tier_of(account, tier));
+    const std::int64_t allowance = config_of == nullptr ? 0 : config_of->allowance.ms;
+    const std::int64_t quota = std::max<std::int64_t>(allowance - taken, 0);
+    return {quota, quota + credits(account) - credits_held(account)};
+  }
+
+  // What an order is about before it, and how much of it there is for one of its sign.
+  std::pair<std::int64_t, std::int64_t> room_for(Instant now, const NaiveOrder& order,
+                                                 const std::string& tier) const {
+    const Balance has = balance(now, order.account, tier, {});
+    if (order.is_grant)
+      return {has.credits.ms,
+              order.amount > 0 ? order.amount : has.credits.ms - has.credits_held.ms};
+    if (tell(order.account, now).current == 0) return {0, 0};
+    return {has.used.ms, order.amount > 0 ? has.left.ms : has.used.ms};
   }
 
   const NaiveHold* known(const Reserve& wish) const {
@@ -166,6 +299,7 @@ class NaiveLedger {
       if (!open) found[Errc::forbidden] = {0, 0};
     }
     const std::int64_t cost = wish.declared.ms * wish.factor;
+    const std::int64_t first = first_held(wish);
     const std::int64_t longest =
         std::min(tier->longest.ms / wish.factor,
                  wish.app_longest.ms > 0 ? wish.app_longest.ms : tier->longest.ms);
@@ -179,18 +313,23 @@ class NaiveLedger {
     if (jobs > tier->jobs_max) found[Errc::too_many_jobs] = {jobs, tier->jobs_max};
     if (is_full(now) && wish.verdict != Errc::overloaded)
       found[Errc::overloaded] = {requests_max + 1, requests_max};
-    const std::int64_t left = balance(now, wish.caller.account, wish.caller.tier, {}).left.ms;
-    if (cost > left) found[Errc::quota_exceeded] = {cost, left};
+    const Balance has = balance(now, wish.caller.account, wish.caller.tier, {});
+    const std::int64_t payable = has.left.ms + has.credits.ms - has.credits_held.ms;
+    if (first > payable) found[Errc::quota_exceeded] = {first, payable};
     return found;
   }
 
   void open(Instant now, const Reserve& wish) {
-    holds.push_back({.job = {++sequence},
+    const std::int64_t cost = first_held(wish);
+    const std::int64_t left = balance(now, wish.caller.account, wish.caller.tier, {}).left.ms;
+    advance(now);
+    holds.push_back({.job = {sequence},
                      .wish = wish,
                      .admitted = now,
-                     .cost = wish.declared.ms * wish.factor,
+                     .quota = std::min(cost, left),
+                     .credits = cost - std::min(cost, left),
+                     .rule = config->window,
                      .promise = wish.promise});
-    at = now;
   }
 
   NaiveHold* find(JobId job) {
@@ -200,10 +339,13 @@ class NaiveLedger {
   }
 
   void close(Instant now, NaiveHold& hold, const Settle& settle) {
-    closed_at_sequence[hold.job] = ++sequence;
-    at = now;
+    advance(now);
+    closed_at_sequence[hold.job] = sequence;
     hold.open = false;
-    hold.charged = std::min(hold.cost, settle.ran.ms * hold.wish.factor);
+    const std::int64_t charged =
+        std::min(hold.quota + hold.credits, settle.ran.ms * hold.wish.factor);
+    hold.charged_quota = std::min(hold.quota, charged);
+    hold.charged_credits = charged - hold.charged_quota;
     hold.outcome = settle.outcome;
     hold.ended = now;
     hold.closing = ++closings;

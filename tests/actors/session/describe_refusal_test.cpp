@@ -56,6 +56,23 @@ TEST_CASE("A refusal over quota says what was asked, what is left, when it frees
   CHECK(hint_of(refusal) == "a request of up to 10.0 s would be admitted now: try --duration 10");
 }
 
+TEST_CASE("A refusal over quota says what credits there are and how many of them are held") {
+  Refusal refusal = over_quota();
+  refusal.balance.credits = {20'000};
+  refusal.balance.credits_held = {5'000};
+  CHECK(sentence_of(refusal).find("used of 70.0 s; 20.0 s of credits, 5.0 s of them held; the "
+                                  "hold frees by") != std::string::npos);
+}
+
+TEST_CASE("The end of a fixed window that nothing was used of is no hint") {
+  Refusal refusal = over_quota();
+  refusal.balance.held = refusal.balance.left = refusal.balance.allowance = {};
+  refusal.balance.held_until = {};
+  refusal.balance.fits.clear();
+  CHECK(hint_of(refusal) ==
+        "no request would be admitted now: tier free has an allowance of 0.0 s");
+}
+
 TEST_CASE("A refusal over quota of a bigger size shows the factor and the cost") {
   Refusal refusal = over_quota();
   refusal.size = "xlarge";
@@ -105,6 +122,7 @@ TEST_CASE("A refusal when nothing fits says when to ask again") {
         "no request would be admitted now; ask again after 12:01:37 UTC, when a hold is sure to be "
         "closed");
   refusal.balance.held_until = {};
+  refusal.balance.used = GpuTime{60'000};
   CHECK(hint_of(refusal) ==
         "no request would be admitted now; ask again after 2026-11-23T12:00:00Z");
   refusal.balance.resets_at = {};

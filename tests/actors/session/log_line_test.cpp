@@ -57,7 +57,7 @@ TEST_CASE("A refusal is told with its code and sentence where it leaves the pool
 }
 
 TEST_CASE("The end of a job is told by its arithmetic, and is a warning if the pool is to blame") {
-  LogLine line = line_of(ToBroker{Settled{.job = {17}, .done = {.receipt = receipt()}}});
+  LogLine line = line_of(ToBroker{Settled{.job = {17}, .done = JobDone{.receipt = receipt()}}});
   CHECK(line.level == LogLevel::info);
   CHECK(line.event == "settled");
   CHECK(line.node == "node-1");
@@ -67,7 +67,7 @@ TEST_CASE("The end of a job is told by its arithmetic, and is a warning if the p
   failed.outcome = Outcome::failed;
   failed.cause = Errc::node_lost;
   failed.detail = "what a program wrote";
-  line = line_of(ToBroker{Settled{.job = {17}, .done = {.receipt = failed}}});
+  line = line_of(ToBroker{Settled{.job = {17}, .done = JobDone{.receipt = failed}}});
   CHECK(line.level == LogLevel::warn);
   CHECK(line.text.starts_with("failed (node_lost): "));
   CHECK(line.text.find(failed.detail) == std::string::npos);

@@ -389,6 +389,41 @@ TEST_CASE("Questions to the ledger and the broker come back under the client's q
   CHECK(talk.to_client_sent<SessionError>().query == 15);
 }
 
+TEST_CASE("Questions about the past are answered, or it is said that the past cannot be read") {
+  Talk talk;
+  talk.tell(ClientUsage{.query = 21, .since = {5}, .limit = 4'000'000'000U});
+  const auto asked = talk.to_ledger_sent<UsageQuery>();
+  CHECK(asked.account == ada().account);
+  CHECK(asked.since == Instant{5});
+  CHECK(asked.limit == limits::usage_days_max);
+  UsageFound usage{.session = session_id, .answer = {.days = {{.jobs = 3}}}};
+  usage.answer.query = asked.query;
+  talk.tell(usage);
+  const auto answer = talk.to_client_sent<UsageAnswer>();
+  CHECK(answer.query == 21);
+  CHECK(answer.days.front().jobs == 3);
+
+  talk.tell(ClientUsage{.query = 22});
+  usage = {.session = session_id, .error = Errc::history_unavailable};
+  usage.answer.query = talk.to_ledger_sent<UsageQuery>().query;
+  talk.tell(usage);
+  CHECK(talk.to_client_sent<SessionError>().code == Errc::history_unavailable);
+
+  talk.tell(ClientReceipts{.query = 23});
+  ReceiptsFound receipts{.session = session_id, .error = Errc::history_unavailable};
+  receipts.answer.query = talk.to_ledger_sent<ReceiptsQuery>().query;
+  talk.tell(receipts);
+  CHECK(talk.to_client_sent<SessionError>().code == Errc::history_unavailable);
+
+  talk.tell(ClientExplain{24, JobId{3}, {}});
+  Explained explained{.session = session_id, .error = Errc::history_unavailable};
+  explained.answer.query = talk.to_ledger_sent<ExplainQuery>().query;
+  talk.tell(explained);
+  const auto error = talk.to_client_sent<SessionError>();
+  CHECK(error.code == Errc::history_unavailable);
+  CHECK(error.detail.find("safe") != std::string::npos);
+}
+
 TEST_CASE("A question that names nothing is a bad request") {
   Talk talk;
   const std::vector<ToSession> questions{ClientCancel{1, {}}, ClientWatch{1, {}},

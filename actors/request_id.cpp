@@ -1,4 +1,4 @@
-#include "net/request_id.h"
+#include "actors/request_id.h"
 
 namespace gpupool {
 namespace {

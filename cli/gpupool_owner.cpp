@@ -1,0 +1,181 @@
+// Commands for who owns the pool's files: tokens and keys, audits, ledgers.
+#include "cli/gpupool.h"
+#include "config/config.h"
+
+namespace gpupool {
+namespace {
+
+void add_key_commands(CLI::App& app, CLI::App& token, CommandLine& line) {
+  CLI::App& keygen =
+      add_command(token, "keygen", "make a key that signs tokens, as files of its own",
+                  "  gpupool token keygen --out k2                      # k2.secret and k2.public\n"
+                  "  gpupool token keygen --algorithm HS256 --out k2    # k2.secret\n"
+                  "Prints what to add to the configuration. Files are never written over.\n");
+  keygen.add_option("--algorithm", line.keygen.algorithm, "EdDSA: a pair; HS256: one secret")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"EdDSA", "HS256"}));
+  keygen.add_option("--out", line.keygen.out, "the files' name without .secret")
+      ->required()
+      ->type_name("NAME");
+  keygen.callback(
+      [&line] { line.command = [&line] { return make_token_key(line.connection, line.keygen); }; });
+
+  CLI::App& keys = *app.add_subcommand("keys", "make keys that encrypt connections");
+  keys.fallthrough();
+  keys.require_subcommand(1);
+  CLI::App& curve = add_command(keys, "curve", "make a pool's CURVE key, as two files",
+                                "  gpupool keys curve --out pool    # pool.secret, pool.public\n"
+                                "Prints where each of them goes. Files are never written over.\n");
+  curve.add_option("--out", line.curve_out, "the files' name without .secret")
+      ->required()
+      ->type_name("NAME");
+  curve.callback([&line] {
+    line.command = [&line] { return make_curve_key(line.connection, line.curve_out); };
+  });
+}
+
+void add_revoke(CLI::App& token, CommandLine& line) {
+  CLI::App& revoke = add_command(
+      token, "revoke", "let the pool take a token, or all of a user's, no more (operators)",
+      "  gpupool token revoke --token-id 5f0c2a9d1e7b4c368a90d1f2e3b4a5c6\n"
+      "  gpupool token revoke --file ada.token\n"
+      "  gpupool token revoke --user ada --token-file root.token\n"
+      "--token-file is the operator's own token, as everywhere; --file the one to revoke.\n");
+  auto* id = revoke.add_option("--token-id", line.revoke.token_id, "its id, as inspect shows it");
+  auto* file = revoke.add_option("--file", line.revoke.file, "a file that holds the token");
+  auto* user =
+      revoke.add_option("--user", line.revoke.user, "every token of this user issued until now");
+  id->excludes(file)->excludes(user);
+  file->excludes(user);
+  revoke.callback(
+      [&line] { line.command = [&line] { return revoke_token(line.connection, line.revoke); }; });
+}
+
+}  // namespace
+
+void add_token(CLI::App& app, CommandLine& line) {
+  CLI::App& token =
+      *app.add_subcommand("token", "mint tokens, look into one, revoke them, make keys");
+  token.fallthrough();
+  token.require_subcommand(1);
+
+  MintOptions& options = line.mint;
+  CLI::App& mint = add_command(
+      token, "mint", "print a token signed with a key of the configuration",
+      "  gpupool token mint --config config/gpupool.toml --user ada --tier free > ada.token\n"
+      "  gpupool token mint --user root --role operator --expires 90d --key k2\n");
+  mint.add_option("--config", options.config, "the pool's configuration")->capture_default_str();
+  mint.add_option("--user", options.user, "who; the account is user:NAME")->required();
+  mint.add_option("--tier", options.tier, "the tier [the pool's default]");
+  mint.add_option("--expires", options.lifetime, "the lifetime: 90s, 30m, 24h, 7d")
+      ->capture_default_str();
+  mint.add_option("--role", options.role, "operator")->check(CLI::IsMember({"operator"}));
+  mint.add_option("--key", options.key, "the key's id [the first]")->type_name("KID");
+  mint.callback(
+      [&line] { line.command = [&line] { return mint_token(line.connection, line.mint); }; });
+
+  CLI::App& inspect =
+      add_command(token, "inspect", "show the claims of a token",
+                  "  gpupool token inspect --token-file ada.token\n"
+                  "  gpupool token inspect --token-file ada.token --config config/gpupool.toml\n");
+  inspect.add_option("--config", line.inspect.config, "check it as this pool would");
+  inspect.callback(
+      [&line] { line.command = [&line] { return inspect_token(line.connection, line.inspect); }; });
+  add_revoke(token, line);
+  add_key_commands(app, token, line);
+}
+
+// Of a running pool, for its operators; with --ledger from the file, by anybody who can read it.
+void add_audit(CLI::App& app, CommandLine& line) {
+  CLI::App& command = add_command(
+      app, "audit", "do the books add up: every hold, charge and balance",
+      "  gpupool audit && echo all is well                # asks the pool (operators)\n"
+      "  gpupool audit --ledger gpupool.sqlite            # reads the file itself\n"
+      "  gpupool audit --ledger gpupool.sqlite --config config/gpupool.toml --json\n"
+      "  gpupool audit --ledger gpupool.sqlite --since 7d --account ada\n"
+      "  gpupool audit --ledger 'postgres:host=db1 dbname=ledger user=gpupool'\n"
+      "  gpupool audit --ledger postgres: --config pool.toml    # the pool's database\n");
+  command
+      .add_option("--ledger", line.audit.ledger,
+                  "read this ledger's file, or postgres:CONNINFO; no pool is needed")
+      ->type_name("FILE");
+  command.add_option("--schema", line.audit.schema, "of the ledger in postgres:CONNINFO")
+      ->capture_default_str()
+      ->type_name("NAME");
+  command.add_option("--config", line.audit.config, "the pool's, for the length of its windows")
+      ->type_name("FILE");
+  CLI::Option* ledger = command.get_option("--ledger");
+  command
+      .add_option("--since", line.audit.since,
+                  "tell differences from then on: 7d, 2026-11-01 or a time in UTC [all]")
+      ->type_name("WHEN")
+      ->needs(ledger);
+  command.add_option("--account", line.audit.account, "tell differences of this account [all]")
+      ->type_name("USER")
+      ->needs(ledger);
+  command
+      .add_option("--noted", line.audit.noted,
+                  "RECORD:DIGEST of an earlier audit, which history must still have")
+      ->type_name("DIGEST")
+      ->needs(ledger);
+  command.callback([&line] {
+    line.command = [&line] {
+      return line.audit.ledger.empty() ? audit_pool(line.connection)
+                                       : audit_ledger(line.connection, line.audit);
+    };
+  });
+}
+
+// A ledger's file and what others can read; no pool is needed.
+void add_ledger(CLI::App& app, CommandLine& line) {
+  CLI::App& ledger = *app.add_subcommand("ledger", "write a ledger out as lines, and read it back");
+  ledger.fallthrough();
+  ledger.require_subcommand(1);
+  CLI::App& out = add_command(
+      ledger, "export", "every record of a ledger's file as a line of JSON",
+      "  gpupool ledger export > ledger.jsonl                    # gpupool.sqlite, in use or not\n"
+      "  gpupool ledger export --ledger pool.sqlite --since 7d | jq -r .kind | sort | uniq -c\n"
+      "Times, durations and amounts are milliseconds; docs/operations.md says the rest.\n");
+  out.add_option("--ledger", line.ledger_export.ledger, "the ledger's file")
+      ->default_val(LedgerConfig{}.path)
+      ->type_name("FILE");
+  out.add_option("--since", line.ledger_export.since,
+                 "records from then on: 7d, 2026-11-01 or a time in UTC [all]")
+      ->type_name("WHEN");
+  out.callback([&line] {
+    line.command = [&line] { return export_ledger(line.connection, line.ledger_export); };
+  });
+
+  CLI::App& in = add_command(
+      ledger, "import", "make a new ledger of an export, with the same records and state",
+      "  gpupool ledger import ledger.jsonl --ledger new.sqlite\n"
+      "  ssh box gpupool ledger export | gpupool ledger import - --ledger new.sqlite\n"
+      "The new file appears whole or not at all, and replaces no ledger that has a record.\n");
+  in.add_option("lines", line.ledger_import.lines, "the export's file, or - for standard input")
+      ->type_name("FILE")
+      ->required();
+  in.add_option("--ledger", line.ledger_import.ledger, "the new ledger's file")
+      ->type_name("FILE")
+      ->required();
+  in.add_option("--config", line.ledger_import.config, "the pool's, for the length of its windows")
+      ->type_name("FILE");
+  in.callback([&line] {
+    line.command = [&line] { return import_ledger(line.connection, line.ledger_import); };
+  });
+
+  CLI::App& again = add_command(
+      ledger, "rebuild", "make the history of a ledger anew: receipts, stories, usage by the day",
+      "  gpupool ledger rebuild --ledger gpupool.sqlite          # while its daemon is stopped\n"
+      "  gpupool ledger rebuild --config pool.toml               # also of a ledger in PostgreSQL\n"
+      "Nothing is lost by it: all of the history is read from the ledger again.\n");
+  CLI::Option* file = again.add_option("--ledger", line.ledger_rebuild.ledger, "the ledger's file")
+                          ->type_name("FILE");
+  again.add_option("--config", line.ledger_rebuild.config, "the pool's, which says where it is")
+      ->type_name("FILE")
+      ->excludes(file);
+  again.callback([&line] {
+    line.command = [&line] { return rebuild_history(line.connection, line.ledger_rebuild); };
+  });
+}
+
+}  // namespace gpupool
