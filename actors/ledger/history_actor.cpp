@@ -23,9 +23,9 @@ class HistoryActor : public HistoryHandle::base {
     // Of this thread alone, as Linux has it.
     if (thread_ == HistoryThread::own)
       ::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), low_priority);
-    carry_out(history_.start());
     return {[this](const Envelope<ToHistory>& envelope) {
-      carry_out(history_.step(envelope.message));
+      const bool begins = std::holds_alternative<Tick>(envelope.message);
+      carry_out(begins ? history_.start() : history_.step(envelope.message));
     }};
   }
 
@@ -51,11 +51,15 @@ class HistoryActor : public HistoryHandle::base {
 void spawn_history(caf::actor_system& system, Surroundings around, HistoryEvents events,
                    std::unique_ptr<HistoryStore> store, HistoryThread thread) {
   const auto directory = around.directory;
-  if (thread == HistoryThread::shared)
-    return directory->set_history(
-        system.spawn<HistoryActor>(std::move(around), std::move(events), std::move(store), thread));
-  directory->set_history(system.spawn<HistoryActor, caf::detached>(
-      std::move(around), std::move(events), std::move(store), thread));
+  const HistoryHandle history =
+      thread == HistoryThread::shared
+          ? system.spawn<HistoryActor>(std::move(around), std::move(events), std::move(store),
+                                       thread)
+          : system.spawn<HistoryActor, caf::detached>(std::move(around), std::move(events),
+                                                      std::move(store), thread);
+  directory->set_history(history);
+  // Not earlier: the ledger's answer to its first question would find nobody.
+  post<ToHistory>(history, Tick{});
 }
 
 }  // namespace gpupool

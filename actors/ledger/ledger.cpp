@@ -60,16 +60,16 @@ void Ledger::handle(Instant now, const Reserve& reserve, Effects& effects) {
     return;
   }
   const Account* account = this->account(reserve.caller.account);
-  auto admission = decide(now, reserve, account);
+  const auto admission = decide(now, reserve, account);
   if (!admission) {
     effects.to(to_broker(), ToBroker{refuse(now, reserve, admission.error())});
     return;
   }
-  if (const auto* known = std::get_if<JobId>(&*admission)) {
-    answer_again(now, reserve, *known, effects);
+  if (admission->known) {
+    answer_again(now, reserve, admission->known, effects);
     return;
   }
-  const Shared<Hold> hold = std::move(std::get<Hold>(*admission));
+  const Shared<Hold> hold = hold_for(now, reserve, admission->tier, account);
   HoldOpened opened{.hold = hold, .held = hold->quota_part};
   if (orders_.tier_of(hold->account) != nullptr) opened.token_tier = reserve.caller.tier;
   const Window* window = account == nullptr ? nullptr : account->window_at(now);

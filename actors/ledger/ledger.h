@@ -65,13 +65,6 @@ class Ledger {
   Effects step(Instant now, const ToLedger& message);
   void step(Instant now, const ToLedger& message, Effects& effects);  // adds to what is there
 
-  // What a Reserve would lead to: a hold, or the job that its id already has; an Error is its
-  // refusal.
-  using Admission = std::variant<Hold, JobId>;
-  Result<Admission> decide(Instant now, const Reserve& reserve) const {
-    return decide(now, reserve, account(reserve.caller.account));
-  }
-
   // A refusal of this request with the account's numbers at `now`, remembered for explain.
   NotHeld refuse(Instant now, const Reserve& reserve, const Error& why);
 
@@ -151,6 +144,12 @@ class Ledger {
     Epoch epoch;
     Instant forgotten_before{};  // ids made before this are remembered only while their job is open
     auto fields() { return std::tie(sequence, at, epoch, forgotten_before); }
+  };
+
+  // What a Reserve leads to: a hold, or the job that its id already has.
+  struct Admission {
+    JobId known;  // 0: the id is new
+    TierLimits tier;
   };
 
   // An account that a refusal or a question is about, with the request's app if it named a known

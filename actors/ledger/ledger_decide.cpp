@@ -60,7 +60,7 @@ Result<Ledger::Admission> Ledger::decide(Instant now, const Reserve& reserve,
   if (objects_up_to(Errc::id_reused)) return verdict;
   if (const auto* known = requests_.find({reserve.request, account_key(reserve.caller.account)})) {
     if (known->body_hash != reserve.body_hash) return Error{.code = Errc::id_reused};
-    return Admission{known->job};
+    return Admission{.known = known->job, .tier = *tier};
   }
   if (objects_up_to(Errc::unknown_app)) return verdict;
   if (auto forbidden = app_closed_to(reserve.body.app, tier_name)) return *std::move(forbidden);
@@ -77,7 +77,7 @@ Result<Ledger::Admission> Ledger::decide(Instant now, const Reserve& reserve,
                  .detail = "the table of remembered request ids is full"};
   if (reserve.verdict != Errc{}) return verdict;
   if (auto missing = quota_missing(now, reserve, *tier, account)) return *std::move(missing);
-  return Admission{hold_for(now, reserve, *tier, account)};
+  return Admission{.known = {}, .tier = *tier};
 }
 
 // Whoever set it: the way out is another tier for this account, or this tier in the configuration.
@@ -243,6 +243,7 @@ Balance Ledger::balance_for(Instant now, const Question& question) const {
   }
   const GpuTime payable = balance.left + account.credits - account.credits_held;
   const bool may_ask = balance.open_jobs < balance.jobs_max;
+  balance.fits.reserve(config_->sizes.size());
   for (const SizeConfig& size : config_->sizes) {
     const Duration longest = std::min(duration_for(payable, std::max(size.factor, 1U)),
                                       longest_allowed(tier, question.app_longest, size.factor));
