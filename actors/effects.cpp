@@ -16,32 +16,18 @@ Effects& Effects::operator=(const Effects& other) = default;
 Effects& Effects::operator=(Effects&& other) noexcept = default;
 Effects::~Effects() = default;
 
-void Effects::to(Address address, ToBroker&& message) {
+template <class Variant>
+requires(!std::is_reference_v<Variant>) void Effects::to(Address address, Variant&& message) {
   send.emplace_back(address, std::move(message));
 }
-void Effects::to(Address address, ToLedger&& message) {
-  send.emplace_back(address, std::move(message));
-}
-void Effects::to(Address address, ToWorker&& message) {
-  send.emplace_back(address, std::move(message));
-}
-void Effects::to(Address address, ToSession&& message) {
-  send.emplace_back(address, std::move(message));
-}
-void Effects::to(Address address, ToClient&& message) {
-  send.emplace_back(address, std::move(message));
-}
-void Effects::to(Address address, ToExecutors&& message) {
-  send.emplace_back(address, std::move(message));
-}
-void Effects::to(Address address, ToConsole&& message) {
-  send.emplace_back(address, std::move(message));
-}
-void Effects::to(Address address, ToGateway&& message) {
-  send.emplace_back(address, std::move(message));
-}
-void Effects::to(Address address, ToHistory&& message) {
-  send.emplace_back(address, std::move(message));
-}
+template void Effects::to(Address, ToBroker&&);
+template void Effects::to(Address, ToLedger&&);
+template void Effects::to(Address, ToWorker&&);
+template void Effects::to(Address, ToSession&&);
+template void Effects::to(Address, ToClient&&);
+template void Effects::to(Address, ToExecutors&&);
+template void Effects::to(Address, ToConsole&&);
+template void Effects::to(Address, ToGateway&&);
+template void Effects::to(Address, ToHistory&&);
 
 }  // namespace gpupool

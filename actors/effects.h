@@ -5,6 +5,7 @@
 // its own objects.
 
 #include <cstdint>
+#include <type_traits>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -72,15 +73,9 @@ struct Effects {
   std::vector<Send> send;
   Instant wake_at = Instant::never();  // of the whole actor; replaces the earlier one
 
-  void to(Address address, ToBroker&& message);
-  void to(Address address, ToLedger&& message);
-  void to(Address address, ToWorker&& message);
-  void to(Address address, ToSession&& message);
-  void to(Address address, ToClient&& message);
-  void to(Address address, ToExecutors&& message);
-  void to(Address address, ToConsole&& message);
-  void to(Address address, ToGateway&& message);
-  void to(Address address, ToHistory&& message);
+  // `message`: a new ToBroker, ToLedger, ... that matches the role of the address.
+  template <class Variant>
+  requires(!std::is_reference_v<Variant>) void to(Address address, Variant&& message);
 };
 
 }  // namespace gpupool

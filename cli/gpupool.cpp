@@ -27,6 +27,13 @@ CLI::App& add_command(CLI::App& app, const std::string& name, const std::string&
   return command;
 }
 
+CLI::Option* add_since(CLI::App& command, std::string& since, const std::string& about) {
+  return command
+      .add_option("--since", since,
+                  about + ": 7d, 24h or the like, 2026-11-01, or 2026-11-01T18:30:00Z [all]")
+      ->type_name("WHEN");
+}
+
 namespace {
 
 void add_connection(CLI::App& app, CommandLine& line) {
@@ -115,10 +122,7 @@ void add_changes(CLI::App& app, CommandLine& line) {
       add_command(app, "changes", "what was changed: tiers, apps, your account; when, by whom",
                   "  gpupool changes\n  gpupool changes --since 7d\n"
                   "  gpupool changes --since 2026-11-01 --limit 200 --json\n");
-  command
-      .add_option("--since", line.changes.since,
-                  "7d, 24h or the like, 2026-11-01, or 2026-11-01T18:30:00Z [all]")
-      ->type_name("WHEN");
+  add_since(command, line.changes.since, "what was changed from then on");
   command.add_option("--limit", line.changes.limit, "how many, the newest first")
       ->capture_default_str()
       ->check(CLI::Range(std::int64_t{1}, limits::changes_page_max));
@@ -131,10 +135,7 @@ void add_usage(CLI::App& app, CommandLine& line) {
                                   "  gpupool usage\n  gpupool usage --since 7d\n"
                                   "  gpupool usage --since 2026-11-01 --json\n"
                                   "A job counts on the day (UTC) on which it ended.\n");
-  command
-      .add_option("--since", line.usage.since,
-                  "7d, 24h or the like, 2026-11-01, or 2026-11-01T18:30:00Z [all]")
-      ->type_name("WHEN");
+  add_since(command, line.usage.since, "days from then on");
   command.add_option("--limit", line.usage.limit, "how many days, the newest first")
       ->capture_default_str()
       ->check(CLI::Range(std::int64_t{1}, limits::usage_days_max));

@@ -50,6 +50,9 @@ struct CommandLine {
 CLI::App& add_command(CLI::App& app, const std::string& name, const std::string& about,
                       const std::string& examples);
 
+// --since WHEN, read with parse_since().
+CLI::Option* add_since(CLI::App& command, std::string& since, const std::string& about);
+
 // For who owns the pool's files (gpupool_owner.cpp): tokens and keys, audits, ledgers.
 void add_token(CLI::App& app, CommandLine& line);
 void add_audit(CLI::App& app, CommandLine& line);

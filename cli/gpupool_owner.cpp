@@ -105,11 +105,7 @@ void add_audit(CLI::App& app, CommandLine& line) {
   command.add_option("--config", line.audit.config, "the pool's, for the length of its windows")
       ->type_name("FILE");
   CLI::Option* ledger = command.get_option("--ledger");
-  command
-      .add_option("--since", line.audit.since,
-                  "tell differences from then on: 7d, 2026-11-01 or a time in UTC [all]")
-      ->type_name("WHEN")
-      ->needs(ledger);
+  add_since(command, line.audit.since, "tell differences from then on")->needs(ledger);
   command.add_option("--account", line.audit.account, "tell differences of this account [all]")
       ->type_name("USER")
       ->needs(ledger);
@@ -139,9 +135,7 @@ void add_ledger(CLI::App& app, CommandLine& line) {
   out.add_option("--ledger", line.ledger_export.ledger, "the ledger's file")
       ->default_val(LedgerConfig{}.path)
       ->type_name("FILE");
-  out.add_option("--since", line.ledger_export.since,
-                 "records from then on: 7d, 2026-11-01 or a time in UTC [all]")
-      ->type_name("WHEN");
+  add_since(out, line.ledger_export.since, "records from then on");
   out.callback([&line] {
     line.command = [&line] { return export_ledger(line.connection, line.ledger_export); };
   });

@@ -1,8 +1,5 @@
 #include "cli/ledger_command.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <cerrno>
 #include <cstdio>
 #include <filesystem>
@@ -100,16 +97,6 @@ void remove_ledger(const std::string& path) {
   std::error_code ignored;
   for (const char* end : {"", "-wal", "-shm", "-reserve"})
     std::filesystem::remove(path + end, ignored);
-}
-
-// Its name is durable only once its folder is.
-void sync_folder_of(const std::string& path) {
-  const auto parent = std::filesystem::path(path).parent_path();
-  const int folder =
-      ::open(parent.empty() ? "." : parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (folder < 0) return;
-  ::fsync(folder);
-  ::close(folder);
 }
 
 Result<LedgerSummary> summary_of(Journal& journal, std::uint64_t records) {
@@ -283,7 +270,7 @@ ExitCode import_ledger(const Connection& connection, const LedgerImportOptions& 
 // The history asks for what follows, and is given it, until there is no more.
 Result<std::uint64_t> fill_history(Journal& journal, HistoryStore& store, const Count& count) {
   History history(store);
-  Effects asked = history.start();
+  Effects asked = history.step(Tick{});
   while (!history.trouble() && !asked.send.empty()) {
     auto batches = journal.batches_after(history.applied(),
                                          static_cast<std::size_t>(limits::journal_read_bytes));

@@ -105,7 +105,7 @@ bool is_shell(const std::string& path) {
 
 Layer layer_of(const std::string& path) {
   static const std::regex journal{
-      R"(actors/ledger/(journal_(sqlite|postgres)|history_sqlite|snapshot_file|open_journal\.).*)"};
+      R"(actors/ledger/(.*sqlite|journal_postgres|snapshot_file|open_journal).*)"};
   static const std::regex executor{R"(actors/worker/(executor|process|result_store).*)"};
   if (path.starts_with("base/")) return Layer::base;
   if (path.starts_with("config/")) return Layer::config;
@@ -181,7 +181,8 @@ const std::vector<Library>& libraries() {
        }},
       {std::regex("zmq.*"), only({"net/", "tests/net/", "tests/system/"})},
       {std::regex("sqlite3\\.h"),
-       only({"actors/ledger/journal_sqlite", "actors/ledger/history_sqlite", "tests/", "bench/"})},
+       only({"actors/ledger/journal_sqlite", "actors/ledger/history_sqlite",
+             "actors/ledger/sqlite_handle", "tests/", "bench/"})},
       {std::regex("libpq.*"), only({"actors/ledger/journal_postgres", "tests/", "bench/"})},
       {std::regex("dnnl.*"), only({"gpu/cpu/", "tests/gpu/"})},
       {std::regex("(cuda|cublas|nccl).*"), only({"gpu/cuda/", "gpu/comm_nccl", "tests/gpu/"})},

@@ -4,28 +4,13 @@
 #include <iterator>
 #include <utility>
 
+#include "actors/ledger/receipt.h"
 #include "config/limits.h"
 
 namespace gpupool {
 namespace {
 
 constexpr std::int64_t day_ms = 24LL * 3600 * 1000;
-
-// What a hold says of its job; the records that follow fill in the rest.
-Receipt receipt_of(const Hold& hold) {
-  return {.job = hold.job,
-          .request = hold.request,
-          .account = hold.account,
-          .tier = hold.tier,
-          .app = hold.body.app,
-          .size = hold.body.size,
-          .factor = hold.factor,
-          .declared = hold.declared,
-          .admitted_at = hold.admitted_at,
-          .promise = hold.promise,
-          .held = hold.quota_part + hold.credits_part,
-          .held_credits = hold.credits_part};
-}
 
 void add(HistoryJob& job, Instant at, const HoldOpened& opened) {
   job.receipt = receipt_of(opened.hold);
@@ -81,21 +66,7 @@ void add(HistoryJob& job, Instant at, const HoldExtended& extended) {
 }
 
 void add(HistoryJob& job, Instant at, const HoldSettled& settled) {
-  Receipt& receipt = job.receipt;
-  receipt.ended_at = at;
-  receipt.leased_at = settled.leased_at;
-  receipt.ran = settled.ran;
-  receipt.charged = settled.charged_quota + settled.charged_credits;
-  receipt.given_back = receipt.held - receipt.charged;
-  receipt.left = settled.left;
-  receipt.outcome = settled.outcome;
-  receipt.cause = settled.cause;
-  receipt.detail = settled.detail;
-  receipt.attempts = std::max(receipt.attempts, settled.attempt);
-  receipt.node = settled.node;
-  receipt.result = settled.result;
-  receipt.log = settled.log;
-  receipt.charged_credits = settled.charged_credits;
+  settle(job.receipt, settled, at);
 }
 
 // The job that a record is about; 0: none, and so not the history's business.
@@ -128,6 +99,20 @@ AccountDay day_of(const Receipt& receipt) {
                     .charged = receipt.charged}};
 }
 
+// How many rows a question gets: what it wants, or all that an answer may have.
+std::size_t page_of(std::uint32_t wanted, std::int64_t most) {
+  const auto page = static_cast<std::size_t>(most);
+  return wanted == 0 ? page : std::min<std::size_t>(wanted, page);
+}
+
+// Whether there was one row more than the page has, which goes.
+template <class Row>
+bool cut(std::vector<Row>& rows, std::size_t page) {
+  if (rows.size() <= page) return false;
+  rows.pop_back();
+  return true;
+}
+
 // The refusals that this request met, the newest few, before and between the moments of its job.
 void add_refusals(std::vector<Happening>& story, const std::vector<Refusal>& refusals,
                   const RequestId& request) {
@@ -157,17 +142,15 @@ void add_to(HistoryJob& job, const Record& record) {
 
 // ---- Following the journal ----------------------------------------------------------------------
 
-Effects History::start() {
-  Effects effects;
-  if (const auto loaded = load(); !loaded) trouble_ = loaded.error();
-  ask_ledger(effects);
-  return effects;
-}
-
 Effects History::step(const ToHistory& message) {
   Effects effects;
   std::visit([&](const auto& one) { handle(one, effects); }, message);
   return effects;
+}
+
+void History::handle(const Tick&, Effects& effects) {
+  if (const auto loaded = load(); !loaded) trouble_ = loaded.error();
+  ask_ledger(effects);
 }
 
 Status History::load() {
@@ -272,23 +255,28 @@ void History::handle(const Question& question, Effects& effects) {
     return refuse(question, effects);
   }
   waiting_.emplace(question.upto, question);
-  if (!trouble_) answer_ripe(effects);
+  answer_ripe(effects);
   ask_ledger(effects);
 }
 
+// Each tries the store anew: whatever was wrong with it may be over.
 void History::answer_ripe(Effects& effects) {
   while (confirmed_ && !waiting_.empty() && waiting_.begin()->first <= mark_.sequence) {
     const ToHistory question = std::move(waiting_.begin()->second);
     waiting_.erase(waiting_.begin());
+    Status answered = ok();
     std::visit(
         [&](const auto& one) {
-          if constexpr (requires { one.upto; })
-            if (const auto answered = answer(one, effects); !answered) {
-              trouble_ = answered.error();
-              refuse(one, effects);
-            }
+          if constexpr (requires { one.upto; }) {
+            answered = answer(one, effects);
+            if (!answered) refuse(one, effects);
+          }
         },
         question);
+    if (!answered)
+      trouble_ = answered.error();
+    else if (reading_)
+      trouble_.reset();  // and it is not the journal that is in trouble
   }
 }
 
@@ -309,14 +297,11 @@ Result<std::optional<HistoryJob>> History::find(JobId id) {
 
 Status History::answer(const ReceiptsAsked& asked, Effects& effects) {
   const ReceiptsQuery& query = asked.query;
-  constexpr std::size_t page_max = limits::receipts_page_max;
-  const std::size_t page =
-      query.limit == 0 ? page_max : std::min<std::size_t>(query.limit, page_max);
+  const std::size_t page = page_of(query.limit, limits::receipts_page_max);
   auto receipts = store_.receipts(query.account, query.before, page + 1);
   if (!receipts) return receipts.error();
   ReceiptsFound found{.session = query.session, .answer = {.query = query.query}};
-  found.answer.more = receipts->size() > page;
-  if (found.answer.more) receipts->pop_back();
+  found.answer.more = cut(*receipts, page);
   found.answer.receipts = std::move(*receipts);
   effects.to(to_session(query.session), ToSession{std::move(found)});
   return ok();
@@ -356,14 +341,11 @@ Status History::answer(const StoryAsked& asked, Effects& effects) {
 
 Status History::answer(const UsageAsked& asked, Effects& effects) {
   const UsageQuery& query = asked.query;
-  constexpr std::size_t page_max = limits::usage_days_max;
-  const std::size_t page =
-      query.limit == 0 ? page_max : std::min<std::size_t>(query.limit, page_max);
+  const std::size_t page = page_of(query.limit, limits::usage_days_max);
   auto days = store_.days(query.account, query.since, page + 1);
   if (!days) return days.error();
   UsageFound found{.session = query.session, .answer = {.query = query.query}};
-  found.answer.more = days->size() > page;
-  if (found.answer.more) days->pop_back();
+  found.answer.more = cut(*days, page);
   found.answer.days = std::move(*days);
   effects.to(to_session(query.session), ToSession{std::move(found)});
   return ok();

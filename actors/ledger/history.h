@@ -26,8 +26,7 @@ class History {
  public:
   explicit History(HistoryStore& store) : store_(store) {}
 
-  // Takes up where the store is, and asks the ledger for what follows.
-  Effects start();
+  // The first Tick lets it take up where the store is and ask the ledger for what follows.
   Effects step(const ToHistory& message);
 
   // The last record that it knows.
@@ -38,7 +37,7 @@ class History {
   std::uint64_t rebuilds() const { return rebuilds_; }
 
  private:
-  void handle(const Tick&, Effects&) {}
+  void handle(const Tick& tick, Effects& effects);
   void handle(const JournalRead& read, Effects& effects);
   template <class Question>
   void handle(const Question& question, Effects& effects);

@@ -24,8 +24,7 @@ class HistoryActor : public HistoryHandle::base {
     if (thread_ == HistoryThread::own)
       ::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), low_priority);
     return {[this](const Envelope<ToHistory>& envelope) {
-      const bool begins = std::holds_alternative<Tick>(envelope.message);
-      carry_out(begins ? history_.start() : history_.step(envelope.message));
+      carry_out(history_.step(envelope.message));
     }};
   }
 

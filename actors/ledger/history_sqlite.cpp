@@ -38,14 +38,6 @@ CREATE TABLE mark (
 ) STRICT;
 )sql";
 
-std::string bytes_of(sqlite3_stmt* row, int column) {
-  const void* bytes = sqlite3_column_blob(row, column);
-  const int size = sqlite3_column_bytes(row, column);
-  return bytes == nullptr
-             ? std::string()
-             : std::string(static_cast<const char*>(bytes), static_cast<std::size_t>(size));
-}
-
 void bind_text(sqlite3_stmt* statement, int place, const std::string& text) {
   sqlite3_bind_text64(statement, place, text.data(), text.size(), SQLITE_STATIC, SQLITE_UTF8);
 }
@@ -56,17 +48,14 @@ void remove_files(const std::string& path) {
 }
 
 Error unreadable(const std::string& path) {
-  return {.code = Errc::history_unavailable, .detail = path + ": a row cannot be read"};
+  return {.code = Errc::history_unavailable,
+          .detail = path +
+                    ": a row cannot be read; stop the daemon and make the file anew with "
+                    "`gpupool ledger rebuild`"};
 }
 
 }  // namespace
 
-void HistorySqlite::CloseDatabase::operator()(sqlite3* database) const {
-  sqlite3_close_v2(database);
-}
-void HistorySqlite::CloseStatement::operator()(sqlite3_stmt* statement) const {
-  sqlite3_finalize(statement);
-}
 HistorySqlite::~HistorySqlite() = default;
 
 // ---- Opening ------------------------------------------------------------------------------------
@@ -115,7 +104,7 @@ Status HistorySqlite::connect() {
 // A file that SQLite cannot read but whose name is ours was ours: what is in it can be had again.
 Result<HistorySqlite::Find> HistorySqlite::look() {
   const auto number = [this](const char* sql) -> Result<std::int64_t> {
-    Statement statement;
+    SqliteStatement statement;
     if (const auto prepared = prepare(sql, statement); !prepared) return prepared.error();
     if (sqlite3_step(statement.get()) != SQLITE_ROW) return failure("read");
     return std::int64_t{sqlite3_column_int64(statement.get(), 0)};
@@ -144,7 +133,7 @@ Status HistorySqlite::prepare_all() {
   for (const char* sql : {"PRAGMA journal_mode=WAL", "PRAGMA synchronous=NORMAL",
                           "PRAGMA journal_size_limit=67108864"})
     if (const auto done = execute(sql); !done) return done;
-  const std::pair<const char*, Statement*> all[] = {
+  const std::pair<const char*, SqliteStatement*> all[] = {
       {"INSERT INTO jobs VALUES (?1, ?2, ?3, ?4) ON CONFLICT (job) DO UPDATE SET closed = ?3, "
        "body = ?4",
        &put_job_},
@@ -183,7 +172,7 @@ Status HistorySqlite::execute(const char* sql) {
   return failure("write");
 }
 
-Status HistorySqlite::prepare(const char* sql, Statement& statement) {
+Status HistorySqlite::prepare(const char* sql, SqliteStatement& statement) {
   sqlite3_stmt* prepared = nullptr;
   if (sqlite3_prepare_v3(database_.get(), sql, -1, SQLITE_PREPARE_PERSISTENT, &prepared, nullptr) !=
       SQLITE_OK)
@@ -259,7 +248,7 @@ Result<JournalTail> HistorySqlite::mark() {
   const auto read = each_row(get_mark_.get(), [&mark](sqlite3_stmt* row) {
     mark.sequence = static_cast<std::uint64_t>(sqlite3_column_int64(row, 0));
     mark.at = {sqlite3_column_int64(row, 1)};
-    const std::string digest = bytes_of(row, 2);
+    const std::string digest = column_bytes(row, 2);
     if (digest.size() != mark.digest.size()) return false;
     std::copy(digest.begin(), digest.end(), mark.digest.begin());
     return true;
@@ -271,7 +260,7 @@ Result<JournalTail> HistorySqlite::mark() {
 Result<std::vector<HistoryJob>> HistorySqlite::open_jobs() {
   std::vector<HistoryJob> jobs;
   const auto read = each_row(get_open_.get(), [&jobs](sqlite3_stmt* row) {
-    auto job = unpack<HistoryJob>(bytes_of(row, 0));
+    auto job = unpack<HistoryJob>(column_bytes(row, 0));
     if (job) jobs.push_back(std::move(*job));
     return bool{job};
   });
@@ -283,7 +272,7 @@ Result<std::optional<HistoryJob>> HistorySqlite::job(JobId id) {
   std::optional<HistoryJob> found;
   sqlite3_bind_int64(get_job_.get(), 1, static_cast<std::int64_t>(id.value));
   const auto read = each_row(get_job_.get(), [&found](sqlite3_stmt* row) {
-    auto job = unpack<HistoryJob>(bytes_of(row, 0));
+    auto job = unpack<HistoryJob>(column_bytes(row, 0));
     if (job) found = std::move(*job);
     return bool{job};
   });
@@ -299,7 +288,7 @@ Result<std::vector<Receipt>> HistorySqlite::receipts(const AccountId& account, J
   sqlite3_bind_int64(get, 2, before ? static_cast<std::int64_t>(before.value) : INT64_MAX);
   sqlite3_bind_int64(get, 3, static_cast<std::int64_t>(count));
   const auto read = each_row(get, [&receipts](sqlite3_stmt* row) {
-    auto job = unpack<HistoryJob>(bytes_of(row, 0));
+    auto job = unpack<HistoryJob>(column_bytes(row, 0));
     if (job) receipts.push_back(std::move(job->receipt));
     return bool{job};
   });

@@ -8,9 +8,7 @@
 #include <string>
 
 #include "actors/ledger/history_store.h"
-
-struct sqlite3;
-struct sqlite3_stmt;
+#include "actors/ledger/sqlite_handle.h"
 
 namespace gpupool {
 
@@ -37,20 +35,13 @@ class HistorySqlite final : public HistoryStore {
                                      std::size_t count) override;
 
  private:
-  struct CloseDatabase {
-    void operator()(sqlite3* database) const;
-  };
-  struct CloseStatement {
-    void operator()(sqlite3_stmt* statement) const;
-  };
-  using Statement = std::unique_ptr<sqlite3_stmt, CloseStatement>;
   enum class Find : std::uint8_t { usable, foreign, outdated };
 
   explicit HistorySqlite(std::string path) : path_(std::move(path)) {}
   Status connect();
   Result<Find> look();
   Status prepare_all();
-  Status prepare(const char* sql, Statement& statement);
+  Status prepare(const char* sql, SqliteStatement& statement);
   Status execute(const char* sql);
   Status write(const HistoryPage& page);
   Status step_to_end(sqlite3_stmt* statement);
@@ -59,15 +50,15 @@ class HistorySqlite final : public HistoryStore {
   Error failure(const std::string& doing) const;
 
   const std::string path_;
-  std::unique_ptr<sqlite3, CloseDatabase> database_;  // outlives its statements
-  Statement put_job_;
-  Statement add_day_;
-  Statement put_mark_;
-  Statement get_mark_;
-  Statement get_open_;
-  Statement get_job_;
-  Statement get_receipts_;
-  Statement get_days_;
+  SqliteDatabase database_;  // outlives its statements
+  SqliteStatement put_job_;
+  SqliteStatement add_day_;
+  SqliteStatement put_mark_;
+  SqliteStatement get_mark_;
+  SqliteStatement get_open_;
+  SqliteStatement get_job_;
+  SqliteStatement get_receipts_;
+  SqliteStatement get_days_;
 };
 
 }  // namespace gpupool

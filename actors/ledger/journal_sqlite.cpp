@@ -1,8 +1,6 @@
 #include "actors/ledger/journal_sqlite.h"
 
-#include <fcntl.h>
 #include <sqlite3.h>
-#include <unistd.h>
 
 #include <filesystem>
 #include <system_error>
@@ -19,32 +17,7 @@ CREATE TABLE batches (
 ) STRICT;
 )sql";
 
-std::string column_text(sqlite3_stmt* row, int column) {
-  const void* bytes = sqlite3_column_blob(row, column);
-  const int size = sqlite3_column_bytes(row, column);
-  return bytes == nullptr
-             ? std::string()
-             : std::string(static_cast<const char*>(bytes), static_cast<std::size_t>(size));
-}
-
-// A new file's name is durable only once its folder is.
-void sync_folder_of(const std::string& path) {
-  const auto parent = std::filesystem::path(path).parent_path();
-  const int folder =
-      ::open(parent.empty() ? "." : parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (folder < 0) return;
-  ::fsync(folder);
-  ::close(folder);
-}
-
 }  // namespace
-
-void JournalSqlite::CloseDatabase::operator()(sqlite3* database) const {
-  sqlite3_close_v2(database);
-}
-void JournalSqlite::CloseStatement::operator()(sqlite3_stmt* statement) const {
-  sqlite3_finalize(statement);
-}
 
 JournalSqlite::JournalSqlite(std::string path) : path_(std::move(path)) {}
 JournalSqlite::~JournalSqlite() = default;
@@ -139,7 +112,7 @@ Status JournalSqlite::take_file() {
       return opening_failure(sql);
   const auto mode = prepare("PRAGMA journal_mode");
   if (!mode) return mode.error();
-  if (sqlite3_step(mode->get()) != SQLITE_ROW || column_text(mode->get(), 0) != "wal")
+  if (sqlite3_step(mode->get()) != SQLITE_ROW || column_bytes(mode->get(), 0) != "wal")
     return Error{.code = Errc::unsupported,
                  .detail = path_ + ": this file system cannot keep a write-ahead log"};
   return ok();
@@ -175,7 +148,7 @@ Status JournalSqlite::read_tail() {
   if (stepped == SQLITE_DONE) return ok();
   if (stepped != SQLITE_ROW) return opening_failure("read the last batch");
   const std::int64_t sequence = sqlite3_column_int64(last->get(), 0);
-  const auto tail = tail_of_batch(column_text(last->get(), 1));
+  const auto tail = tail_of_batch(column_bytes(last->get(), 1));
   if (!tail || !std::cmp_equal(tail->sequence, sequence))
     return Error{
         .code = Errc::journal_corrupt,
@@ -190,12 +163,12 @@ Status JournalSqlite::execute(const char* sql, Errc code) {
   return failure(code, "write");
 }
 
-Result<JournalSqlite::Statement> JournalSqlite::prepare(const char* sql) {
+Result<SqliteStatement> JournalSqlite::prepare(const char* sql) {
   sqlite3_stmt* statement = nullptr;
   if (sqlite3_prepare_v3(database_.get(), sql, -1, SQLITE_PREPARE_PERSISTENT, &statement,
                          nullptr) != SQLITE_OK)
     return opening_failure("prepare");
-  return Statement(statement);
+  return SqliteStatement(statement);
 }
 
 Result<std::int64_t> JournalSqlite::number(const char* sql) {
@@ -280,7 +253,7 @@ Result<std::vector<std::string>> JournalSqlite::batches_after(std::uint64_t sequ
   for (std::size_t bytes = 0; (stepped = sqlite3_step(statement)) == SQLITE_ROW;) {
     bytes += static_cast<std::size_t>(sqlite3_column_bytes(statement, 0));
     if (!found.empty() && bytes > bytes_max) break;
-    found.push_back(column_text(statement, 0));
+    found.push_back(column_bytes(statement, 0));
   }
   sqlite3_reset(statement);
   // What was read before the damage is given first; the next call meets it.

@@ -11,9 +11,7 @@
 
 #include "actors/ledger/journal.h"
 #include "actors/ledger/journal_sqlite_reserve.h"
-
-struct sqlite3;
-struct sqlite3_stmt;
+#include "actors/ledger/sqlite_handle.h"
 
 namespace gpupool {
 
@@ -37,14 +35,6 @@ class JournalSqlite final : public Journal {
   Result<JournalTail> tail() override;
 
  private:
-  struct CloseDatabase {
-    void operator()(sqlite3* database) const;
-  };
-  struct CloseStatement {
-    void operator()(sqlite3_stmt* statement) const;
-  };
-  using Statement = std::unique_ptr<sqlite3_stmt, CloseStatement>;
-
   explicit JournalSqlite(std::string path);
 
   Status open_file();
@@ -55,7 +45,7 @@ class JournalSqlite final : public Journal {
   Status read_tail();
 
   Status execute(const char* sql, Errc code);
-  Result<Statement> prepare(const char* sql);
+  Result<SqliteStatement> prepare(const char* sql);
   Result<std::int64_t> number(const char* sql);
   Status write(std::span<const Record> batch, const ClockStamp& stamp);
   Status insert(std::uint64_t last_sequence, const std::string& batch);
@@ -64,9 +54,9 @@ class JournalSqlite final : public Journal {
   Error opening_failure(const std::string& doing) const;
 
   std::string path_;
-  std::unique_ptr<sqlite3, CloseDatabase> database_;  // outlives its statements
-  Statement insert_batch_;
-  Statement read_batches_;
+  SqliteDatabase database_;  // outlives its statements
+  SqliteStatement insert_batch_;
+  SqliteStatement read_batches_;
   JournalTail tail_;
   std::uint64_t before_last_ = 0;  // the sequence that the last batch follows
   std::string last_batch_;         // if this process wrote it

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "actors/ledger/ledger.h"
+#include "actors/ledger/receipt.h"
 
 namespace gpupool {
 
@@ -77,35 +78,13 @@ void Ledger::enact(const HoldSettled& settled, Instant at) {
 }
 
 Receipt Ledger::receipt_of(const OpenJob& job, const HoldSettled& settled, Instant at) {
-  const Hold& hold = job.hold;
-  const GpuTime held = job.held().sum();
-  const GpuTime charged = settled.charged_quota + settled.charged_credits;
-  return {.job = hold.job,
-          .request = hold.request,
-          .account = hold.account,
-          .tier = hold.tier,
-          .app = hold.body.app,
-          .size = hold.body.size,
-          .factor = hold.factor,
-          .declared = hold.declared,
-          .admitted_at = hold.admitted_at,
-          .promise = job.promise,
-          .leased_at = settled.leased_at,
-          .ended_at = at,
-          .ran = settled.ran,
-          .held = held,
-          .charged = charged,
-          .given_back = held - charged,
-          .left = settled.left,
-          .outcome = settled.outcome,
-          .cause = settled.cause,
-          .detail = settled.detail,
-          .attempts = std::max(settled.attempt, job.attempt),
-          .node = settled.node,
-          .result = settled.result,
-          .log = settled.log,
-          .held_credits = job.held().credits,
-          .charged_credits = settled.charged_credits};
+  Receipt receipt = gpupool::receipt_of(job.hold);
+  receipt.promise = job.promise;
+  receipt.held = job.held().sum();
+  receipt.held_credits = job.held().credits;
+  receipt.attempts = job.attempt;
+  gpupool::settle(receipt, settled, at);
+  return receipt;
 }
 
 Instant Ledger::forgettable_before(Instant now) {

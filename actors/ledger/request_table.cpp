@@ -32,8 +32,10 @@ void RequestTable::restore(const RememberedRequest& request, Instant mark) {
   rows_.insert(request);
 }
 
-// One whose bucket is gone already leaves no trace there.
-void RequestTable::forget(const RequestKey& key) { rows_.erase(rows_.find(key)); }
+void RequestTable::forget(const RequestKey& key) {
+  GPUPOOL_ENSURE(!by_time_.contains(key.id.unix_ms()), key.id.unix_ms());
+  rows_.erase(rows_.find(key));
+}
 
 std::vector<RememberedRequest> RequestTable::in_order() const {
   std::vector<RememberedRequest> requests;

@@ -45,6 +45,7 @@ class RequestTable {
   void insert(const RememberedRequest& request);
   // One of a table that was in_order(): older ones than its last mark have open jobs.
   void restore(const RememberedRequest& request, Instant mark);
+  // Only one that forget_before() passed over: a younger one would leave its number behind.
   void forget(const RequestKey& key);
 
   // Forgets every id that was made before `mark` and for which `may_go(job)` holds; one for which

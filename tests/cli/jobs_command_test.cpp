@@ -14,7 +14,7 @@
 #include "cli/keys_command.h"
 #include "cli/output_file.h"
 #include "config/load.h"
-#include "tests/cli/folder.h"
+#include "tests/folder.h"
 
 using namespace gpupool;
 

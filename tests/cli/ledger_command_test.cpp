@@ -12,7 +12,7 @@
 #include "actors/ledger/journal_sqlite.h"
 #include "base/pack.h"
 #include "tests/actors/ledger/ledger_bench.h"
-#include "tests/cli/folder.h"
+#include "tests/folder.h"
 
 using namespace gpupool;
 using namespace gpupool::bench;
@@ -168,8 +168,8 @@ TEST_CASE("An output that takes no more ends an export") {
 TEST_CASE("An imported file is a ledger that opens, and no ledger with records is replaced") {
   const Folder folder;
   Exported old;
-  const std::string lines = (folder.path / "old.jsonl").string();
-  const std::string made = (folder.path / "made.sqlite").string();
+  const std::string lines = folder.file("old.jsonl");
+  const std::string made = folder.file("made.sqlite");
   {
     std::ofstream file(lines);
     for (const std::string& line : old.lines) file << line << "\n";
@@ -186,7 +186,7 @@ TEST_CASE("An imported file is a ledger that opens, and no ledger with records i
   CHECK(import_ledger(connection, {.lines = lines, .ledger = made}) == ExitCode::usage);
   CHECK(content_of(made) == before);
   std::ofstream(lines, std::ios::app) << "{\n";
-  const std::string other = (folder.path / "other.sqlite").string();
+  const std::string other = folder.file("other.sqlite");
   CHECK(import_ledger(connection, {.lines = lines, .ledger = other}) == ExitCode::usage);
   CHECK(import_ledger(connection, {.lines = lines + "x", .ledger = other}) == ExitCode::usage);
   CHECK(import_ledger(connection, {.lines = lines, .ledger = (folder.path / "x/y").string()}) ==
@@ -199,9 +199,9 @@ TEST_CASE("An imported file is a ledger that opens, and no ledger with records i
 TEST_CASE("A new ledger may take the place of one without a record") {
   const Folder folder;
   const Exported old;
-  const std::string lines = (folder.path / "old.jsonl").string();
+  const std::string lines = folder.file("old.jsonl");
   std::ofstream(lines) << old.lines.front() << "\n";
-  const std::string made = (folder.path / "made.sqlite").string();
+  const std::string made = folder.file("made.sqlite");
   REQUIRE(JournalSqlite::open(made));
   CHECK(import_ledger({}, {.lines = lines, .ledger = made}) == ExitCode::done);
   auto journal = JournalSqlite::open(made);
@@ -213,7 +213,7 @@ TEST_CASE(
     "A rebuilt history is the one that followed the ledger, from a file and from its records") {
   LedgerBench bench;
   const Folder folder;
-  const std::string path = (folder.path / "pool.sqlite").string();
+  const std::string path = folder.file("pool.sqlite");
   {
     auto journal = JournalSqlite::open(path);
     REQUIRE(journal);
@@ -232,7 +232,7 @@ TEST_CASE(
     CHECK(rebuild_history(connection, {.ledger = path, .config = ""}) == ExitCode::no_pool);
   }
   CHECK(rebuild_history(connection, {.ledger = path, .config = ""}) == ExitCode::done);
-  CHECK(rebuild_history(connection, {.ledger = (folder.path / "gone").string(), .config = ""}) ==
+  CHECK(rebuild_history(connection, {.ledger = folder.file("gone"), .config = ""}) ==
         ExitCode::usage);
-  CHECK_FALSE(std::filesystem::exists((folder.path / "gone").string()));
+  CHECK_FALSE(std::filesystem::exists(folder.file("gone")));
 }

@@ -10,7 +10,7 @@
 #include <iterator>
 
 #include "cli/token_command.h"
-#include "tests/cli/folder.h"
+#include "tests/folder.h"
 
 using namespace gpupool;
 

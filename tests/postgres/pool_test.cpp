@@ -10,6 +10,7 @@
 #include "actors/ledger/ledger.h"
 #include "tests/postgres/cluster.h"
 #include "tests/system/jobs.h"
+#include "tests/system/kill_ledger.h"
 #include "tests/system/pool_process.h"
 
 namespace gpupool::test {
@@ -141,6 +142,24 @@ TEST_CASE("A server that crashes under a pool ends it, and the request is resolv
   }
   place.pool = "";
   check_books(place, 1);
+}
+
+// A start waits until the old leader cannot lead any more: four seconds.
+TEST_CASE("Every acknowledged hold and receipt is in the database once, however it is killed") {
+  auto* cluster = Cluster::shared();
+  if (!cluster) return;
+  PostgresPlace place = cluster->place();
+  place.pool = "";
+  kill_under_load({.settings = pool_on(place).ledger_settings,
+                   .name = [](const PoolProcess&) { return std::string("postgres:"); },
+                   .open = [&place](const PoolProcess&) -> std::unique_ptr<Journal> {
+                     auto journal = JournalPostgres::open_to_read(place);
+                     INFO((journal ? std::string() : journal.error().detail));
+                     REQUIRE(journal);
+                     return std::move(*journal);
+                   },
+                   .rounds = 8,
+                   .start_ms = 5'000});
 }
 
 TEST_CASE("The books in a database are audited beside the pool that writes them") {

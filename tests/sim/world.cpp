@@ -106,7 +106,7 @@ void World::start_pool() {
   checks_.replayed(pool_->ledger->ledger());
   if (rng_.one_in(5) && history_store_.clear()) happened("the history is taken away");
   pool_->history = std::make_unique<History>(history_store_);
-  perform("history", nullptr, pool_->history->start());
+  perform("history", nullptr, pool_->history->step(Tick{}));
   pool_->broker = std::make_unique<Broker>(plan_.config, build);
   const Effects effects = pool_->broker->start(now());
   perform("broker", nullptr, effects);

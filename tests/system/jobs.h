@@ -7,8 +7,20 @@
 #include "actors/request_id.h"
 #include "base/clock.h"
 #include "net/client.h"
+#include "tests/system/pool_process.h"
 
 namespace gpupool::test {
+
+// A client that sits out kills and restarts.
+inline Result<std::unique_ptr<Client>> patient_client(const PoolProcess& pool,
+                                                      const std::string& user, std::uint64_t seed) {
+  return Client::connect({.endpoint = pool.endpoint(),
+                          .token = pool.token(user),
+                          .seed = seed,
+                          .connect_timeout = seconds(60),
+                          .answer_timeout = seconds(60),
+                          .reconnect_for = seconds(120)});
+}
 
 // Worker settings: one slot, so that a second job waits.
 inline constexpr const char* one_slot =

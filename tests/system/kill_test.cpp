@@ -14,6 +14,7 @@
 #include "base/prng.h"
 #include "config/config.h"
 #include "config/limits.h"
+#include "tests/system/jobs.h"
 #include "tests/system/pool_process.h"
 
 namespace gpupool::test {
@@ -42,12 +43,7 @@ class LoadingClient {
  private:
   void run() {
     while (!stop_ && trouble_.empty()) {
-      auto client = Client::connect({.endpoint = pool_.endpoint(),
-                                     .token = pool_.token(user_),
-                                     .seed = prng_.next(),
-                                     .connect_timeout = seconds(60),
-                                     .answer_timeout = seconds(60),
-                                     .reconnect_for = seconds(120)});
+      auto client = patient_client(pool_, user_, prng_.next());
       if (!client) {
         trouble_ = "no connection: " + client.error().detail;
         return;

@@ -292,12 +292,7 @@ TEST_CASE("An order that the journal refuses is unavailable and leaves no trace;
   const Config config = config_with_allowance(seconds(70));
   JournalMemory journal;
   GroupCommit commit(config, journal);
-  const auto send = [&](const ToLedger& message) {
-    commit.take(noon, message);
-    const auto answers = commit.commit(noon, {.wall = noon, .boot = noon, .boot_id = "b"});
-    REQUIRE(answers);
-    return *answers;
-  };
+  const auto send = [&](const ToLedger& message) { return committed(commit, {message}); };
   const std::uint64_t digest = commit.ledger().state_digest();
   journal.set_fault(JournalFault::refused);
   CHECK(find_reply<Changed>(send(grant(ada, 5'000)))->error == Errc::ledger_unavailable);

@@ -178,12 +178,7 @@ TEST_CASE("An extension that the journal refuses is unavailable, and nothing mor
   const Config config = config_with_allowance(seconds(70));
   JournalMemory journal;
   GroupCommit commit(config, journal);
-  const auto send = [&](const ToLedger& message) {
-    commit.take(noon, message);
-    const auto answers = commit.commit(noon, {.wall = noon, .boot = noon, .boot_id = "b"});
-    REQUIRE(answers);
-    return *answers;
-  };
+  const auto send = [&](const ToLedger& message) { return committed(commit, {message}); };
   send(Lead{.ticket = 1});
   Reserve learned = wish(ada, noon, 1, seconds(60));
   learned.learned = seconds(20);

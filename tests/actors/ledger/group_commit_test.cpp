@@ -17,17 +17,13 @@ const ClockStamp stamp{.wall = noon, .boot = {5'000}, .boot_id = "boot-1"};
 struct Shell {
   explicit Shell(JournalMemory& journal) : commits(config, journal) { REQUIRE(commits.recover()); }
 
-  std::vector<Send> commit(Instant now = noon) {
-    auto effects = commits.commit(now, stamp);
-    REQUIRE(effects);
-    CHECK(effects->journal.empty());
+  std::vector<Send> commit(Instant now = noon) { return commit_of({}, now); }
+  std::vector<Send> commit_of(const std::vector<ToLedger>& messages, Instant now = noon) {
+    auto effects = committed(commits, messages, now);
+    CHECK(effects.journal.empty());
     CHECK_FALSE(commits.waiting());
     CHECK(commits.ledger().check_invariants().empty());
-    return std::move(effects->send);
-  }
-  std::vector<Send> commit_of(const std::vector<ToLedger>& messages) {
-    for (const ToLedger& message : messages) commits.take(noon, message);
-    return commit();
+    return std::move(effects.send);
   }
 
   Config config = default_config();

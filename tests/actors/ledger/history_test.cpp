@@ -11,6 +11,7 @@
 #include "actors/ledger/history_sqlite.h"
 #include "actors/ledger/journal_memory.h"
 #include "ledger_bench.h"
+#include "tests/folder.h"
 
 using namespace gpupool;
 using namespace gpupool::bench;
@@ -20,20 +21,6 @@ namespace {
 const Caller ada = caller("user:ada");
 const Caller bob = caller("user:bob");
 const ClockStamp stamp{.wall = noon, .boot = {5'000}, .boot_id = "boot-1"};
-
-class Folder {
- public:
-  Folder() {
-    std::string name = (std::filesystem::temp_directory_path() / "gpupool-history-XXXXXX").string();
-    REQUIRE(::mkdtemp(name.data()) != nullptr);
-    path_ = name;
-  }
-  ~Folder() { std::filesystem::remove_all(path_); }
-  std::string file() const { return path_ / "ledger-history"; }
-
- private:
-  std::filesystem::path path_;
-};
 
 std::unique_ptr<HistorySqlite> opened(const std::string& path) {
   auto store = HistorySqlite::open(path);
@@ -114,7 +101,7 @@ class Pool {
   explicit Pool(HistoryStore& history_store, JournalMemory& its_journal)
       : journal(its_journal), store(history_store) {
     REQUIRE(commits.recover());
-    hand_over(history.start());
+    hand_over(history.step(Tick{}));
   }
 
   // To the ledger, committed, and all that follows from it.
@@ -353,6 +340,23 @@ TEST_CASE("While its store fails the history says so, and it answers again when 
   CHECK_FALSE(pool.history.trouble());
 }
 
+TEST_CASE("A store that could not be read is read again by the next question, with nothing new") {
+  JournalMemory journal;
+  HistoryMemory store;
+  Pool pool(store, journal);
+  pool.lead();
+  const JobId job = pool.run(seconds(2));
+  store.set_failing(true);
+  CHECK(pool.receipts().error == Errc::history_unavailable);
+  CHECK(pool.history.trouble());
+  store.set_failing(false);
+  const auto found = pool.receipts();
+  CHECK(found.error == Errc{});
+  REQUIRE(found.answer.receipts.size() == 1);
+  CHECK(found.answer.receipts.front().job == job);
+  CHECK_FALSE(pool.history.trouble());
+}
+
 TEST_CASE("A journal that is damaged is not read past the damage, and questions are told so") {
   JournalMemory journal;
   HistoryMemory store;
@@ -365,7 +369,7 @@ TEST_CASE("A journal that is damaged is not read past the damage, and questions 
   Pool pool(store, journal);
   REQUIRE(store.clear());
   History history(store);
-  history.start();
+  history.step(Tick{});
   std::vector<std::string> batches = *journal.batches_after(0, std::size_t{1} << 20U);
   batches[2][batches[2].size() - 40] ^= 1;
   history.step(JournalRead{.batches = batches});

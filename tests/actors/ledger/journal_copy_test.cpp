@@ -8,27 +8,11 @@
 #include <fstream>
 
 #include "actors/ledger/journal_sqlite_copy.h"
+#include "tests/folder.h"
 
 using namespace gpupool;
 
 namespace {
-
-class Folder {
- public:
-  Folder() {
-    std::string name =
-        (std::filesystem::temp_directory_path() / "gpupool-copy-test-XXXXXX").string();
-    REQUIRE(::mkdtemp(name.data()) != nullptr);
-    path_ = name;
-  }
-  ~Folder() { std::filesystem::remove_all(path_); }
-  Folder(const Folder&) = delete;
-  Folder& operator=(const Folder&) = delete;
-  std::string file(const std::string& name) const { return (path_ / name).string(); }
-
- private:
-  std::filesystem::path path_;
-};
 
 Record record(std::uint64_t sequence) {
   return {.sequence = sequence, .at = {1'000}, .body = EpochRaised{.epoch = {sequence}}};

@@ -16,30 +16,12 @@
 #include "actors/ledger/journal_sqlite.h"
 #include "base/prng.h"
 #include "tests/actors/ledger/journal_records.h"
+#include "tests/folder.h"
 
 using namespace gpupool;
 using namespace gpupool::bench;
 
 namespace {
-
-// A folder that is gone when the test is.
-class Folder {
- public:
-  Folder() {
-    std::string name = (std::filesystem::temp_directory_path() / "gpupool-journal-XXXXXX").string();
-    REQUIRE(::mkdtemp(name.data()) != nullptr);
-    path_ = name;
-  }
-  ~Folder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  std::string file(const std::string& name = "ledger.sqlite") const { return path_ / name; }
-  const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
-};
 
 std::unique_ptr<JournalSqlite> opened(const std::string& path) {
   auto journal = JournalSqlite::open(path);
@@ -69,7 +51,7 @@ void write_file(const std::string& path, const std::string& bytes) {
 bool has_small_disk(const Folder& folder, const char* size) {
   const bool mounted = ::unshare(CLONE_NEWNS) == 0 &&
                        ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
-                       ::mount("none", folder.path().c_str(), "tmpfs", 0, size) == 0;
+                       ::mount("none", folder.path.c_str(), "tmpfs", 0, size) == 0;
   if (!mounted) WARN("SKIPPED: a small file system cannot be mounted here (needs root)");
   return mounted;
 }
@@ -200,7 +182,7 @@ TEST_CASE("A ledger in a folder that does not exist names the folder") {
   REQUIRE_FALSE(journal);
   CHECK(journal.error().code == Errc::file_unwritable);
   CHECK(journal.error().detail.find("nowhere does not exist") != std::string::npos);
-  CHECK(opening_error(folder.path().string()) == Errc::file_unwritable);  // a folder itself
+  CHECK(opening_error(folder.path.string()) == Errc::file_unwritable);  // a folder itself
 }
 
 TEST_CASE("An empty file becomes a ledger: its creation was cut short") {
@@ -318,7 +300,7 @@ TEST_CASE(
     journal.reset();
     CHECK(bytes_of(replayed(*opened(folder.file()))) == bytes_of(records_from(1, written + 50)));
   }
-  ::umount2(folder.path().c_str(), MNT_DETACH);
+  ::umount2(folder.path.c_str(), MNT_DETACH);
 }
 
 TEST_CASE(
@@ -349,7 +331,7 @@ TEST_CASE(
     CHECK(std::filesystem::file_size(folder.file("ledger.sqlite-reserve")) == 1'000'000);
     CHECK(bytes_of(replayed(**journal)) == bytes_of(records_from(1, written + 50)));
   }
-  ::umount2(folder.path().c_str(), MNT_DETACH);
+  ::umount2(folder.path.c_str(), MNT_DETACH);
 }
 
 TEST_CASE("A disk without room for the reserve is refused, with what to do") {
@@ -359,5 +341,5 @@ TEST_CASE("A disk without room for the reserve is refused, with what to do") {
   REQUIRE_FALSE(journal);
   CHECK(journal.error().code == Errc::file_unwritable);
   CHECK(journal.error().detail.find("set a smaller ledger.reserve_bytes") != std::string::npos);
-  ::umount2(folder.path().c_str(), MNT_DETACH);
+  ::umount2(folder.path.c_str(), MNT_DETACH);
 }

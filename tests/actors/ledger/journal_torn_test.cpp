@@ -12,7 +12,7 @@
 #include "base/pack.h"
 #include "base/prng.h"
 #include "ledger_bench.h"
-#include "tests/cli/folder.h"
+#include "tests/folder.h"
 
 using namespace gpupool;
 using namespace gpupool::bench;

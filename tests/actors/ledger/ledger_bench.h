@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "actors/ledger/group_commit.h"
 #include "actors/ledger/history.h"
 #include "actors/ledger/history_memory.h"
 #include "actors/ledger/ledger.h"
@@ -94,7 +95,7 @@ inline void ask_history(Ledger& ledger, Instant now, const std::vector<Record>& 
   if (std::none_of(effects.send.begin(), effects.send.end(), is_for(Role::history))) return;
   HistoryMemory store;
   History history(store);
-  history.start();
+  history.step(Tick{});
   JournalTail end;
   JournalRead read;
   if (!records.empty()) read.batches.push_back(encode_batch(records, {}, end));
@@ -112,6 +113,16 @@ inline void ask_history(Ledger& ledger, Instant now, const std::vector<Record>& 
     REQUIRE(answers.size() == 1);
     effects.send[i] = answers.front();
   }
+}
+
+// What leaves when these messages make a batch, whether the journal takes or refuses it.
+inline Effects committed(GroupCommit& commits, const std::vector<ToLedger>& messages,
+                         Instant now = noon) {
+  for (const ToLedger& message : messages) commits.take(now, message);
+  auto effects = commits.commit(now, {.wall = now, .boot = {5'000}, .boot_id = "boot-1"});
+  INFO((effects ? std::string() : effects.error().detail));
+  REQUIRE(effects);
+  return std::move(*effects);
 }
 
 // With a history behind it.

@@ -548,12 +548,8 @@ TEST_CASE("A refused batch undoes orders, and every command learns that it was n
   const Config config = two_apps();
   GroupCommit commits(config, journal);
   REQUIRE(commits.recover());
-  const ClockStamp stamp{.wall = noon, .boot = {5'000}, .boot_id = "boot-1"};
   const auto commit_of = [&](const std::vector<ToLedger>& messages) {
-    for (const ToLedger& message : messages) commits.take(noon, message);
-    auto effects = commits.commit(noon, stamp);
-    REQUIRE(effects);
-    return std::move(effects->send);
+    return committed(commits, messages).send;
   };
   commit_of({Lead{}, terms_of(config), set_tier(ada, "pro"), drain("node-1"),
              revoke("t1", noon + hours(1)), Announce{.who = root, .text = "hello"}});

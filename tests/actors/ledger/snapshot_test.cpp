@@ -8,6 +8,7 @@
 #include "actors/ledger/journal_memory.h"
 #include "actors/ledger/snapshot_file.h"
 #include "ledger_bench.h"
+#include "tests/folder.h"
 
 using namespace gpupool;
 using namespace gpupool::bench;
@@ -151,10 +152,8 @@ TEST_CASE("Rows that are of no ledger are refused, and a start goes without them
 }
 
 TEST_CASE("A snapshot's file is replaced whole, and one that is not there is no error") {
-  std::string folder =
-      (std::filesystem::temp_directory_path() / "gpupool-snapshot-XXXXXX").string();
-  REQUIRE(::mkdtemp(folder.data()) != nullptr);
-  const std::string path = folder + "/ledger-snapshot";
+  const Folder folder;
+  const std::string path = folder.file("ledger-snapshot");
   const auto none = read_snapshot(path, "build 1");
   REQUIRE(none);
   CHECK_FALSE(none->has_value());
@@ -170,6 +169,6 @@ TEST_CASE("A snapshot's file is replaced whole, and one that is not there is no 
   CHECK_FALSE(std::filesystem::exists(path + ".new"));
   std::ofstream(path, std::ios::trunc) << "not a snapshot";
   CHECK(read_snapshot(path, "build 1").error().code == Errc::file_malformed);
-  CHECK(write_snapshot(folder + "/gone/x", newer, "build 1").error().code == Errc::file_unwritable);
-  std::filesystem::remove_all(folder);
+  CHECK(write_snapshot(folder.file("gone/x"), newer, "build 1").error().code ==
+        Errc::file_unwritable);
 }

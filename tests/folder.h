@@ -14,7 +14,7 @@ namespace gpupool {
 class Folder {
  public:
   Folder() {
-    std::string name = (std::filesystem::temp_directory_path() / "gpupool-cli.XXXXXX").string();
+    std::string name = (std::filesystem::temp_directory_path() / "gpupool-test.XXXXXX").string();
     REQUIRE(mkdtemp(name.data()));
     path = name;
   }
@@ -22,6 +22,7 @@ class Folder {
   Folder(const Folder&) = delete;
   Folder& operator=(const Folder&) = delete;
 
+  std::string file(const std::string& name = "ledger.sqlite") const { return path / name; }
   std::size_t files() const {
     return static_cast<std::size_t>(std::distance(std::filesystem::directory_iterator(path), {}));
   }

@@ -1,0 +1,40 @@
+#include "actors/ledger/receipt.h"
+
+#include <algorithm>
+
+namespace gpupool {
+
+Receipt receipt_of(const Hold& hold) {
+  return {.job = hold.job,
+          .request = hold.request,
+          .account = hold.account,
+          .tier = hold.tier,
+          .app = hold.body.app,
+          .size = hold.body.size,
+          .factor = hold.factor,
+          .declared = hold.declared,
+          .admitted_at = hold.admitted_at,
+          .promise = hold.promise,
+          .held = hold.quota_part + hold.credits_part,
+          .held_credits = hold.credits_part};
+}
+
+// The run that was delivered need not be the last attempt.
+void settle(Receipt& receipt, const HoldSettled& settled, Instant at) {
+  receipt.ended_at = at;
+  receipt.leased_at = settled.leased_at;
+  receipt.ran = settled.ran;
+  receipt.charged = settled.charged_quota + settled.charged_credits;
+  receipt.charged_credits = settled.charged_credits;
+  receipt.given_back = receipt.held - receipt.charged;
+  receipt.left = settled.left;
+  receipt.outcome = settled.outcome;
+  receipt.cause = settled.cause;
+  receipt.detail = settled.detail;
+  receipt.attempts = std::max(receipt.attempts, settled.attempt);
+  receipt.node = settled.node;
+  receipt.result = settled.result;
+  receipt.log = settled.log;
+}
+
+}  // namespace gpupool
