@@ -1,6 +1,7 @@
 #include "actors/log_line.h"
 
 #include "actors/describe.h"
+#include "actors/ledger/receipt.h"
 
 namespace gpupool {
 namespace {
@@ -41,7 +42,7 @@ struct Teller {
     return LogLine{.level = LogLevel::info,
                    .event = "held",
                    .text = seconds_text(hold.quota_part + hold.credits_part) + " held for app " +
-                           hold.body.app + ", start promised by " +
+                           hold.body->app + ", start promised by " +
                            utc_text(hold.promise, Rounding::up),
                    .job = hold.job,
                    .account = hold.account,
@@ -123,9 +124,9 @@ struct Teller {
   }
 
   Line operator()(const Settled& settled) const {
-    const Receipt& receipt = settled.done->receipt;
-    const LogLevel level = is_pools_fault(receipt.cause) ? LogLevel::warn : LogLevel::info;
+    const LogLevel level = is_pools_fault(settled.settled.cause) ? LogLevel::warn : LogLevel::info;
     if (!wants(level)) return {};
+    const Receipt receipt = done_of(settled).receipt;
     std::string text(word_of(receipt.outcome));
     if (receipt.cause != Errc{}) text += " (" + std::string(name_of(receipt.cause)) + ")";
     return LogLine{.level = level,

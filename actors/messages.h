@@ -34,7 +34,7 @@ using ToBroker =
     std::variant<Tick, Submit, Cancel, Watch, JobsQuery, ClientGone, Leading, Held, NotHeld,
                  AlreadyHeld, Requeued, Restated, Settled, LedgerRefused, Join, Heartbeat,
                  LeaseRefused, RunBegan, RunStep, RunEnded, NodesQuery, QueueQuery, OperatorCancel,
-                 DrainNodes, Stop, Extended, NotExtended>;
+                 DrainNodes, Stop, Extended, NotExtended, SettledBefore>;
 
 using ToLedger =
     std::variant<Tick, Lead, Reserve, Leased, Requeue, Restate, Settle, QuotaQuery, ReceiptsQuery,

@@ -56,7 +56,10 @@ class Wishes {
                        .recognised_by = "token for user " + std::to_string(account) + ", key k1"},
             .request = {.high = (static_cast<std::uint64_t>(now.ms) << 16U) | 0x7000U,
                         .low = random_.next() | 0x8000'0000'0000'0000U},
-            .body = {.app = "emoji", .declared = declared, .arguments = {{"prompt", prompt_}}},
+            .body = JobRequest{.app = "emoji",
+                               .size = "large",
+                               .declared = declared,
+                               .arguments = {{"prompt", prompt_}}},
             .body_hash = 7,
             .partition = "default",
             .size = "large",
@@ -74,7 +77,8 @@ class Wishes {
             .attempt = 1,
             .leased_at = now,
             .node = "node-1",
-            .result = {.hash = std::string(64, 'a'), .bytes = 9'000, .media_type = "image/png"}};
+            .result =
+                ResultRef{.hash = std::string(64, 'a'), .bytes = 9'000, .media_type = "image/png"}};
   }
 
  private:
@@ -172,7 +176,7 @@ class Driver : public BrokerHandle::base {
         asked_settles_.emplace(held->hold->job.value, Clock::now());
         ask(Wishes::settle_of(held->hold->job, wall_time()));
       } else if (const auto* settled = std::get_if<Settled>(&envelope.message)) {
-        note(asked_settles_, settled->job.value);
+        note(asked_settles_, settled->settled.job.value);
         hold();
       } else {
         give_up("the ledger refused a command");

@@ -62,7 +62,10 @@ std::string checked_text(const AuditReport& report, bool knows_window) {
   return text +
          "\nchecked at the end\n"
          "  every invariant of the rebuilt state: held is the sum of open holds, part by part\n"
-         "  every balance is the sum of its records\n";
+         "  every balance is the sum of its records\n" +
+         (report.blobs == 0 ? ""
+                            : "  " + counted(report.blobs, "large request") +
+                                  " of open jobs, beside the records, as written\n");
 }
 
 std::string not_checked_text(bool knows_window) {
@@ -202,6 +205,7 @@ Json json_of(const AuditReport& report, const AuditOptions& options) {
           {"holds", report.holds},
           {"settled", report.settled},
           {"open_holds", report.open},
+          {"large_requests", report.blobs},
           {"accounts", report.accounts},
           {"orders", report.orders},
           {"holds_measured", report.measured},
@@ -246,7 +250,16 @@ ExitCode audit_ledger(const Connection& connection, const AuditOptions& options)
         has_noted || (stored.sequence == noted->first && hex(stored.digest) == noted->second);
     return ok();
   });
+  Status found = ok();
+  for (const JobId job : audit.blobs_wanted()) {
+    const auto blob = books->journal->blob(job);
+    if (blob) audit.read_blob(job, *blob);
+    if (!blob && found) found = blob.error();
+  }
   AuditReport report = audit.finish();
+  if (!found && found.error().code == Errc::system_failed)
+    return say_unopened(connection, found.error());
+  if (!found) report.findings.push_back(found.error().detail);
   if (!has_noted)
     report.findings.push_back(
         "record " + std::to_string(noted->first) +

@@ -166,8 +166,8 @@ Json json_of(const JobEvent& event) {
   json["of_steps"] = event.of_steps;
   json["node"] = text_or_null(event.node);
   json["notice"] = text_or_null(event.notice);
-  json["app"] = text_or_null(event.hold->body.app);
-  json["size"] = text_or_null(event.hold->body.size);
+  json["app"] = text_or_null(event.hold->body->app);
+  json["size"] = text_or_null(event.hold->body->size);
   json["factor"] = event.hold->factor;
   json["declared_ms"] = event.hold->declared.ms;
   json["held_ms"] = (event.hold->quota_part + event.hold->credits_part).ms;

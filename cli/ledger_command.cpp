@@ -5,10 +5,12 @@
 #include <filesystem>
 #include <fstream>
 #include <iostream>
+#include <set>
 #include <system_error>
 #include <vector>
 
 #include "actors/ledger/audit.h"
+#include "actors/ledger/blob.h"
 #include "actors/ledger/history.h"
 #include "actors/ledger/history_sqlite.h"
 #include "actors/ledger/journal_sqlite_copy.h"
@@ -121,6 +123,16 @@ NextLine lines_of(std::istream& in) {
   };
 }
 
+// What an open hold has beside its record.
+Status add_blob(Journal& journal, Record& record) {
+  auto* opened = std::get_if<HoldOpened>(&record.body);
+  if (opened == nullptr || !has_blob(opened->hold)) return ok();
+  auto bytes = journal.blob(opened->hold->job);
+  if (!bytes) return bytes.error();
+  if (!bytes->empty()) opened->blob = std::move(*bytes);
+  return ok();
+}
+
 std::string counted(std::uint64_t records) {
   return std::to_string(records) + (records == 1 ? " record" : " records");
 }
@@ -154,8 +166,9 @@ Result<LedgerSummary> import_beside(const std::string& path, const NextLine& nex
 Result<LedgerSummary> write_lines(Journal& journal, Instant since, const TakeLine& take,
                                   const Count& count) {
   std::uint64_t records = 0;
-  const Status done = journal.replay([&](const Record& record) -> Status {
+  const Status done = journal.replay([&](Record record) -> Status {
     if (record.at < since) return ok();
+    if (const Status added = add_blob(journal, record); !added) return added;
     if (!take(line_of(record) + "\n"))
       return Error{.code = Errc::file_unwritable, .detail = "the output: " + system_words()};
     count(++records);
@@ -171,6 +184,7 @@ Result<LedgerSummary> read_lines(const NextLine& next, const Config& config,
                                  const Count& count) {
   Audit audit(config, window);
   std::vector<Record> batch;
+  std::set<JobId> with_blobs;
   std::uint64_t number = 0;
   Instant latest{};
   const auto append = [&]() -> Status {
@@ -190,11 +204,21 @@ Result<LedgerSummary> read_lines(const NextLine& next, const Config& config,
     if (record->at < latest) return malformed(number, "its time is before that of the line before");
     latest = record->at;
     audit.read({.sequence = number, .at = latest, .body = pack(record->body)});
+    if (const auto* opened = std::get_if<HoldOpened>(&record->body);
+        opened && !opened->blob->empty())
+      with_blobs.insert(opened->hold->job);
+    if (auto* settled = std::get_if<HoldSettled>(&record->body))
+      settled->has_blob = with_blobs.erase(settled->job) > 0;
     batch.push_back(std::move(*record));
     count(number);
     if (batch.size() < batch_max) continue;
     if (const Status written = append(); !written) return written.error();
   }
+  for (const JobId job : audit.blobs_wanted())
+    if (!with_blobs.contains(job))
+      return Error{.code = Errc::journal_corrupt,
+                   .detail = "the request of job " + std::to_string(job.value) +
+                             ", which is open, is not there (\"blob\" in the line of its hold)"};
   const AuditReport report = audit.finish();
   if (!report.rebuilt)
     return Error{.code = Errc::journal_corrupt,

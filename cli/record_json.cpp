@@ -7,6 +7,7 @@
 #include <limits>
 #include <utility>
 
+#include "actors/ledger/blob.h"
 #include "actors/ledger/record_names.h"
 #include "base/pack.h"
 
@@ -300,11 +301,25 @@ Problem read_body(std::size_t which, const Json& json, RecordBody& body,
   return problem;
 }
 
+// The request that lies beside the record of its hold, which names it by its hash.
+Problem read_blob(const Json& json, RecordBody& body) {
+  auto* opened = std::get_if<HoldOpened>(&body);
+  if (opened == nullptr) return "only a hold has one";
+  JobRequest request;
+  if (Problem problem = read(json, request); !problem.empty()) return problem;
+  std::string bytes = pack(request);
+  if (blob_ref(bytes).hash != opened->hold->blob->hash) return "is not the one that the hold names";
+  opened->blob = std::move(bytes);
+  return "";
+}
+
 Problem read_record(const Json& json, Record& record) {
   if (!json.is_object()) return "expected an object";
   for (const char* name : {"sequence", "at", "kind", "fields"})
     if (!json.contains(name)) return std::string(name) + ": is missing";
-  if (json.size() != 4) return "expected sequence, at, kind and fields, and nothing else";
+  const bool has_blob = json.contains("blob");
+  if (json.size() != (has_blob ? 5 : 4))
+    return "expected sequence, at, kind, fields and perhaps blob, and nothing else";
   if (Problem problem = under("sequence", read(json["sequence"], record.sequence));
       !problem.empty())
     return problem;
@@ -313,18 +328,23 @@ Problem read_record(const Json& json, Record& record) {
   const auto& kind = json["kind"].get_ref<const std::string&>();
   const auto found = std::find(kind_names.begin(), kind_names.end(), kind);
   if (found == kind_names.end()) return "kind: this gpupool knows no record \"" + kind + "\"";
-  return under(kind,
-               read_body(static_cast<std::size_t>(found - kind_names.begin()), json["fields"],
-                         record.body, std::make_index_sequence<std::variant_size_v<RecordBody>>{}));
+  const Problem problem = under(
+      kind, read_body(static_cast<std::size_t>(found - kind_names.begin()), json["fields"],
+                      record.body, std::make_index_sequence<std::variant_size_v<RecordBody>>{}));
+  if (!problem.empty() || !has_blob) return problem;
+  return under("blob", read_blob(json["blob"], record.body));
 }
 
 }  // namespace
 
 Json json_of(const Record& record) {
-  return {{"sequence", written(record.sequence)},
-          {"at", written(record.at)},
-          {"kind", kind_names[record.body.index()]},
-          {"fields", std::visit([](const auto& body) { return written(body); }, record.body)}};
+  Json json = {{"sequence", written(record.sequence)},
+               {"at", written(record.at)},
+               {"kind", kind_names[record.body.index()]},
+               {"fields", std::visit([](const auto& body) { return written(body); }, record.body)}};
+  if (const auto* opened = std::get_if<HoldOpened>(&record.body); opened && !opened->blob->empty())
+    if (const auto request = unpack<JobRequest>(*opened->blob)) json["blob"] = written(*request);
+  return json;
 }
 
 Result<Record> record_of_json(const Json& json) {

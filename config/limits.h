@@ -7,13 +7,14 @@
 
 namespace gpupool::limits {
 
-inline constexpr std::int64_t frame_bytes_max = 256 * 1024;  // one client message
-inline constexpr std::int64_t chunk_bytes_max = 48 * 1024;   // one piece of a result
-inline constexpr std::int64_t request_bytes_max = 4 * 1024;  // a packed job request
-inline constexpr std::int64_t argument_count_max = 32;       // key=value pairs of a request
+inline constexpr std::int64_t frame_bytes_max = 256 * 1024;         // one client message
+inline constexpr std::int64_t chunk_bytes_max = 48 * 1024;          // one piece of a result
+inline constexpr std::int64_t request_bytes_max = 48 * 1024;        // a packed job request
+inline constexpr std::int64_t request_inline_bytes_max = 4 * 1024;  // beyond: a blob
+inline constexpr std::int64_t argument_count_max = 32;              // key=value pairs of a request
 inline constexpr std::int64_t argument_key_bytes_max = 64;
-inline constexpr std::int64_t argument_bytes_max = 2 * 1024;  // one value, e.g. a prompt
-inline constexpr std::int64_t name_bytes_max = 64;            // app, tier, size, node, partition
+inline constexpr std::int64_t argument_bytes_max = 32 * 1024;  // one value, e.g. a prompt
+inline constexpr std::int64_t name_bytes_max = 64;             // app, tier, size, node, partition
 inline constexpr std::int64_t account_bytes_max = 128;
 inline constexpr std::int64_t token_bytes_max = 4 * 1024;
 inline constexpr std::int64_t detail_bytes_max = 512;  // an error's own words
@@ -36,6 +37,7 @@ inline constexpr std::int64_t usage_days_max = 400;           // of one answer
 inline constexpr std::int64_t history_waiting_max = 100'000;  // questions until it has caught up
 inline constexpr std::int64_t job_moments_max = 32;           // of one job's story
 inline constexpr std::int64_t ledger_batch_max = 4'096;  // commands and questions of one commit
+inline constexpr std::int64_t ledger_batch_blob_bytes_max = 4 * 1024 * 1024;  // and of its blobs
 inline constexpr std::int64_t journal_read_bytes = 1024 * 1024;  // for the history at a time
 inline constexpr std::int64_t client_queue_max = 1'000;  // messages waiting for a slow client
 inline constexpr std::int64_t client_queue_bytes_max = 4 * 1024 * 1024;  // their bytes
@@ -60,7 +62,8 @@ static_assert(chunk_bytes_max < 64 * 1024, "result pieces stay under 64 KiB (caf
 static_assert(request_bytes_max + token_bytes_max + 4096 < frame_bytes_max);
 static_assert(argument_bytes_max < request_bytes_max);
 static_assert(receipts_page_max * 4096 < frame_bytes_max);
-static_assert(jobs_page_max * (request_bytes_max + 1536) < frame_bytes_max);
+static_assert(request_bytes_max + 8 * 1024 < 64 * 1024, "so do leases");
+static_assert(jobs_page_max * (request_inline_bytes_max + 1536) < frame_bytes_max);
 static_assert(jobs_max <= requests_max);
 
 }  // namespace gpupool::limits

@@ -212,12 +212,13 @@ TEST_CASE("Every message between nodes survives CAF's own bytes") {
   check_round_trips(system, static_cast<ToWorker*>(nullptr));
   check_round_trips(system, static_cast<ToSession*>(nullptr));
   check_round_trips(system, static_cast<ToConsole*>(nullptr));
-  const Lease lease{.job = {9},
-                    .attempt = 2,
-                    .slot = {3},
-                    .app = "emoji",
-                    .body = {.app = "emoji", .arguments = {{"prompt", "ein rotes Herz \u2764"}}},
-                    .declared = seconds(8)};
+  const Lease lease{
+      .job = {9},
+      .attempt = 2,
+      .slot = {3},
+      .app = "emoji",
+      .body = JobRequest{.app = "emoji", .arguments = {{"prompt", "ein rotes Herz \u2764"}}},
+      .declared = seconds(8)};
   CHECK(caf_round_trip(system, ToWorker{lease}) == pack(ToWorker{lease}));
 }
 
@@ -241,7 +242,7 @@ TEST_CASE("A request goes through session, broker and ledger to a lease and back
   greet(pool);
   pool.client_says(ClientSubmit{.query = 5,
                                 .request = request_at(pool.now()),
-                                .body = {.app = "nothing", .declared = seconds(9)}});
+                                .body = JobRequest{.app = "nothing", .declared = seconds(9)}});
   CHECK(count<Lease>(pool.heard) == 1);
   REQUIRE(count<JobEvent>(pool.told) == 1);
   const auto& event = std::get<JobEvent>(pool.told.front());
@@ -257,7 +258,7 @@ TEST_CASE(
   greet(pool);
   pool.client_says(ClientSubmit{.query = 5,
                                 .request = request_at(pool.now()),
-                                .body = {.app = "nothing", .declared = seconds(9)}});
+                                .body = JobRequest{.app = "nothing", .declared = seconds(9)}});
   pool.told.clear();
   pool.pass(seconds(6));
   REQUIRE(count<JobEvent>(pool.told) >= 1);
@@ -272,7 +273,7 @@ TEST_CASE("A broker that was told to stop says once that it has, not before its 
   greet(pool);
   pool.client_says(ClientSubmit{.query = 5,
                                 .request = request_at(pool.now()),
-                                .body = {.app = "nothing", .declared = seconds(9)}});
+                                .body = JobRequest{.app = "nothing", .declared = seconds(9)}});
   pool.stop_broker();
   CHECK(pool.stopped == 0);
   pool.pass(seconds(6));  // the scripted worker never beats: it is lost, and its run with it
@@ -288,7 +289,7 @@ TEST_CASE("A batch that the disk refuses becomes refusals, and the shell says so
   pool.journal().set_fault(JournalFault::refused);
   pool.client_says(ClientSubmit{.query = 5,
                                 .request = request_at(pool.now()),
-                                .body = {.app = "nothing", .declared = seconds(9)}});
+                                .body = JobRequest{.app = "nothing", .declared = seconds(9)}});
   CHECK(pool.refused_batches == 1);
   REQUIRE(count<SessionRefused>(pool.told) == 1);
   CHECK(std::get<SessionRefused>(pool.told.back()).refusal.code == Errc::ledger_unavailable);
@@ -301,7 +302,7 @@ TEST_CASE("Nothing leaves a batch in doubt: the process is told to end") {
   pool.journal().set_fault(JournalFault::in_doubt_written);
   pool.client_says(ClientSubmit{.query = 5,
                                 .request = request_at(pool.now()),
-                                .body = {.app = "nothing", .declared = seconds(9)}});
+                                .body = JobRequest{.app = "nothing", .declared = seconds(9)}});
   CHECK(pool.doubtful_batches == 1);
   CHECK(count<Lease>(pool.heard) == 0);
   CHECK(pool.told.empty());
@@ -328,7 +329,7 @@ TEST_CASE("A drain is written by the ledger, heeded by the broker and remembered
                     .caller = {.account = {"user:root"}, .tier = "pro", .is_operator = true}});
   const ClientSubmit submit{.query = 6,
                             .request = request_at(pool.now()),
-                            .body = {.app = "nothing", .declared = seconds(9)}};
+                            .body = JobRequest{.app = "nothing", .declared = seconds(9)}};
   pool.client_says(ClientOperate{.query = 5, .words = {"drain", "node-7"}});
   REQUIRE(count<OperateAnswer>(pool.told) == 1);
   CHECK(std::get<OperateAnswer>(pool.told.back()).table.note == "node-7 gets no new leases");

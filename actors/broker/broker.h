@@ -88,6 +88,7 @@ class Broker {
   void on(const Requeued& requeued);
   void on(const Restated& restated);
   void on(const Settled& settled);
+  void on(const SettledBefore& settled);
   void on(const LedgerRefused& refused);
   // This broker holds all of the declared time at once and asks for no extensions.
   void on(const Extended&) {}
@@ -120,6 +121,7 @@ class Broker {
   void end_grace();
   void restate_promises(const std::string& reason);
   void restate(Job& job, Instant promise, const std::string& reason);
+  void end(JobId job, const Shared<JobDone>& done);
   void forget(JobId job);
   void acknowledge(Job& job);
   void write_again();

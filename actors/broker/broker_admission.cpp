@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "actors/broker/broker.h"
+#include "actors/ledger/blob.h"
 #include "config/limits.h"
 
 namespace gpupool {
@@ -27,6 +28,13 @@ std::string why_none_is_healthy(const Placement& placement) {
   return drained ? "no node takes new jobs now: an operator is draining them" : "";
 }
 
+// A request may leave the size to its app; the job has the one that it is admitted at.
+JobRequest of_size(const JobRequest& request, const std::string& size) {
+  JobRequest body = request;
+  if (!size.empty()) body.size = size;
+  return body;
+}
+
 }  // namespace
 
 void Broker::on(const Submit& submit) {
@@ -35,7 +43,7 @@ void Broker::on(const Submit& submit) {
                   .epoch = epoch_,
                   .caller = submit.caller,
                   .request = submit.request,
-                  .body = submit.body,
+                  .body = of_size(submit.body, found.size),
                   .body_hash = submit.body_hash,
                   .partition = found.partition,
                   .size = found.size,
@@ -122,7 +130,7 @@ Job& Broker::admit(const Hold& hold) {
   job.hold = hold;
   job.promise = hold.promise;
   by_account_[hold.account].insert(hold.job);
-  if (!hold.body.detached) unwatched_[hold.job] = now_;
+  if (!hold.body->detached) unwatched_[hold.job] = now_;
   enqueue(job);
   return job;
 }
@@ -225,7 +233,8 @@ void Broker::on(const JobsQuery& query) {
       if (list.answer.jobs.size() >= static_cast<std::size_t>(limits::jobs_page_max)) break;
       const Job& job = jobs_.at(id);
       list.answer.jobs.push_back(event_of(job));
-      list.answer.jobs.back().hold = job.hold;
+      // A page of large requests would be no frame.
+      list.answer.jobs.back().hold = has_blob(job.hold) ? Shared(outline_of(job.hold)) : job.hold;
     }
   tell_session(query.session, std::move(list));
 }
@@ -239,7 +248,7 @@ void Broker::on(const ClientGone& gone) {
     Job* job = find(id);
     if (!job) continue;
     std::erase(job->watchers, gone.session);
-    if (job->watchers.empty() && !job->hold->body.detached) unwatched_[id] = now_;
+    if (job->watchers.empty() && !job->hold->body->detached) unwatched_[id] = now_;
   }
 }
 

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "actors/broker/broker.h"
+#include "actors/ledger/receipt.h"
 #include "base/ensure.h"
 #include "config/limits.h"
 
@@ -26,7 +27,7 @@ void Broker::on(const Leading& leading) {
     job.losses = open.losses;
     job.presumed_leased = open.leased;
     unwatched_.erase(open.hold->job);
-    if (!open.hold->body.detached) unwatched_[open.hold->job] = now_;
+    if (!open.hold->body->detached) unwatched_[open.hold->job] = now_;
   }
   tell_sizes();
   down_since_ = leading.last_record ? leading.last_record : now_;
@@ -84,7 +85,7 @@ void Broker::dispatch() {
   };
   while (const Waiting* next = queue_.first(is_there)) {
     Job& job = jobs_.at(next->job);
-    const auto place = placement_.pick(next->shape, job.hold->body.app);
+    const auto place = placement_.pick(next->shape, job.hold->body->app);
     if (!place || !leaves_room(*next)) return;
     lease(job, *place);
   }
@@ -188,12 +189,21 @@ void Broker::settle(Job& job, Settle how) {
 }
 
 void Broker::on(const Settled& settled) {
-  Job* job = find(settled.job);
+  const Job* job = find(settled.settled.job);
   if (!job) return;
-  acknowledge(*job);
-  for (const SessionId session : job->watchers)
-    tell_session(session, JobSettled{.session = session, .query = 0, .done = settled.done});
-  forget(settled.job);
+  end(settled.settled.job, job->watchers.empty() ? Shared<JobDone>() : Shared(done_of(settled)));
+}
+
+void Broker::on(const SettledBefore& settled) {
+  if (find(settled.job)) end(settled.job, settled.done);
+}
+
+void Broker::end(JobId id, const Shared<JobDone>& done) {
+  Job& job = jobs_.at(id);
+  acknowledge(job);
+  for (const SessionId session : job.watchers)
+    tell_session(session, JobSettled{.session = session, .query = 0, .done = done});
+  forget(id);
 }
 
 // The end that led to this write is durable now: its worker may forget it.

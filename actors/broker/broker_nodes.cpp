@@ -144,7 +144,7 @@ void Broker::resend_lease(Job& job, Node& node) {
                              .incarnation = node.incarnation,
                              .slot = job.place.slots.front(),
                              .heartbeat = node.heartbeat,
-                             .app = job.hold->body.app,
+                             .app = job.hold->body->app,
                              .body = job.hold->body,
                              .declared = job.hold->declared,
                              .more_slots = {job.place.slots.begin() + 1, job.place.slots.end()}});

@@ -17,7 +17,7 @@ Shape shape_for(std::uint32_t slots, Spread spread) {
 }  // namespace
 
 Shape Broker::shape_of(const Hold& hold) const {
-  const AppConfig* app = config_->app(hold.body.app);
+  const AppConfig* app = config_->app(hold.body->app);
   return shape_for(hold.slots, app ? app->spread : Spread::devices);
 }
 

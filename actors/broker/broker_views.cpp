@@ -34,7 +34,7 @@ NodeView Broker::view_of(const Node& node) const {
       const Job& job = it->second;
       seen.job = job.hold->job;
       seen.account = job.hold->account;
-      seen.app = job.hold->body.app;
+      seen.app = job.hold->body->app;
       seen.ends_by = latest_end(job);
     }
     view.slots.push_back(std::move(seen));
@@ -70,8 +70,8 @@ QueueEntry Broker::entry_of(const Job& job) {
   return {.job = job.hold->job,
           .account = job.hold->account,
           .tier = job.hold->tier,
-          .app = job.hold->body.app,
-          .size = job.hold->body.size,
+          .app = job.hold->body->app,
+          .size = job.hold->body->size,
           .state = state_of(job.phase),
           .declared = job.hold->declared,
           .admitted_at = job.hold->admitted_at,

@@ -211,7 +211,8 @@ void Audit::enter(const Hold& hold) {
                      .credits = hold.credits_part,
                      .declared = cost_of(hold.declared, hold.factor),
                      .factor = hold.factor,
-                     .window = hold.window_opened};
+                     .window = hold.window_opened,
+                     .blob = hold.blob};
   report_.holds += 1;
   const auto set = account_tiers_.find(hold.account);
   if (set != account_tiers_.end() && set->second != hold.tier)
@@ -448,43 +449,6 @@ void Audit::judge(const QuotaAdjusted& adjusted) {
   if (sums.open > 0 || sums.used > GpuTime{}) return;
   book.windows.erase(window);
   book.current = {};
-}
-
-AuditReport Audit::finish() {
-  report_.open = open_.size();
-  report_.accounts = books_.size();
-  report_.rebuilt = !is_broken_;
-  if (report_.rebuilt) compare();
-  return report_;
-}
-
-// The ledger's state after the last record against the books that were kept here.
-void Audit::compare() {
-  report_.digest = ledger_.state_digest();
-  for (const std::string& finding : ledger_.check_invariants()) find("after it: " + finding);
-  for (auto& [id, book] : books_) {
-    forget_address(id, at_, book);
-    const Account* account = ledger_.account(id);
-    concerned_ = id;
-    const GpuTime credits = account == nullptr ? GpuTime{} : account->credits;
-    const GpuTime credits_held = account == nullptr ? GpuTime{} : account->credits_held;
-    if (credits != book.credits || credits_held != book.credits_held)
-      differs("after it: the credits of " + id.text + " are not the sum of its records");
-    if (account == nullptr && is_anonymous(id)) continue;  // dropped when its window ended
-    std::map<Instant, Sums> ledgers;
-    if (account != nullptr)
-      for (const Window& window : account->windows)
-        ledgers[window.opened] = {window.used, window.held, window.open_holds, window.ends};
-    const bool same = ledgers.size() == book.windows.size() &&
-                      std::equal(ledgers.begin(), ledgers.end(), book.windows.begin(),
-                                 [](const auto& a, const auto& b) {
-                                   return a.first == b.first && a.second.used == b.second.used &&
-                                          a.second.held == b.second.held &&
-                                          a.second.open == b.second.open &&
-                                          (!b.second.ends || a.second.ends == b.second.ends);
-                                 });
-    if (!same) differs("after it: the balance of " + id.text + " is not the sum of its records");
-  }
 }
 
 }  // namespace gpupool

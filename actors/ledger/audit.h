@@ -24,6 +24,7 @@ struct AuditReport {
   std::uint64_t settled = 0;
   std::uint64_t open = 0;
   std::uint64_t extensions = 0;  // of open holds, and of those that were settled since
+  std::uint64_t blobs = 0;       // requests of open holds that lie beside the records
   std::uint64_t accounts = 0;
   std::uint64_t orders = 0;      // changes by operators and configurations
   std::uint64_t measured = 0;    // quota holds that were measured against their tier's allowance
@@ -52,6 +53,9 @@ class Audit {
   Audit(const Config& config, std::optional<WindowConfig> window, AuditScope scope = {});
 
   void read(const StoredRecord& stored);
+  // After the last record: the holds whose requests lie beside the records, and those requests.
+  std::vector<JobId> blobs_wanted() const;
+  void read_blob(JobId job, std::string_view bytes);
   AuditReport finish();
 
  private:
@@ -64,6 +68,7 @@ class Audit {
     std::uint32_t factor = 1;
     std::uint32_t extensions = 0;
     Instant window{};
+    Shared<BlobRef> blob;
   };
   struct Sums {
     GpuTime used;

@@ -22,8 +22,12 @@ namespace gpupool {
 
 using Digest = std::array<char, 32>;
 
+// BLAKE2b-256.
+Digest digest_of(std::string_view bytes);
+
 // "9f86d081...", 64 characters.
-std::string hex(const Digest& digest);
+std::string hex(std::string_view bytes);
+inline std::string hex(const Digest& digest) { return hex({digest.data(), digest.size()}); }
 
 // One reading of this machine's clocks, taken by a shell. Every batch is stamped with one, so that
 // a start can tell a clock that was set from time that passed (actors/ledger/ledger_clock.h).

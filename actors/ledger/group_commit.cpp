@@ -2,6 +2,8 @@
 
 #include <iterator>
 
+#include "actors/ledger/blob.h"
+
 namespace gpupool {
 namespace {
 
@@ -27,12 +29,6 @@ GroupCommit::GroupCommit(const Config& config, Journal& journal)
     : journal_(journal), ledger_(config) {}
 
 Status GroupCommit::recover(const std::optional<Snapshot>& snapshot) {
-  const auto apply_to = [](Ledger& ledger) {
-    return [&ledger](const Record& record) {
-      ledger.apply(record);
-      return ok();
-    };
-  };
   if (snapshot) {
     Ledger ledger = ledger_;
     RowReader rows(snapshot->state);
@@ -43,14 +39,53 @@ Status GroupCommit::recover(const std::optional<Snapshot>& snapshot) {
                  (tail->sequence == snapshot->at.sequence && tail->digest == snapshot->at.digest));
     snapshot_used_ = is_known && ledger.read_state(rows) &&
                      ledger.last_sequence() == snapshot->at.sequence &&
-                     journal_.replay(snapshot->at, apply_to(ledger));
+                     replay_into(ledger, snapshot->at);
     if (snapshot_used_) {
       ledger_ = std::move(ledger);
       snapshot_at_ = snapshot->at.sequence;
-      return ok();
+      return check_blobs();
     }
   }
-  return journal_.replay(apply_to(ledger_));
+  if (const Status replayed = replay_into(ledger_, {}); !replayed) return replayed;
+  return check_blobs();
+}
+
+Status GroupCommit::replay_into(Ledger& ledger, const JournalTail& from) {
+  return journal_.replay(from, [&ledger](const Record& record) {
+    ledger.apply(record);
+    return ok();
+  });
+}
+
+Result<Shared<Hold>> GroupCommit::whole(const Shared<Hold>& hold) {
+  if (!has_blob(hold)) return hold;
+  const auto bytes = journal_.blob(hold->job);
+  if (!bytes) return bytes.error();
+  auto found = with_blob(hold, *bytes);
+  if (!found) return found.error();
+  return Shared<Hold>(std::move(*found));
+}
+
+// Before anybody is let in: a job that cannot be run any more is damage as any other.
+Status GroupCommit::check_blobs() {
+  for (const Shared<Hold>& hold : ledger_.holds_with_blobs())
+    if (const auto found = whole(hold); !found) return found.error();
+  return ok();
+}
+
+// To whoever takes the lead: its open holds as they were asked for.
+Status GroupCommit::add_blobs(Effects& answers) {
+  for (Send& send : answers.send) {
+    auto* to_broker = std::get_if<ToBroker>(&send.message);
+    auto* leading = to_broker == nullptr ? nullptr : std::get_if<Leading>(to_broker);
+    if (leading == nullptr) continue;
+    for (OpenHold& open : leading->open) {
+      auto found = whole(open.hold);
+      if (!found) return found.error();
+      open.hold = std::move(*found);
+    }
+  }
+  return ok();
 }
 
 std::uint64_t GroupCommit::records_since_snapshot() const {
@@ -69,12 +104,18 @@ Result<GroupCommit::Frozen> GroupCommit::freeze() {
 void GroupCommit::take(Instant now, ToLedger message) {
   if (taken_.empty()) ledger_.begin_batch();
   if (const auto* wanted = std::get_if<ReadJournal>(&message)) reader_ = *wanted;
+  is_lead_asked_ = is_lead_asked_ || std::holds_alternative<Lead>(message);
+  const std::size_t records = effects_.journal.size();
   ledger_.step(now, message, effects_);
+  for (std::size_t i = records; i < effects_.journal.size(); ++i)
+    if (const auto* opened = std::get_if<HoldOpened>(&effects_.journal[i].body))
+      blob_bytes_ += opened->blob->size();
   taken_.push_back(std::move(message));
 }
 
 bool GroupCommit::full() const {
-  return std::cmp_greater_equal(taken_.size(), limits::ledger_batch_max);
+  return std::cmp_greater_equal(taken_.size(), limits::ledger_batch_max) ||
+         std::cmp_greater_equal(blob_bytes_, limits::ledger_batch_blob_bytes_max);
 }
 
 Result<Effects> GroupCommit::commit(Instant now, const ClockStamp& stamp) {
@@ -98,6 +139,9 @@ Result<Effects> GroupCommit::commit(Instant now, const ClockStamp& stamp) {
   taken_.clear();
   effects_.journal.clear();
   effects_.send.clear();
+  blob_bytes_ = 0;
+  if (std::exchange(is_lead_asked_, false))
+    if (const Status added = add_blobs(answers); !added) return added.error();
   feed_reader(answers);
   return answers;
 }

@@ -23,8 +23,9 @@ class GroupCommit {
 
   void use(const Config& config) { ledger_.use(config); }
 
-  // Replays the journal into the ledger. Once, before the first take(). With a snapshot of this
-  // journal, what follows it; one of another journal is passed over, which snapshot_used() tells.
+  // Replays the journal into the ledger. Once, before the first take(). Every open job's blob has
+  // to be there (journal_corrupt). With a snapshot of this journal, what follows it; one of another
+  // journal is passed over, which snapshot_used() tells.
   Status recover(const std::optional<Snapshot>& snapshot = {});
   bool snapshot_used() const { return snapshot_used_; }
 
@@ -53,6 +54,10 @@ class GroupCommit {
   const Ledger& ledger() const { return ledger_; }
 
  private:
+  Status replay_into(Ledger& ledger, const JournalTail& from);
+  Result<Shared<Hold>> whole(const Shared<Hold>& hold);
+  Status check_blobs();
+  Status add_blobs(Effects& answers);
   Status settle_from_reserve(Instant now, const ClockStamp& stamp, Effects& answers);
   void feed_reader(Effects& answers);
   void answer_without_journal(Instant now, const Error& why, Effects& answers);
@@ -62,6 +67,8 @@ class GroupCommit {
   std::vector<ToLedger> taken_;
   std::optional<ReadJournal> reader_;  // the history waits for what follows this
   Effects effects_;                    // of what was taken
+  std::size_t blob_bytes_ = 0;         // of its holds
+  bool is_lead_asked_ = false;         // by one of them
   std::optional<Error> refusal_;
   std::uint64_t snapshot_at_ = 0;  // the last record that a snapshot has
   bool snapshot_used_ = false;

@@ -21,7 +21,8 @@ class Journal {
   Journal& operator=(const Journal&) = delete;
   virtual ~Journal() = default;
 
-  // All of `batch` becomes durable, or none of it. Returns when it is durable. The first sequence
+  // All of `batch` becomes durable, the blobs of its holds too, or none of it; and the blobs of the
+  // holds that it closes are gone. Returns when it is durable. The first sequence
   // follows the last one in the journal, and times never go back. Otherwise, or when the system
   // cleanly refused (disk full, read-only): journal_refused, nothing was written, and the journal
   // may be used again. outcome_unknown: nobody can tell; the process has to end and replay.
@@ -40,6 +41,9 @@ class Journal {
                                                          std::size_t bytes_max) = 0;
 
   virtual Result<JournalTail> tail() = 0;
+
+  // The bytes of an open job's blob; empty: there is none.
+  virtual Result<std::string> blob(JobId job) = 0;
 
   using Visit = std::function<Status(const StoredRecord&)>;
   // Every record after `from` as it stands, in order, whatever it says; for audits. `from` moves

@@ -6,9 +6,11 @@
 // SQLite does so at every offset.) One that was acknowledged and is not whole is damage, and stays.
 // One thread.
 
+#include <map>
 #include <utility>
 #include <vector>
 
+#include "actors/ledger/blob.h"
 #include "actors/ledger/journal.h"
 
 namespace gpupool {
@@ -43,6 +45,9 @@ class JournalMemory final : public Journal {
       is_torn_ = true;
     } else if (fault_ != JournalFault::in_doubt_lost && !batch.empty()) {
       batches_.push_back(encode_batch(batch, stamp, tail_));
+      const BlobChanges changes = blob_changes(batch);
+      for (const auto& [job, bytes] : changes.added) blobs_[job] = bytes;
+      for (const JobId job : changes.removed) blobs_.erase(job);
     }
     return fault_ == JournalFault::none ? ok() : Status{in_doubt};
   }
@@ -80,10 +85,17 @@ class JournalMemory final : public Journal {
 
   Result<JournalTail> tail() override { return tail_; }
 
+  Result<std::string> blob(JobId job) override {
+    const auto found = blobs_.find(job);
+    return found == blobs_.end() ? std::string() : found->second;
+  }
+
   std::vector<std::string>& batches() { return batches_; }  // for tests to look at and to damage
+  std::map<JobId, std::string>& blobs() { return blobs_; }  // likewise
 
  private:
   std::vector<std::string> batches_;
+  std::map<JobId, std::string> blobs_;
   JournalTail tail_;
   JournalFault fault_ = JournalFault::none;
   std::size_t reserve_ = 0;

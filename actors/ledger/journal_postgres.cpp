@@ -5,6 +5,15 @@
 #include "actors/ledger/journal_postgres_verdict.h"
 
 namespace gpupool {
+namespace {
+
+// Of an array as PostgreSQL writes it, without its braces.
+void add_to_array(std::string& list, const std::string& element) {
+  if (!list.empty()) list += ',';
+  list += element;
+}
+
+}  // namespace
 
 JournalPostgres::JournalPostgres(std::unique_ptr<PostgresSession> session, PostgresTables tables,
                                  std::unique_ptr<PostgresLead> lead)
@@ -31,16 +40,28 @@ Result<std::unique_ptr<JournalPostgres>> JournalPostgres::open_to_read(const Pos
 Result<std::unique_ptr<JournalPostgres>> JournalPostgres::lead(
     std::unique_ptr<PostgresSession> session, PostgresTables tables,
     std::unique_ptr<PostgresLead> lead) {
-  const PostgresAnswer prepared = session->prepare(
-      "append", "WITH lead AS MATERIALIZED (SELECT 1 FROM " + tables.leadership +
-                    " WHERE epoch = $1::bigint FOR KEY SHARE) INSERT INTO " + tables.batches +
-                    " (last_sequence, batch) SELECT $2::bigint, $3::bytea FROM lead");
-  if (!prepared.done())
-    return Error{.code = Errc::system_failed, .detail = session->name() + ": " + prepared.words};
   std::unique_ptr<JournalPostgres> journal(
       new JournalPostgres(std::move(session), std::move(tables), std::move(lead)));
-  if (const Status read = journal->read_tail(); !read) return read.error();
+  for (const auto step : {&JournalPostgres::prepare_to_append, &JournalPostgres::read_tail})
+    if (const Status done = (journal.get()->*step)(); !done) return done.error();
   return journal;
+}
+
+Status JournalPostgres::prepare_to_append() {
+  const std::string lead = "WITH lead AS MATERIALIZED (SELECT 1 FROM " + tables_.leadership +
+                           " WHERE epoch = $1::bigint FOR KEY SHARE)";
+  const std::string batch = " INSERT INTO " + tables_.batches +
+                            " (last_sequence, batch) SELECT $2::bigint, $3::bytea FROM lead";
+  const std::string blobs =
+      ", added AS (INSERT INTO " + tables_.blobs +
+      " (job, request) SELECT one.job, one.request FROM lead,"
+      " unnest($4::bigint[], $5::bytea[]) AS one (job, request)), removed AS (DELETE FROM " +
+      tables_.blobs + " WHERE job = ANY ($6::bigint[]) AND EXISTS (SELECT 1 FROM lead))";
+  for (const auto& [name, sql] :
+       {std::pair("append", lead + batch), std::pair("append with blobs", lead + blobs + batch)})
+    if (const PostgresAnswer prepared = session_->prepare(name, sql); !prepared.done())
+      return Error{.code = Errc::system_failed, .detail = this->name() + ": " + prepared.words};
+  return ok();
 }
 
 // What stands in the batch is checked by the replay that every start begins with.
@@ -81,8 +102,7 @@ Status JournalPostgres::append(std::span<const Record> batch, const ClockStamp& 
   if (const Status leads = lead_->check(); !leads) return ended(leads.error());
   JournalTail end = tail_;
   std::string bytes = encode_batch(batch, stamp, end);
-  const PostgresAnswer answer = session_->run_prepared(
-      "append", {lead_->epoch(), end.sequence, PostgresValue::binary(bytes)});
+  const PostgresAnswer answer = write(end, bytes, blob_changes(batch));
   const Verdict verdict = judge({.end = answer.end,
                                  .sqlstate = answer.sqlstate,
                                  .warned = !answer.warning.empty(),
@@ -103,6 +123,24 @@ Status JournalPostgres::append(std::span<const Record> batch, const ClockStamp& 
       break;
   }
   return ended({.code = Errc::outcome_unknown, .detail = said});
+}
+
+PostgresAnswer JournalPostgres::write(const JournalTail& end, const std::string& bytes,
+                                      const BlobChanges& changes) {
+  const PostgresValue batch = PostgresValue::binary(bytes);
+  if (changes.empty())
+    return session_->run_prepared("append", {lead_->epoch(), end.sequence, batch});
+  std::string jobs;
+  std::string requests;
+  for (const auto& [job, request] : changes.added) {
+    add_to_array(jobs, std::to_string(job.value));
+    add_to_array(requests, "\"\\\\x" + hex(*request) + "\"");
+  }
+  std::string removed;
+  for (const JobId job : changes.removed) add_to_array(removed, std::to_string(job.value));
+  return session_->run_prepared("append with blobs",
+                                {lead_->epoch(), end.sequence, batch, "{" + jobs + "}",
+                                 "{" + requests + "}", "{" + removed + "}"});
 }
 
 // In pieces, each a question of its own: between them the leader writes. Who follows the journal
@@ -136,5 +174,21 @@ Result<std::vector<std::string>> JournalPostgres::batches_after(std::uint64_t se
 }
 
 Result<JournalTail> JournalPostgres::tail() { return tail_; }
+
+Result<std::string> JournalPostgres::blob(JobId job) {
+  std::string found;
+  Status visited = ok();
+  const PostgresAnswer answer = session_->stream(
+      "SELECT job, request FROM " + tables_.blobs + " WHERE job = $1::bigint", {job.value},
+      [&found](std::uint64_t, std::string_view request) {
+        found = request;
+        return ok();
+      },
+      visited);
+  if (answer.done()) return found;
+  return Error{.code = Errc::system_failed,
+               .detail = name() + ": the request of job " + std::to_string(job.value) +
+                         " cannot be read: " + answer.words};
+}
 
 }  // namespace gpupool

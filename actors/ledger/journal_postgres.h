@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 
+#include "actors/ledger/blob.h"
 #include "actors/ledger/journal.h"
 #include "actors/ledger/journal_postgres_layout.h"
 #include "actors/ledger/journal_postgres_lead.h"
@@ -31,6 +32,7 @@ class JournalPostgres final : public Journal {
   Result<std::vector<std::string>> batches_after(std::uint64_t sequence,
                                                  std::size_t bytes_max) override;
   Result<JournalTail> tail() override;
+  Result<std::string> blob(JobId job) override;
 
   std::uint64_t epoch() const { return lead_ ? lead_->epoch() : 0; }
   const std::string& name() const { return session_->name(); }
@@ -38,8 +40,11 @@ class JournalPostgres final : public Journal {
  private:
   JournalPostgres(std::unique_ptr<PostgresSession> session, PostgresTables tables,
                   std::unique_ptr<PostgresLead> lead);
+  Status prepare_to_append();
   Status read_tail();
   Status ended(Error error);
+  PostgresAnswer write(const JournalTail& end, const std::string& bytes,
+                       const BlobChanges& changes);
 
   std::unique_ptr<PostgresSession> session_;
   const PostgresTables tables_;

@@ -38,7 +38,7 @@ Result<std::unique_ptr<PostgresCandidate>> PostgresCandidate::enter(const Postgr
   PostgresSession& own = *candidate->session_;
   auto found = identify(own, candidate->tables_, place);
   if (!found) return found.error();
-  if (*found == PostgresSchema::ledger) return candidate;
+  if (*found == PostgresSchema::ledger) return candidate;  // else there is something to make
   if (const Status made = create_layout(own, candidate->tables_, place); !made) return made.error();
   found = identify(own, candidate->tables_, place);
   if (!found) return found.error();

@@ -30,6 +30,9 @@ std::string layout_sql(const PostgresTables& tables) {
          tables.batches +
          " ALTER COLUMN batch SET STORAGE EXTERNAL;"
          "CREATE TABLE IF NOT EXISTS " +
+         tables.blobs +
+         " (job bigint PRIMARY KEY, request bytea NOT NULL);"
+         "CREATE TABLE IF NOT EXISTS " +
          tables.leadership +
          " (epoch bigint PRIMARY KEY, renewal bigint NOT NULL, vacant boolean NOT NULL,"
          " leader text NOT NULL, backend_pid integer, backend_start timestamptz,"
@@ -51,6 +54,7 @@ PostgresTables tables_in(const PostgresSession& session, const std::string& sche
   return {.schema = quoted,
           .meta = quoted + ".meta",
           .batches = quoted + ".batches",
+          .blobs = quoted + ".blobs",
           .leadership = quoted + ".leadership"};
 }
 
@@ -105,15 +109,17 @@ Result<PostgresSchema> identify(PostgresSession& session, const PostgresTables& 
   if (meta.sqlstate == "42703") return other;  // a meta of other columns
   if (!meta.done()) return refusal(session, meta);
   if (meta.rows() != 1 || meta.text(0) != application) return other;
-  if (meta.number(1) != postgres_layout_version)
+  const bool is_older = meta.number(1) + 1 == postgres_layout_version;
+  if (!is_older && meta.number(1) != postgres_layout_version)
     return about(session, Errc::unsupported,
                  "schema " + place.schema + " has ledger layout " + meta.text(1) +
-                     "; this gpupool knows layout " + std::to_string(postgres_layout_version));
+                     "; this gpupool knows layouts " + std::to_string(postgres_layout_version - 1) +
+                     " and " + std::to_string(postgres_layout_version));
   if (!place.pool.empty() && meta.text(2) != place.pool)
     return about(session, Errc::file_malformed,
                  "schema " + place.schema + " is the ledger of pool \"" + meta.text(2) +
                      "\", and this pool is called \"" + place.pool + "\"");
-  return PostgresSchema::ledger;
+  return is_older ? PostgresSchema::older : PostgresSchema::ledger;
 }
 
 // The lock is for two daemons that meet an empty database together: the second finds it made. What
@@ -129,7 +135,9 @@ Status create_layout(PostgresSession& session, const PostgresTables& tables,
   sql += layout_sql(tables);
   sql += "INSERT INTO " + tables.meta + " VALUES (true, " + literal(application) + ", " +
          std::to_string(postgres_layout_version) + ", " + literal(place.pool) +
-         ") ON CONFLICT DO NOTHING;";
+         ") ON CONFLICT DO NOTHING;" + "UPDATE " + tables.meta +
+         " SET layout_version = " + std::to_string(postgres_layout_version) +
+         " WHERE layout_version < " + std::to_string(postgres_layout_version) + ";";
   const PostgresAnswer created = session.run(sql);
   if (created.done()) return ok();
   const Error why = refusal(session, created);

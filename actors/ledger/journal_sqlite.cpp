@@ -9,11 +9,19 @@
 namespace gpupool {
 namespace {
 
-// Named by its last record. `gpupool ledger export` says in JSON what stands in the bytes.
+// A batch is named by its last record. `gpupool ledger export` says in JSON what stands in it.
 constexpr const char* schema = R"sql(
 CREATE TABLE batches (
   last_sequence INTEGER PRIMARY KEY,
   batch         BLOB NOT NULL
+) STRICT;
+)sql";
+
+// What layout 3 added: requests that are too large for a record, while their job is open.
+constexpr const char* schema_of_blobs = R"sql(
+CREATE TABLE blobs (
+  job     INTEGER PRIMARY KEY,
+  request BLOB NOT NULL
 ) STRICT;
 )sql";
 
@@ -92,15 +100,16 @@ Status JournalSqlite::check_identity() {
   if (!version) return version.error();
   const auto tables = number("SELECT count(*) FROM sqlite_schema");
   if (!tables) return tables.error();
-  is_new_ = *application == 0 && *version == 0 && *tables == 0;
-  if (is_new_) return ok();
+  found_version_ = *version;
+  if (*application == 0 && *version == 0 && *tables == 0) return ok();
   if (*application != application_id)
     return Error{.code = Errc::file_malformed,
                  .detail = path_ + " is a database of another program, not a gpupool ledger"};
-  if (*version != layout_version)
+  if (*version != layout_version && *version != layout_version - 1)
     return Error{.code = Errc::unsupported,
                  .detail = path_ + " has ledger layout " + std::to_string(*version) +
-                           "; this gpupool knows layout " + std::to_string(layout_version)};
+                           "; this gpupool knows layouts " + std::to_string(layout_version - 1) +
+                           " and " + std::to_string(layout_version)};
   return ok();
 }
 
@@ -118,10 +127,12 @@ Status JournalSqlite::take_file() {
   return ok();
 }
 
-// A new file, or one whose creation was cut short: layout and names appear in one transaction.
+// A new file, one whose creation was cut short, or one of the layout before: tables and names
+// appear in one transaction.
 Status JournalSqlite::create_layout() {
-  if (!is_new_) return ok();
-  const std::string create = std::string("BEGIN IMMEDIATE;") + schema +
+  if (found_version_ == layout_version) return ok();
+  const std::string create = std::string("BEGIN IMMEDIATE;") + (found_version_ == 0 ? schema : "") +
+                             schema_of_blobs +
                              "PRAGMA application_id=" + std::to_string(application_id) +
                              ";PRAGMA user_version=" + std::to_string(layout_version) + ";COMMIT;";
   const auto created = execute(create.c_str(), Errc::file_unwritable);
@@ -130,12 +141,17 @@ Status JournalSqlite::create_layout() {
 }
 
 Status JournalSqlite::prepare_statements() {
-  auto batch = prepare("INSERT INTO batches (last_sequence, batch) VALUES (?1, ?2)");
-  if (!batch) return batch.error();
-  insert_batch_ = std::move(*batch);
-  auto read = prepare("SELECT batch FROM batches WHERE last_sequence > ?1 ORDER BY last_sequence");
-  if (!read) return read.error();
-  read_batches_ = std::move(*read);
+  const std::pair<SqliteStatement*, const char*> wanted[] = {
+      {&insert_batch_, "INSERT INTO batches (last_sequence, batch) VALUES (?1, ?2)"},
+      {&read_batches_, "SELECT batch FROM batches WHERE last_sequence > ?1 ORDER BY last_sequence"},
+      {&insert_blob_, "INSERT INTO blobs (job, request) VALUES (?1, ?2)"},
+      {&remove_blob_, "DELETE FROM blobs WHERE job = ?1"},
+      {&read_blob_, "SELECT request FROM blobs WHERE job = ?1"}};
+  for (const auto& [statement, sql] : wanted) {
+    auto prepared = prepare(sql);
+    if (!prepared) return prepared.error();
+    *statement = std::move(*prepared);
+  }
   return ok();
 }
 
@@ -178,14 +194,27 @@ Result<std::int64_t> JournalSqlite::number(const char* sql) {
   return std::int64_t{sqlite3_column_int64(statement->get(), 0)};
 }
 
-Status JournalSqlite::insert(std::uint64_t last_sequence, const std::string& batch) {
-  sqlite3_stmt* statement = insert_batch_.get();
-  sqlite3_bind_int64(statement, 1, static_cast<std::int64_t>(last_sequence));
-  sqlite3_bind_blob64(statement, 2, batch.data(), batch.size(), SQLITE_STATIC);
+Status JournalSqlite::insert(const SqliteStatement& into, std::uint64_t key,
+                             std::string_view bytes) {
+  sqlite3_stmt* statement = into.get();
+  sqlite3_bind_int64(statement, 1, static_cast<std::int64_t>(key));
+  sqlite3_bind_blob64(statement, 2, bytes.data(), bytes.size(), SQLITE_STATIC);
   const int stepped = sqlite3_step(statement);
   sqlite3_reset(statement);
   sqlite3_clear_bindings(statement);
   return stepped == SQLITE_DONE ? ok() : Status{failure(Errc::journal_refused, "write a batch")};
+}
+
+Status JournalSqlite::change_blobs(const BlobChanges& changes) {
+  for (const auto& [job, bytes] : changes.added)
+    if (const auto inserted = insert(insert_blob_, job.value, *bytes); !inserted) return inserted;
+  for (const JobId job : changes.removed) {
+    sqlite3_bind_int64(remove_blob_.get(), 1, static_cast<std::int64_t>(job.value));
+    const int stepped = sqlite3_step(remove_blob_.get());
+    sqlite3_reset(remove_blob_.get());
+    if (stepped != SQLITE_DONE) return failure(Errc::journal_refused, "remove a request");
+  }
+  return ok();
 }
 
 // What a full disk still had would otherwise go to the next holds.
@@ -214,8 +243,10 @@ Status JournalSqlite::write(std::span<const Record> batch, const ClockStamp& sta
     return roll_back(begun.error());
   JournalTail end = tail_;
   std::string bytes = encode_batch(batch, stamp, end);
-  if (const auto inserted = insert(end.sequence, bytes); !inserted)
+  if (const auto inserted = insert(insert_batch_, end.sequence, bytes); !inserted)
     return roll_back(inserted.error());
+  if (const auto changed = change_blobs(blob_changes(batch)); !changed)
+    return roll_back(changed.error());
   if (sqlite3_exec(database_.get(), "COMMIT", nullptr, nullptr, nullptr) != SQLITE_OK) {
     const bool is_full = sqlite3_errcode(database_.get()) == SQLITE_FULL;
     const Error why = failure(is_full ? Errc::journal_refused : Errc::outcome_unknown, "commit");
@@ -265,5 +296,14 @@ Result<std::vector<std::string>> JournalSqlite::batches_after(std::uint64_t sequ
 }
 
 Result<JournalTail> JournalSqlite::tail() { return tail_; }
+
+Result<std::string> JournalSqlite::blob(JobId job) {
+  sqlite3_bind_int64(read_blob_.get(), 1, static_cast<std::int64_t>(job.value));
+  const int stepped = sqlite3_step(read_blob_.get());
+  std::string bytes = stepped == SQLITE_ROW ? column_bytes(read_blob_.get(), 0) : std::string();
+  sqlite3_reset(read_blob_.get());
+  if (stepped == SQLITE_ROW || stepped == SQLITE_DONE) return bytes;
+  return failure(Errc::journal_corrupt, "read the request of job " + std::to_string(job.value));
+}
 
 }  // namespace gpupool

@@ -9,6 +9,7 @@
 #include <memory>
 #include <string>
 
+#include "actors/ledger/blob.h"
 #include "actors/ledger/journal.h"
 #include "actors/ledger/journal_sqlite_reserve.h"
 #include "actors/ledger/sqlite_handle.h"
@@ -18,7 +19,7 @@ namespace gpupool {
 class JournalSqlite final : public Journal {
  public:
   static constexpr std::int32_t application_id = 0x67707570;  // "gpup"
-  static constexpr std::int32_t layout_version = 2;
+  static constexpr std::int32_t layout_version = 3;
 
   // Creates the file if it is not there; its folder has to be. Errors: file_unwritable (no such
   // folder, read-only), journal_locked, file_malformed (not a ledger), unsupported (of a newer
@@ -33,6 +34,7 @@ class JournalSqlite final : public Journal {
   Result<std::vector<std::string>> batches_after(std::uint64_t sequence,
                                                  std::size_t bytes_max) override;
   Result<JournalTail> tail() override;
+  Result<std::string> blob(JobId job) override;
 
  private:
   explicit JournalSqlite(std::string path);
@@ -48,7 +50,8 @@ class JournalSqlite final : public Journal {
   Result<SqliteStatement> prepare(const char* sql);
   Result<std::int64_t> number(const char* sql);
   Status write(std::span<const Record> batch, const ClockStamp& stamp);
-  Status insert(std::uint64_t last_sequence, const std::string& batch);
+  Status insert(const SqliteStatement& statement, std::uint64_t key, std::string_view bytes);
+  Status change_blobs(const BlobChanges& changes);
   Status roll_back(const Error& why);
   Error failure(Errc code, const std::string& doing) const;
   Error opening_failure(const std::string& doing) const;
@@ -57,11 +60,14 @@ class JournalSqlite final : public Journal {
   SqliteDatabase database_;  // outlives its statements
   SqliteStatement insert_batch_;
   SqliteStatement read_batches_;
+  SqliteStatement insert_blob_;
+  SqliteStatement remove_blob_;
+  SqliteStatement read_blob_;
   JournalTail tail_;
   std::uint64_t before_last_ = 0;  // the sequence that the last batch follows
   std::string last_batch_;         // if this process wrote it
   DiskReserve reserve_;
-  bool is_new_ = false;  // no ledger yet: nothing was ever written to this file
+  std::int64_t found_version_ = 0;  // of the file's layout; 0: nothing was ever written to it
   bool in_doubt_ = false;
 };
 

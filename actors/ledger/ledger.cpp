@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "actors/ledger/blob.h"
 #include "actors/ledger/story.h"
 
 namespace gpupool {
@@ -69,8 +70,15 @@ void Ledger::handle(Instant now, const Reserve& reserve, Effects& effects) {
     answer_again(now, reserve, admission->known, effects);
     return;
   }
-  const Shared<Hold> hold = hold_for(now, reserve, admission->tier, account);
+  Hold whole = hold_for(now, reserve, admission->tier, account);
+  std::string blob = blob_of(whole.body);
+  if (!blob.empty()) whole.blob = blob_ref(blob);
+  const Shared<Hold> hold = std::move(whole);
   HoldOpened opened{.hold = hold, .held = hold->quota_part};
+  if (!blob.empty()) {
+    opened.hold = outline_of(hold);
+    opened.blob = std::move(blob);
+  }
   if (orders_.tier_of(hold->account) != nullptr) opened.token_tier = reserve.caller.tier;
   const Window* window = account == nullptr ? nullptr : account->window_at(now);
   if (window != nullptr) {
@@ -114,7 +122,7 @@ void Ledger::handle(Instant now, const Recalled& recalled, Effects& effects) con
                                                  .closed = recalled.found,
                                                  .done = std::move(done)}});
   else if (recalled.found)
-    effects.to(to_broker(), ToBroker{Settled{.job = recalled.job, .done = std::move(done)}});
+    effects.to(to_broker(), ToBroker{SettledBefore{.job = recalled.job, .done = std::move(done)}});
   else
     effects.to(to_broker(), ToBroker{refused(recalled.job, Errc::job_unknown)});
 }
@@ -168,13 +176,18 @@ void Ledger::handle(Instant now, const Settle& settle, Effects& effects) {
     effects.to(to_broker(), ToBroker{refused(settle.job, Errc::stale_epoch)});
     return;
   }
-  HoldSettled settled = settle_for(now, settle, *job);
-  // Made before the record: an anonymous account can be gone right after it.
-  JobDone done{.receipt = receipt_of(*job, settled, now)};
+  Settled answer{.hold = job->hold,
+                 .settled = settle_for(now, settle, *job),
+                 .at = now,
+                 .promise = job->promise,
+                 .held = job->held().sum(),
+                 .held_credits = job->held().credits,
+                 .attempts = job->attempt};
+  // Before the record: an anonymous account can be gone right after it.
   const std::string tier = accounts_[job->account].account.tier;
-  record(now, std::move(settled), effects);
-  done.balance = balance_for(now, {.account = done.receipt.account, .tier = tier});
-  effects.to(to_broker(), ToBroker{Settled{.job = settle.job, .done = std::move(done)}});
+  record(now, answer.settled, effects);
+  answer.balance = balance_for(now, {.account = answer.hold->account, .tier = tier});
+  effects.to(to_broker(), ToBroker{std::move(answer)});
 }
 
 void Ledger::begin_batch() {
@@ -227,6 +240,14 @@ std::vector<OpenHold> Ledger::open_holds() const {
   });
   std::sort(holds.begin(), holds.end(),
             [](const OpenHold& a, const OpenHold& b) { return a.hold->job < b.hold->job; });
+  return holds;
+}
+
+std::vector<Shared<Hold>> Ledger::holds_with_blobs() const {
+  std::vector<Shared<Hold>> holds;
+  open_.each([&holds](const OpenJob& open) {
+    if (has_blob(open.hold)) holds.push_back(open.hold);
+  });
   return holds;
 }
 

@@ -81,6 +81,7 @@ class Ledger {
   Balance balance(Instant now, const AccountId& account, const std::string& tier) const;
   const StandingOrders& orders() const { return orders_; }
   std::vector<OpenHold> open_holds() const;  // in order of arrival
+  std::vector<Shared<Hold>> holds_with_blobs() const;
   Epoch epoch() const { return core_.epoch; }
   std::uint64_t last_sequence() const { return core_.sequence; }
   Instant last_record() const { return core_.at; }
@@ -173,7 +174,6 @@ class Ledger {
   void handle(Instant now, const Recalled& recalled, Effects& effects) const;
   void record(Instant now, RecordBody body, Effects& effects);
   const OpenJob* job_of_command(Epoch epoch, JobId job, Effects& effects) const;
-  static Receipt receipt_of(const OpenJob& job, const HoldSettled& settled, Instant at);
 
   // ledger_decide.cpp: admission and its numbers. `account` is the caller's, nullptr: it has none.
   Result<Admission> decide(Instant now, const Reserve& reserve, const Account* account) const;

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "actors/ledger/ledger.h"
-#include "actors/ledger/receipt.h"
 
 namespace gpupool {
 
@@ -75,16 +74,6 @@ void Ledger::enact(const HoldSettled& settled, Instant at) {
   if (hold.request.unix_ms() < core_.forgotten_before.ms)
     requests_.forget({hold.request, account_key(hold.account)});
   if (is_anonymous(hold.account)) drop_if_done(job.account, at);
-}
-
-Receipt Ledger::receipt_of(const OpenJob& job, const HoldSettled& settled, Instant at) {
-  Receipt receipt = gpupool::receipt_of(job.hold);
-  receipt.promise = job.promise;
-  receipt.held = job.held().sum();
-  receipt.held_credits = job.held().credits;
-  receipt.attempts = job.attempt;
-  gpupool::settle(receipt, settled, at);
-  return receipt;
 }
 
 Instant Ledger::forgettable_before(Instant now) {

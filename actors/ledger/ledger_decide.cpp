@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "actors/ledger/blob.h"
 #include "actors/ledger/ledger.h"
 #include "actors/ledger/story.h"
 
@@ -63,7 +64,7 @@ Result<Ledger::Admission> Ledger::decide(Instant now, const Reserve& reserve,
     return Admission{.known = known->job, .tier = *tier};
   }
   if (objects_up_to(Errc::unknown_app)) return verdict;
-  if (auto forbidden = app_closed_to(reserve.body.app, tier_name)) return *std::move(forbidden);
+  if (auto forbidden = app_closed_to(reserve.body->app, tier_name)) return *std::move(forbidden);
   if (objects_up_to(Errc::forbidden)) return verdict;
   if (auto illegal = illegal_duration(reserve, *tier)) return *std::move(illegal);
   const auto jobs = static_cast<std::int64_t>(account == nullptr ? 0 : account->open.size());
@@ -147,8 +148,6 @@ Hold Ledger::hold_for(Instant now, const Reserve& reserve, const TierLimits& tie
             .recognised_by = recognised_by(reserve.caller),
             .window_ends = span.ends};
   if (held_first(reserve) != reserve.declared) hold.learned = reserve.learned;
-  // A request may leave the size to its app; the job has the one that it was admitted at.
-  if (!reserve.size.empty()) hold.body.size = reserve.size;
   const GpuTime spent = window == nullptr ? GpuTime{} : window->used + window->held;
   GPUPOOL_ENSURE(quota == GpuTime{} || spent + quota <= tier.allowance, spent, quota);
   return hold;
@@ -162,8 +161,8 @@ NotHeld Ledger::refuse(Instant now, const Reserve& reserve, const Error& why) {
                   .want = why.want,
                   .have = why.have,
                   .request = reserve.request,
-                  .app = reserve.body.app,
-                  .size = reserve.size.empty() ? reserve.body.size : reserve.size,
+                  .app = reserve.body->app,
+                  .size = reserve.size.empty() ? reserve.body->size : reserve.size,
                   .factor = factor_of(reserve),
                   .declared = reserve.declared,
                   .cost = cost_of(reserve),
@@ -192,7 +191,8 @@ HoldSettled Ledger::settle_for(Instant now, const Settle& settle, const OpenJob&
           .node = settle.node.empty() ? job.node_name : settle.node,
           .result = settle.result,
           .left = left_after(now, account, job.hold, {job.held(), charged}),
-          .log = settle.log};
+          .log = settle.log,
+          .has_blob = has_blob(job.hold)};
 }
 
 // Of the account once this hold is closed so: a window that is still open has its part back.

@@ -9,8 +9,8 @@ Receipt receipt_of(const Hold& hold) {
           .request = hold.request,
           .account = hold.account,
           .tier = hold.tier,
-          .app = hold.body.app,
-          .size = hold.body.size,
+          .app = hold.body->app,
+          .size = hold.body->size,
           .factor = hold.factor,
           .declared = hold.declared,
           .admitted_at = hold.admitted_at,
@@ -35,6 +35,16 @@ void settle(Receipt& receipt, const HoldSettled& settled, Instant at) {
   receipt.node = settled.node;
   receipt.result = settled.result;
   receipt.log = settled.log;
+}
+
+JobDone done_of(const Settled& settled) {
+  JobDone done{.receipt = receipt_of(settled.hold), .balance = settled.balance};
+  done.receipt.promise = settled.promise;
+  done.receipt.held = settled.held;
+  done.receipt.held_credits = settled.held_credits;
+  done.receipt.attempts = settled.attempts;
+  settle(done.receipt, settled.settled, settled.at);
+  return done;
 }
 
 }  // namespace gpupool

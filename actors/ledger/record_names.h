@@ -69,7 +69,9 @@ template <>
 inline constexpr auto field_names<Hold> = detail::names(
     "job", "request", "body_hash", "account", "tier", "body", "partition", "slots", "factor",
     "declared", "occupancy", "tier_rank", "quota_band", "promise", "quota_part", "credits_part",
-    "window_opened", "admitted_at", "recognised_by", "window_ends", "learned");
+    "window_opened", "admitted_at", "recognised_by", "window_ends", "learned", "blob");
+template <>
+inline constexpr auto field_names<BlobRef> = detail::names("hash", "bytes");
 template <>
 inline constexpr auto field_names<JobRequest> = detail::names("app", "size", "declared", "max_wait",
                                                               "detached", "arguments");

@@ -1,7 +1,8 @@
 #pragma once
 // What the ledger's journal holds, record by record: the only durable truth of a pool. The ledger's
 // whole state is the fold of Ledger::apply() over these, live and at start alike. A record is
-// packed with base/pack.h, so a new field goes last and old journals still read.
+// packed with base/pack.h, so a new field goes last and old journals still read. HoldSettled stands
+// in actors/messages/ledger.h, since the answer to a settle is its record.
 
 #include <variant>
 
@@ -16,11 +17,12 @@ struct EpochRaised {
 };
 
 struct HoldOpened {
-  Shared<Hold> hold;
+  Shared<Hold> hold;       // with its blob, the outline of it (blob.h)
   std::string token_tier;  // of its caller, where an operator's word made the hold's another one
   // Of its window after this, so that the story of the job needs no other record.
   GpuTime used;
   GpuTime held;
+  Shared<std::string> blob;  // its bytes; not part of the record: journals keep them beside it
   auto fields() { return std::tie(hold, token_tier, used, held); }
 };
 
@@ -46,27 +48,6 @@ struct PromiseRestated {
   Instant promise{};
   std::string reason;
   auto fields() { return std::tie(job, promise, reason); }
-};
-
-struct HoldSettled {
-  JobId job;
-  Outcome outcome{};
-  Errc cause{};
-  std::string detail;
-  Duration ran{};
-  GpuTime charged_quota;    // of the hold's quota part
-  GpuTime charged_credits;  // of its credits part
-  std::uint32_t attempt = 0;
-  Instant leased_at{};
-  std::string node;
-  ResultRef result;
-  // Of the account after this: a receipt stays the same under another configuration.
-  GpuTime left;
-  ResultRef log;
-  auto fields() {
-    return std::tie(job, outcome, cause, detail, ran, charged_quota, charged_credits, attempt,
-                    leased_at, node, result, left, log);
-  }
 };
 
 // What operators and configurations set. Each record says what holds from now on, and as changes

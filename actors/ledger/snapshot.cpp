@@ -1,22 +1,8 @@
 #include "actors/ledger/snapshot.h"
 
-#include <sodium.h>
-
 #include <algorithm>
 
 namespace gpupool {
-namespace {
-
-Digest checksum_of(std::string_view bytes) {
-  Digest digest;
-  crypto_generichash(reinterpret_cast<unsigned char*>(digest.data()), digest.size(),
-                     reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size(), nullptr,
-                     0);
-  return digest;
-}
-
-}  // namespace
-
 std::string encode_snapshot(const Snapshot& snapshot, const std::string& build) {
   RowWriter head;
   const JournalTail& at = snapshot.at;
@@ -26,7 +12,7 @@ std::string encode_snapshot(const Snapshot& snapshot, const std::string& build) 
                         .stamp = at.stamp,
                         .digest = {at.digest.begin(), at.digest.end()}});
   std::string bytes = head.take() + snapshot.state;
-  const Digest digest = checksum_of(bytes);
+  const Digest digest = digest_of(bytes);
   return bytes.append(digest.begin(), digest.end());
 }
 
@@ -36,7 +22,7 @@ Result<Snapshot> decode_snapshot(std::string_view bytes, const std::string& buil
                         .detail = "the snapshot is damaged"};
   if (bytes.size() < sizeof(Digest)) return malformed;
   const std::string_view content = bytes.substr(0, bytes.size() - sizeof(Digest));
-  const Digest digest = checksum_of(content);
+  const Digest digest = digest_of(content);
   if (!std::equal(digest.begin(), digest.end(), bytes.begin() + std::ssize(content)))
     return malformed;
   RowReader reader(content);

@@ -22,7 +22,7 @@ struct Reserve {
   Epoch epoch;
   Caller caller;
   RequestId request;
-  JobRequest body;
+  Shared<JobRequest> body;  // of the size below
   std::uint64_t body_hash = 0;
   std::string partition;
   std::string size;
@@ -95,8 +95,8 @@ struct Settle {
   std::uint32_t attempt = 0;
   Instant leased_at{};
   std::string node;
-  ResultRef result;
-  ResultRef log;
+  Shared<ResultRef> result;
+  Shared<ResultRef> log;
   auto fields() {
     return std::tie(epoch, job, outcome, cause, detail, ran, attempt, leased_at, node, result, log);
   }
@@ -189,7 +189,46 @@ struct NotExtended {
   auto fields() { return std::tie(job, number, code, want, have, detail); }
 };
 
+// The record of a settle: its hold is closed.
+struct HoldSettled {
+  JobId job;
+  Outcome outcome{};
+  Errc cause{};
+  std::string detail;
+  Duration ran{};
+  GpuTime charged_quota;    // of the hold's quota part
+  GpuTime charged_credits;  // of its credits part
+  std::uint32_t attempt = 0;
+  Instant leased_at{};
+  std::string node;
+  Shared<ResultRef> result;
+  // Of the account after this: a receipt stays the same under another configuration.
+  GpuTime left;
+  Shared<ResultRef> log;
+  bool has_blob = false;  // of its hold, which goes; not part of the record
+  auto fields() {
+    return std::tie(job, outcome, cause, detail, ran, charged_quota, charged_credits, attempt,
+                    leased_at, node, result, left, log);
+  }
+};
+
+// The record, and what else a receipt is made of (actors/ledger/receipt.h): by whoever needs one.
 struct Settled {
+  Shared<Hold> hold;
+  HoldSettled settled;
+  Instant at{};
+  Instant promise{};  // the latest
+  GpuTime held;       // with extensions
+  GpuTime held_credits;
+  std::uint32_t attempts = 0;
+  Balance balance;
+  auto fields() {
+    return std::tie(hold, settled, at, promise, held, held_credits, attempts, balance);
+  }
+};
+
+// The job was settled before: as the history has it.
+struct SettledBefore {
   JobId job;
   Shared<JobDone> done;
   auto fields() { return std::tie(job, done); }

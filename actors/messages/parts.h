@@ -45,6 +45,14 @@ struct JobRequest {
   auto fields() { return std::tie(app, size, declared, max_wait, detached, arguments); }
 };
 
+// A request that is too large for its hold's record: it lies beside the records until its job is
+// over, and these bytes' hash, which the record has, says that it is the one.
+struct BlobRef {
+  std::string hash;  // BLAKE2b-256 of the packed request, 64 hexadecimal digits; empty: no blob
+  std::int64_t bytes = 0;
+  auto fields() { return std::tie(hash, bytes); }
+};
+
 // The longest duration that would be admitted now at a size; 0 if none.
 struct Fit {
   std::string size;
@@ -158,7 +166,7 @@ struct Hold {
   std::uint64_t body_hash = 0;
   AccountId account;
   std::string tier;
-  JobRequest body;
+  Shared<JobRequest> body;  // as a record: without arguments if they lie in a blob
   std::string partition;
   std::uint32_t slots = 1;
   std::uint32_t factor = 1;
@@ -174,11 +182,12 @@ struct Hold {
   std::string recognised_by;
   Instant window_ends{};  // of the window that opened then
   Duration learned{};     // what was held at first, to be extended; 0: all of `declared`
+  Shared<BlobRef> blob;   // of the request, if it is a large one
 
   auto fields() {
     return std::tie(job, request, body_hash, account, tier, body, partition, slots, factor,
                     declared, occupancy, tier_rank, quota_band, promise, quota_part, credits_part,
-                    window_opened, admitted_at, recognised_by, window_ends, learned);
+                    window_opened, admitted_at, recognised_by, window_ends, learned, blob);
   }
 };
 

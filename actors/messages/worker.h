@@ -64,7 +64,7 @@ struct Lease {
   SlotIndex slot;
   std::uint64_t heartbeat = 0;  // the latest that the broker had of this worker
   std::string app;
-  JobRequest body;
+  Shared<JobRequest> body;
   Duration declared{};
   std::vector<SlotIndex> more_slots;  // of a bigger size: held with `slot`, which runs it
   auto fields() {
@@ -147,7 +147,7 @@ struct StartRun {
   JobId job;
   std::uint32_t attempt = 0;
   std::string app;
-  JobRequest body;
+  Shared<JobRequest> body;
   auto fields() { return std::tie(slot, job, attempt, app, body); }
 };
 

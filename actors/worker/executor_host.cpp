@@ -320,7 +320,7 @@ void ExecutorHost::Loop::perform(const StartRun& command) {
   logs_.begin(command.slot, run.job, run.attempt);
   (*resident)->run = run;
   const Status sent =
-      (*resident)->child->send(ChildRun{run.job, run.attempt, command.body.arguments});
+      (*resident)->child->send(ChildRun{run.job, run.attempt, command.body->arguments});
   if (!sent) (*resident)->child->kill();
 }
 

@@ -56,13 +56,14 @@ Picture sample() {
 }
 
 Record sample_record() {
-  return {.sequence = std::numeric_limits<std::uint64_t>::max(),
-          .at = {std::numeric_limits<std::int64_t>::min()},
-          .body = HoldOpened{
-              .hold = Hold{.job = {3},
-                           .account = {"user:ada"},
-                           .body = {.app = "emoji", .arguments = {{"prompt", "a red heart"}}},
-                           .quota_part = {60'000}}}};
+  return {
+      .sequence = std::numeric_limits<std::uint64_t>::max(),
+      .at = {std::numeric_limits<std::int64_t>::min()},
+      .body = HoldOpened{
+          .hold = Hold{.job = {3},
+                       .account = {"user:ada"},
+                       .body = JobRequest{.app = "emoji", .arguments = {{"prompt", "a red heart"}}},
+                       .quota_part = {60'000}}}};
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 #include "actors/ledger/journal_memory.h"
 #include "actors/ledger/journal_sqlite.h"
 #include "base/pack.h"
+#include "cli/json_output.h"
 #include "tests/actors/ledger/ledger_bench.h"
 #include "tests/folder.h"
 
@@ -101,6 +102,48 @@ TEST_CASE("An export into an empty ledger gives the same records and the same st
   // The chain is its own, and good: how records lay in batches is not in an export.
   CHECK(made.tail()->digest != old.journal.tail()->digest);
   CHECK(summary->end == std::to_string(summary->records) + ":" + hex(made.tail()->digest));
+}
+
+TEST_CASE("The large request of an open job goes with its hold, out and in again") {
+  LedgerBench bench;
+  bench.step(terms_of(bench.config));
+  for (std::uint64_t number : {1, 2}) {
+    Reserve large = wish(ada, bench.now, number, seconds(10));
+    large.body = JobRequest{.app = "emoji",
+                            .size = "large",
+                            .arguments = {{"notes", std::string(5'000, 'n') + "\"\xff"}}};
+    bench.step(large);
+  }
+  const JobId open{bench.records.back().sequence};
+  bench.settle({open.value - 1}, seconds(1));
+  JournalMemory old;
+  REQUIRE(old.append(bench.records, {.boot_id = "boot-1"}));
+  REQUIRE(old.blobs().size() == 1);
+  const std::vector<std::string> lines = lines_of(old);
+  JournalMemory made;
+  const auto summary = import_into(made, lines);
+  REQUIRE(summary);
+  CHECK(summary->digest == bench.ledger.state_digest());
+  CHECK(records_of(made) == records_of(old));
+  CHECK(made.blobs() == old.blobs());
+  CHECK(lines_of(made) == lines);
+
+  std::vector<std::string> bare = lines;
+  Json line = Json::parse(bare[open.value - 1]);
+  REQUIRE(line["blob"]["arguments"][0]["value"].contains("hex"));
+  line["blob"]["app"] = "another";
+  bare[open.value - 1] = line.dump();
+  CHECK(refusal_of(bare).detail ==
+        "line " + std::to_string(open.value) + ": blob: is not the one that the hold names");
+  line.erase("blob");
+  bare[open.value - 1] = line.dump();
+  CHECK(refusal_of(bare).detail == "the request of job " + std::to_string(open.value) +
+                                       ", which is open, is not there (\"blob\" in the line of "
+                                       "its hold)");
+  Json other = Json::parse(lines[0]);
+  other["blob"] = Json::object();
+  bare[0] = other.dump();
+  CHECK(refusal_of(bare).detail == "line 1: blob: only a hold has one");
 }
 
 TEST_CASE("An export since a time has the records from then on, and cannot be imported") {

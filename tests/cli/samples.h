@@ -66,8 +66,9 @@ inline JobEvent queued() {
                  .likely_start = noon + milliseconds(40'500),
                  .promise = noon + seconds(194),
                  .at = noon};
-  event.hold = Hold{
-      .body = {.app = "emoji", .size = "large"}, .declared = seconds(60), .quota_part = {60'000}};
+  event.hold = Hold{.body = JobRequest{.app = "emoji", .size = "large"},
+                    .declared = seconds(60),
+                    .quota_part = {60'000}};
   return event;
 }
 

@@ -38,7 +38,7 @@ class DiffusionHost {
                            .job = job,
                            .attempt = 1,
                            .app = "emoji",
-                           .body = {.app = "emoji", .arguments = std::move(arguments)}});
+                           .body = JobRequest{.app = "emoji", .arguments = std::move(arguments)}});
   }
 
   Config config = default_config();

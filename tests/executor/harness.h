@@ -140,7 +140,7 @@ class TestHost {
                            .job = job,
                            .attempt = 1,
                            .app = "fake",
-                           .body = {.app = "fake", .arguments = {{"prompt", wish}}}});
+                           .body = JobRequest{.app = "fake", .arguments = {{"prompt", wish}}}});
   }
   // Commands are performed in order: when a later one is answered, the earlier ones are done.
   void wait_until_performed() {

@@ -67,7 +67,8 @@ Hold hold() {
           .admitted_at = noon,
           .recognised_by = "token for ada, key k1",
           .window_ends = noon + hours(22),
-          .learned = seconds(12)};
+          .learned = seconds(12),
+          .blob = BlobRef{.hash = std::string(64, 'b'), .bytes = 5'000}};
 }
 
 JobEvent event() {

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "actors/ledger/blob.h"
+#include "base/pack.h"
 #include "config/limits.h"
 
 namespace gpupool::sim {
@@ -43,6 +45,20 @@ void Checks::durable(const Record& record) {
   if (const auto* adjusted = std::get_if<QuotaAdjusted>(&record.body)) enact(*adjusted);
   if (const auto* set = std::get_if<TermsSet>(&record.body)) enact(*set);
   if (const auto* set = std::get_if<AccountTierSet>(&record.body)) enact(*set);
+}
+
+std::size_t Checks::large_requests() const {
+  return static_cast<std::size_t>(std::count_if(
+      jobs_.begin(), jobs_.end(), [](const auto& job) { return has_blob(job.second.hold); }));
+}
+
+void Checks::beside_the_records(const std::map<JobId, std::string>& requests) const {
+  std::size_t expected = 0;
+  for (const auto& [id, job] : jobs_) expected += !job.end && has_blob(job.hold) ? 1 : 0;
+  require(requests.size() == expected, "large requests lie there while their jobs are open",
+          requests.size(), expected);
+  for (const auto& [id, request] : requests)
+    require(blob_ref(request).hash == jobs_.at(id).hold->blob->hash, "a request is its hold's", id);
 }
 
 Checks::Job& Checks::open_job(JobId job) {
@@ -214,11 +230,11 @@ void Checks::enact(const HoldSettled& settled) {
           "a job fails by the pool's fault after its last attempt only", settled.job, job.requeues);
   require(began_.contains(settled.job) || charged == GpuTime{}, "what never ran is free",
           settled.job, charged);
-  const bool gives_result = config_.app(hold.body.app)->executor != ExecutorKind::noop;
+  const bool gives_result = config_.app(hold.body->app)->executor != ExecutorKind::noop;
   if (settled.outcome == Outcome::succeeded && gives_result) {
-    const auto result = results_.find(settled.result.hash);
+    const auto result = results_.find(settled.result->hash);
     require(result != results_.end(), "a job succeeds with a result that some run gave",
-            settled.job, settled.result.hash);
+            settled.job, settled.result->hash);
     require(result->second.job == settled.job && result->second.attempt == settled.attempt,
             "a receipt names the run that was delivered", settled.job, settled.attempt);
     require(result->second.ran == settled.ran, "the delivered run is the one charged", settled.job,
@@ -334,6 +350,11 @@ void Checks::broker_sent(Instant now, NodeId to, const ToWorker& message) {
     slots = {lease->more_slots.begin(), lease->more_slots.end()};
     slots.insert(lease->slot);
     require(lease->epoch <= epoch_, "an epoch is durable before its first lease", lease->epoch);
+    const Hold& hold = it->second.hold;
+    const std::string request = pack(*lease->body);
+    require(
+        has_blob(hold) ? blob_ref(request).hash == hold.blob->hash : request == pack(*hold.body),
+        "what is leased is what was asked for, to the byte", lease->job);
     // Not the copies of a lease, nor of one that a later broker found and took up.
     if (!leases_.insert({lease->job, lease->attempt}).second) return;
     const Instant promise = std::max(it->second.promise, promised_anew_[lease->job]);

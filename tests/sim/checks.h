@@ -36,6 +36,8 @@ class Checks {
 
   // A record is in the journal now, whether or not its writer knows.
   void durable(const Record& record);
+  // What the journal has beside its records after every append.
+  void beside_the_records(const std::map<JobId, std::string>& requests) const;
   // The process that restarted read this back.
   void replayed(const Ledger& ledger) const;
   // Nothing is being written: the ledger equals the fold of its journal, and balances add up.
@@ -67,6 +69,7 @@ class Checks {
   Extend next_extension(std::uint64_t draw) const;
   std::size_t extended_count() const { return extended_; }
   std::size_t gang_runs() const { return gang_runs_; }
+  std::size_t large_requests() const;
   std::vector<JobId> told_of() const { return {told_.begin(), told_.end()}; }
 
  private:

@@ -85,6 +85,8 @@ JobRequest Client::draw_body() {
   if (body.app == "draw" || body.app == "paint") {
     body.arguments.push_back({"prompt", "a red heart"});
     if (rng_.one_in(3)) body.arguments.push_back({"seed", std::to_string(rng_.below(100))});
+  } else if (rng_.one_in(3)) {  // at times more than a record has room for
+    body.arguments.push_back({"notes", std::string(rng_.below(9'000), 'n')});
   }
   return rng_.one_in(6) ? draw_bad_body(body) : body;
 }

@@ -33,6 +33,7 @@ std::string failure_of(std::uint64_t seed, Coverage& coverage) {
   }
   coverage.add(world.coverage());
   coverage.events["jobs"] += world.checks().job_count();
+  coverage.events["large requests"] += world.checks().large_requests();
   coverage.events["runs on several slots"] += world.checks().gang_runs();
   coverage.events["restated promises"] += world.checks().restated_count();
   return {};

@@ -38,6 +38,7 @@ Status World::WatchedJournal::watch(std::span<const Record> batch, const Append&
           "an append that succeeded is durable");
   if (after->sequence > before->sequence)
     for (const Record& record : batch) checks_.durable(record);
+  checks_.beside_the_records(memory_.blobs());
   if (written && !batch.empty() && std::exchange(doubles_, false)) {
     const Status again = append();
     require(!again && again.error().code == Errc::journal_refused &&
@@ -296,6 +297,7 @@ void World::audit() {
     return ok();
   });
   require(bool{read}, "the journal can be read");
+  for (const JobId job : audit.blobs_wanted()) audit.read_blob(job, *journal_.blob(job));
   const AuditReport report = audit.finish();
   for (const std::string& finding : report.findings) require(false, "an audit", finding);
   require(report.digest == pool_->ledger->ledger().state_digest(),

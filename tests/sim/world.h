@@ -96,6 +96,7 @@ class World {
       return memory_.batches_after(sequence, bytes_max);
     }
     Result<JournalTail> tail() override { return memory_.tail(); }
+    Result<std::string> blob(JobId job) override { return memory_.blob(job); }
     void set_fault(JournalFault fault) { memory_.set_fault(fault); }
     void tear_at(std::uint64_t bytes) { memory_.tear_at(bytes); }
     void restart() { memory_.restart(); }

@@ -1,7 +1,8 @@
 #pragma once
 // kill -9 of the daemon at random instants, in starts too, under as much load as its ledger gets:
-// clients that keep many jobs going which cost no time. After every kill the ledger is audited as
-// it lies there; at the end every hold and receipt that was acknowledged is in it, once.
+// clients that keep many jobs going which cost no time, some with large requests. After every kill
+// the ledger is audited as it lies there; at the end every hold and receipt that was acknowledged
+// is in it, once.
 #include <atomic>
 #include <catch2/catch.hpp>
 #include <chrono>
@@ -86,9 +87,12 @@ class Load {
     }
   }
 
+  // Each third one is larger than a record, every time that it is asked.
   void ask(Client& client, const RequestId& request) {
-    const auto asked =
-        client.submit(request, {.app = "nothing", .declared = seconds(1), .detached = true});
+    JobRequest body{.app = "nothing", .declared = seconds(1), .detached = true};
+    if (request.low % 3 == 0)
+      body.arguments.push_back({"notes", std::string(4'096 + request.low % 5'000, 'n')});
+    const auto asked = client.submit(request, body);
     if (!asked) trouble_ = "submit: " + asked.error().detail;
   }
 

@@ -105,7 +105,7 @@ TEST_CASE("A job that names no duration and no size gets its app's") {
   wish.body = {.app = "nothing"};
   const JobId job = pool.admit(wish);
   CHECK(pool.job(job).hold->declared == seconds(60));
-  CHECK(pool.job(job).hold->body.size == "large");
+  CHECK(pool.job(job).hold->body->size == "large");
   CHECK(pool.job(job).hold->occupancy == seconds(97));
 }
 

@@ -90,7 +90,7 @@ TEST_CASE("What a run wrote goes from its end into the settle") {
   pool.end(ended);
   const auto settles = pool.ledger_asked<Settle>();
   REQUIRE(settles.size() == 1);
-  CHECK(settles[0].log.hash == "def");
+  CHECK(settles[0].log->hash == "def");
 }
 
 TEST_CASE("One job can be asked for by its number") {

@@ -116,7 +116,7 @@ TEST_CASE("On a full disk the reserve takes settles, and nothing else") {
   const auto sent = shell.commit_of({wish(bob, noon, 2), leased, settle, quota_of(ada)});
   REQUIRE(shell.commits.refusal());
   REQUIRE(sent.size() == 4);
-  CHECK(at<Settled>(sent, 0).done->receipt.charged == GpuTime{5'000});
+  CHECK(at<Settled>(sent, 0).settled.charged_quota == GpuTime{5'000});
   CHECK(at<NotHeld>(sent, 1).refusal.code == Errc::ledger_unavailable);
   CHECK(at<LedgerRefused>(sent, 2).code == Errc::job_unknown);  // settled by then
   CHECK(at<QuotaFound>(sent, 3).answer.balance.used == GpuTime{5'000});
@@ -147,7 +147,7 @@ TEST_CASE("When the journal writes again, the pool goes on where it was") {
   journal.set_fault(JournalFault::none);
   const auto sent = shell.commit_of({settle, wish(ada, noon, 2)});
   CHECK_FALSE(shell.commits.refusal());
-  CHECK(at<Settled>(sent, 0).done->receipt.charged == GpuTime{5'000});
+  CHECK(at<Settled>(sent, 0).settled.charged_quota == GpuTime{5'000});
   CHECK(at<Held>(sent, 1).hold->job == JobId{4});
   Shell restarted(journal);
   CHECK(restarted.commits.ledger().state_digest() == shell.commits.ledger().state_digest());

@@ -225,11 +225,11 @@ TEST_CASE("The receipt that the history tells is the one that the settle was ans
   Pool pool(store, journal);
   pool.lead();
   const JobId job = pool.run(seconds(2));
-  const Receipt told = pool.last<ToBroker, Settled>().done->receipt;
+  const Receipt told = done_of(pool.last<ToBroker, Settled>()).receipt;
   CHECK(pack(pool.receipts().answer.receipts.front()) == pack(told));
   // A settle that is repeated, and a request, get it again.
   pool.take(Settle{.epoch = pool.epoch(), .job = job, .outcome = Outcome::failed});
-  CHECK(pack(pool.last<ToBroker, Settled>().done->receipt) == pack(told));
+  CHECK(pack(pool.last<ToBroker, SettledBefore>().done->receipt) == pack(told));
   pool.take(wish(ada, pool.now, 1));
   CHECK(pack(pool.last<ToBroker, AlreadyHeld>().done->receipt) == pack(told));
   CHECK(pool.last<ToBroker, AlreadyHeld>().closed);

@@ -74,3 +74,57 @@ TEMPLATE_LIST_TEST_CASE("Bytes that are no text survive a journal", "", JournalP
   CHECK(bytes_of(replayed(again)) == bytes_of(batch));
   CHECK(again.tail()->stamp.boot_id == words);
 }
+
+TEMPLATE_LIST_TEST_CASE("A large request is there with its hold until the commit that closes it",
+                        "", JournalPlaces) {
+  TestType place;
+  Journal& journal = place.open();
+  std::vector<Record> records = records_from(1, 1);
+  records.push_back({.sequence = 2, .at = records[0].at, .body = records[0].body});
+  std::get<HoldOpened>(records[1].body).hold = Hold{.job = {2}};
+  const std::string first(5'000, '\xff');
+  std::string second(40'000, '"');
+  second[7] = '\0';
+  std::get<HoldOpened>(records[0].body).blob = first;
+  std::get<HoldOpened>(records[1].body).blob = second;
+  REQUIRE(journal.append(records, stamp));
+  CHECK(*journal.blob({1}) == first);
+  CHECK(*journal.blob({2}) == second);
+  CHECK(journal.blob({3})->empty());
+
+  Journal& again = place.reopen();
+  CHECK(*again.blob({1}) == first);
+  const Record settled{
+      .sequence = 3, .at = records[0].at, .body = HoldSettled{.job = {1}, .has_blob = true}};
+  REQUIRE(again.append({&settled, 1}, stamp));
+  CHECK(again.blob({1})->empty());
+  CHECK(*again.blob({2}) == second);
+
+  Journal& last = place.reopen();
+  CHECK(last.blob({1})->empty());
+  CHECK(*last.blob({2}) == second);
+  CHECK(replayed(last).size() == 3);
+}
+
+TEMPLATE_LIST_TEST_CASE("What is held and closed in one commit leaves no request", "",
+                        JournalPlaces) {
+  TestType place;
+  Journal& journal = place.open();
+  std::vector<Record> records = records_from(1, 1);
+  std::get<HoldOpened>(records[0].body).blob = std::string(5'000, 'r');
+  records.push_back(
+      {.sequence = 2, .at = records[0].at, .body = HoldSettled{.job = {1}, .has_blob = true}});
+  REQUIRE(journal.append(records, stamp));
+  CHECK(journal.blob({1})->empty());
+  CHECK(replayed(place.reopen()).size() == 2);
+}
+
+TEMPLATE_LIST_TEST_CASE("A batch that does not follow leaves no request either", "",
+                        JournalPlaces) {
+  TestType place;
+  Journal& journal = place.open();
+  std::vector<Record> records = records_from(7, 1);
+  std::get<HoldOpened>(records[0].body).blob = std::string(5'000, 'r');
+  CHECK(journal.append(records, stamp).error().code == Errc::journal_refused);
+  CHECK(journal.blob({7})->empty());
+}

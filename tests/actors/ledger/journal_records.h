@@ -15,12 +15,12 @@ inline std::vector<Record> records_from(std::uint64_t first, std::size_t count) 
     RecordBody body = EpochRaised{.epoch = {sequence}};
     switch (sequence % 6) {
       case 1:
-        body =
-            HoldOpened{.hold = Hold{.job = job,
-                                    .request = id_at(noon, sequence),
-                                    .account = {"user:number-" + std::to_string(sequence)},
-                                    .body = {.app = "emoji", .arguments = {{"prompt", "a heart"}}},
-                                    .quota_part = {60'000}}};
+        body = HoldOpened{
+            .hold = Hold{.job = job,
+                         .request = id_at(noon, sequence),
+                         .account = {"user:number-" + std::to_string(sequence)},
+                         .body = JobRequest{.app = "emoji", .arguments = {{"prompt", "a heart"}}},
+                         .quota_part = {60'000}}};
         break;
       case 2:
         body = LeaseNoted{.job = job, .attempt = 1, .node = {7}, .node_name = "node-1"};

@@ -165,6 +165,23 @@ TEST_CASE("A database of another program, of a newer gpupool, or with lost layou
   CHECK(opening_error(folder.file()) == Errc::unsupported);
 }
 
+TEST_CASE("A ledger of the layout before this one gets what it lacks, and keeps its records") {
+  const Folder folder;
+  REQUIRE(opened(folder.file())->append(records_from(1, 3), stamp));
+  sqlite3* database = nullptr;
+  REQUIRE(sqlite3_open(folder.file().c_str(), &database) == SQLITE_OK);
+  REQUIRE(sqlite3_exec(database, "DROP TABLE blobs; PRAGMA user_version=2", nullptr, nullptr,
+                       nullptr) == SQLITE_OK);
+  sqlite3_close(database);
+  std::vector<Record> large = records_from(7, 1);
+  large[0].sequence = 4;
+  std::get<HoldOpened>(large[0].body).blob = std::string(5'000, 'r');
+  REQUIRE(opened(folder.file())->append(large, stamp));
+  const auto again = opened(folder.file());
+  CHECK(replayed(*again).size() == 4);
+  CHECK(again->blob({7})->size() == 5'000);
+}
+
 TEST_CASE("A database of another program is left byte for byte as it was") {
   const Folder folder;
   sqlite3* database = nullptr;

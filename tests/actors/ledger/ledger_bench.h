@@ -12,6 +12,7 @@
 #include "actors/ledger/history.h"
 #include "actors/ledger/history_memory.h"
 #include "actors/ledger/ledger.h"
+#include "actors/ledger/receipt.h"
 
 namespace gpupool::bench {
 
@@ -53,7 +54,7 @@ inline Reserve wish(const Caller& who, Instant at, std::uint64_t number,
           .epoch = {1},
           .caller = who,
           .request = id_at(at, number),
-          .body = {.app = "emoji", .declared = declared},
+          .body = JobRequest{.app = "emoji", .size = "large", .declared = declared},
           .body_hash = 7,
           .partition = "default",
           .size = "large",
@@ -83,6 +84,12 @@ Message reply(const Effects& effects) {
   const Message* found = find_reply<Message>(effects);
   REQUIRE(found != nullptr);
   return *found;
+}
+
+// The answer to a settle, the first one or a later one.
+inline JobDone done_in(const Effects& effects) {
+  const auto* before = find_reply<SettledBefore>(effects);
+  return before == nullptr ? done_of(reply<Settled>(effects)) : *before->done;
 }
 
 // What the ledger leaves to its history, answered by one that has read all of `records`: the
@@ -153,8 +160,7 @@ class LedgerBench {
     return reply<NotHeld>(ask(who, declared)).refusal;
   }
   JobDone settle(JobId job, Duration ran, Outcome outcome = Outcome::succeeded) {
-    return *reply<Settled>(step(Settle{.epoch = {1}, .job = job, .outcome = outcome, .ran = ran}))
-                .done;
+    return done_in(step(Settle{.epoch = {1}, .job = job, .outcome = outcome, .ran = ran}));
   }
   Balance quota(const Caller& who) {
     return reply<QuotaFound>(step(QuotaQuery{.session = {1}, .query = 1, .caller = who}))

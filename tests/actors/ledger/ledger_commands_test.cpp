@@ -446,16 +446,7 @@ TEST_CASE("Words of a worker are cut to their maximum, never inside a character"
   std::string words;
   while (words.size() <= 2'000) words += "\xe2\x82\xac";  // three bytes a character
   const Settle settle{.epoch = {1}, .job = hold.job, .outcome = Outcome::failed, .detail = words};
-  const std::string kept = reply<Settled>(bench.step(settle)).done->receipt.detail;
+  const std::string kept = reply<Settled>(bench.step(settle)).settled.detail;
   CHECK(kept.size() == 510);
   CHECK(words.compare(0, kept.size(), kept) == 0);
-}
-
-TEST_CASE("A size that the request left to its app is the one it was admitted at") {
-  LedgerBench bench;
-  Reserve request = wish(ada, noon, 1);
-  request.body.size.clear();
-  const Hold hold = reply<Held>(bench.step(request)).hold;
-  CHECK(hold.body.size == "large");
-  CHECK(bench.settle(hold.job, seconds(1)).receipt.size == "large");
 }

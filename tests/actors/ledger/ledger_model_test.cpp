@@ -343,7 +343,7 @@ class Model {
                         .attempt = hold->attempt};
     const Effects effects = step(settle);
     if (hold->open) naive_.close(now_, *hold, settle);
-    const JobDone done = *reply<Settled>(effects).done;
+    const JobDone done = done_in(effects);
     check_receipt(done.receipt, *hold);
     const Balance& balance = done.balance;
     CHECK(pack(balance) == pack(naive_.balance(now_, hold->wish.caller.account, balance.tier, {})));

@@ -69,11 +69,12 @@ TEST_CASE("A job of factor 2 holds and costs twice its time") {
   LedgerBench bench;
   Reserve big = wish(ada, bench.now, 900, seconds(45));
   big.size = "xlarge";
+  big.body = JobRequest{.app = "emoji", .size = "xlarge", .declared = seconds(45)};
   big.slots = 2;
   big.factor = 2;
   const Hold hold = reply<Held>(bench.step(big)).hold;
   CHECK(hold.quota_part == GpuTime{90'000});
-  CHECK(hold.body.size == "xlarge");
+  CHECK(hold.body->size == "xlarge");
   const Receipt receipt = bench.settle(hold.job, milliseconds(10'001)).receipt;
   CHECK(receipt.charged == GpuTime{20'002});
   CHECK(receipt.given_back == GpuTime{69'998});
@@ -289,7 +290,7 @@ TEST_CASE("A change of tier applies at once to what is left and never to open ho
   CHECK(balance.left == GpuTime{0});  // never negative
   const Effects settled =
       restarted.step(bench.now, Settle{.epoch = {1}, .job = open.job, .ran = seconds(90)});
-  CHECK(reply<Settled>(settled).done->receipt.charged == GpuTime{90'000});
+  CHECK(reply<Settled>(settled).settled.charged_quota == GpuTime{90'000});
   CHECK(restarted.balance(bench.now, ada.account, "pro").left == GpuTime{1'360'000});
 }
 

@@ -293,7 +293,7 @@ class NaiveLedger {
     if (age < -300'000) found[Errc::id_expired] = {age, -300'000};
     const NaiveHold* same = known(wish);
     if (same != nullptr && same->wish.body_hash != wish.body_hash) found[Errc::id_reused] = {0, 0};
-    if (const AppConfig* app = config->app(wish.body.app)) {
+    if (const AppConfig* app = config->app(wish.body->app)) {
       bool open = app->tiers.empty();
       for (const std::string& one : app->tiers) open = open || one == tier_name;
       if (!open) found[Errc::forbidden] = {0, 0};

@@ -220,7 +220,7 @@ TEST_CASE("An anonymous address can have a tier, which outlives its account") {
 TEST_CASE("An app of certain tiers is forbidden to others, between unknown_app and the duration") {
   LedgerBench bench(two_apps());
   Reserve secret = wish(ada, noon, 1, seconds(4'000));
-  secret.body.app = "secret";
+  secret.body = JobRequest{.app = "secret"};
   const auto code = [&bench, &secret] { return reply<NotHeld>(bench.step(secret)).refusal.code; };
   CHECK(code() == Errc::forbidden);
   secret.verdict = Errc::unknown_app;
@@ -237,14 +237,14 @@ TEST_CASE("An app of certain tiers is forbidden to others, between unknown_app a
   CHECK(find_reply<Held>(bench.step(secret)) != nullptr);
   bench.step(set_tier(bob, "free"));
   secret = wish(bob, noon, 2, seconds(10));
-  secret.body.app = "secret";
+  secret.body = JobRequest{.app = "secret"};
   CHECK(code() == Errc::forbidden);
 }
 
 TEST_CASE("A known id is answered even if its app was closed to the tier meanwhile") {
   LedgerBench bench(two_apps());
   Reserve secret = wish(bob, noon, 1);
-  secret.body.app = "secret";
+  secret.body = JobRequest{.app = "secret"};
   const Hold hold = reply<Held>(bench.step(secret)).hold;
   bench.step(set_tier(bob, "free"));
   const auto known = reply<AlreadyHeld>(bench.step(secret));
@@ -538,7 +538,7 @@ TEST_CASE("The log of a run stands in its receipt") {
                                                      .outcome = Outcome::succeeded,
                                                      .ran = seconds(1),
                                                      .log = log}));
-  CHECK(done.done->receipt.log.hash == "ab");
+  CHECK(done.settled.log->hash == "ab");
   const ReceiptQuery query{.account = hold.account, .job = hold.job};
   CHECK(reply<ReceiptFound>(bench.step(query)).done->receipt.log.bytes == 12);
 }

@@ -15,24 +15,25 @@ LogLine line_of(const Message& message) {
   return *line;
 }
 
-Receipt receipt() {
-  return {.job = {17},
-          .request = request,
-          .account = {"user:ada"},
-          .declared = seconds(60),
-          .ran = seconds(3),
-          .held = {60'000},
-          .charged = {3'000},
-          .given_back = {57'000},
-          .outcome = Outcome::succeeded,
-          .node = "node-1"};
+Settled settled() {
+  return {.hold = Hold{.job = {17},
+                       .request = request,
+                       .account = {"user:ada"},
+                       .declared = seconds(60),
+                       .quota_part = {60'000}},
+          .settled = {.job = {17},
+                      .outcome = Outcome::succeeded,
+                      .ran = seconds(3),
+                      .charged_quota = {3'000},
+                      .node = "node-1"},
+          .held = {60'000}};
 }
 
 }  // namespace
 
 TEST_CASE("A hold is told with its job, account and request, and without the prompt") {
   Hold hold{.job = {17}, .request = request, .account = {"user:ada"}};
-  hold.body = {.app = "emoji", .arguments = {{"prompt", "a private thought"}}};
+  hold.body = JobRequest{.app = "emoji", .arguments = {{"prompt", "a private thought"}}};
   hold.quota_part = {60'000};
   hold.promise = noon;
   const LogLine line = line_of(ToBroker{Held{.ticket = 1, .hold = hold}});
@@ -57,20 +58,20 @@ TEST_CASE("A refusal is told with its code and sentence where it leaves the pool
 }
 
 TEST_CASE("The end of a job is told by its arithmetic, and is a warning if the pool is to blame") {
-  LogLine line = line_of(ToBroker{Settled{.job = {17}, .done = JobDone{.receipt = receipt()}}});
+  LogLine line = line_of(ToBroker{settled()});
   CHECK(line.level == LogLevel::info);
   CHECK(line.event == "settled");
   CHECK(line.node == "node-1");
   CHECK(line.text ==
         "succeeded: declared 60.0 s, ran 3.0 s x 1, held 60.0 s, charged 3.0 s, 57.0 s given back");
-  Receipt failed = receipt();
-  failed.outcome = Outcome::failed;
-  failed.cause = Errc::node_lost;
-  failed.detail = "what a program wrote";
-  line = line_of(ToBroker{Settled{.job = {17}, .done = JobDone{.receipt = failed}}});
+  Settled failed = settled();
+  failed.settled.outcome = Outcome::failed;
+  failed.settled.cause = Errc::node_lost;
+  failed.settled.detail = "what a program wrote";
+  line = line_of(ToBroker{failed});
   CHECK(line.level == LogLevel::warn);
   CHECK(line.text.starts_with("failed (node_lost): "));
-  CHECK(line.text.find(failed.detail) == std::string::npos);
+  CHECK(line.text.find(failed.settled.detail) == std::string::npos);
 }
 
 TEST_CASE("Leases, lost attempts and moved promises are told with their job") {

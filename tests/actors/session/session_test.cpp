@@ -263,13 +263,13 @@ TEST_CASE("A malformed submit is a bad request with the account's numbers") {
   cases[4].detail = "33 arguments; at most 32 are allowed";
   cases[5].submit.body.arguments[0].key.clear();
   cases[5].detail = "an argument has no name";
-  cases[6].submit.body.arguments[0].value = std::string(2'049, 'a');
-  cases[6].detail = "argument \"prompt\" has 2049 bytes; at most 2048 are allowed";
+  cases[6].submit.body.arguments[0].value = std::string(32'769, 'a');
+  cases[6].detail = "argument \"prompt\" has 32769 bytes; at most 32768 are allowed";
   cases[7].submit.body.arguments[0].value = "caf\xc3";
   cases[7].detail = "argument \"prompt\" is not UTF-8";
-  cases[8].submit.body.arguments = {
-      {"a", std::string(2'000, 'a')}, {"b", std::string(2'000, 'b')}, {"c", std::string(200, 'c')}};
-  cases[8].detail = "the whole request has 4231 bytes; at most 4096 are allowed";
+  cases[8].submit.body.arguments = {{"a", std::string(32'000, 'a')},
+                                    {"b", std::string(17'200, 'b')}};
+  cases[8].detail = "the whole request has 49226 bytes; at most 49152 are allowed";
   for (const Case& one : cases) {
     Talk talk;
     talk.tell(one.submit);

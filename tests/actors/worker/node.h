@@ -104,7 +104,7 @@ class Node {
             .incarnation = incarnation,
             .heartbeat = heartbeat,
             .app = "emoji",
-            .body = {.app = "emoji", .arguments = {{"prompt", "a red heart"}}},
+            .body = JobRequest{.app = "emoji", .arguments = {{"prompt", "a red heart"}}},
             .declared = seconds(60)};
   }
   // A node that is known, whose slot is free, and that takes a lease.

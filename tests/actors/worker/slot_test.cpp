@@ -30,7 +30,7 @@ TEST_CASE("A lease on a warm slot hands the request over, with the start limit a
   const StartRun run = only<StartRun>(effects);
   CHECK(run.job == JobId{1});
   CHECK(run.app == "emoji");
-  CHECK(run.body.arguments.front().value == "a red heart");
+  CHECK(run.body->arguments.front().value == "a red heart");
   // Should the worker die now, the supervisor still ends what never began.
   const EndBy end = only<EndBy>(effects);
   const AppConfig& app = node.config.apps.front();
