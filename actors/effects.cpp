@@ -2,7 +2,6 @@
 
 namespace gpupool {
 
-Send::Send(Address address, Message&& what) : to(address), message(std::move(what)) {}
 Send::Send(const Send& other) = default;
 Send::Send(Send&& other) noexcept = default;
 Send& Send::operator=(const Send& other) = default;
@@ -18,7 +17,7 @@ Effects::~Effects() = default;
 
 template <class Variant>
 requires(!std::is_reference_v<Variant>) void Effects::to(Address address, Variant&& message) {
-  send.emplace_back(address, std::move(message));
+  send.emplace_back(address, std::in_place_type<Variant>, std::move(message));
 }
 template void Effects::to(Address, ToBroker&&);
 template void Effects::to(Address, ToLedger&&);

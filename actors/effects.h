@@ -50,7 +50,9 @@ using Message = std::variant<ToBroker, ToLedger, ToWorker, ToSession, ToClient, 
 // What a Message takes to be moved or destroyed is made once, in effects.cpp: it is half of the
 // work of compiling a core otherwise.
 struct Send {
-  Send(Address address, Message&& what);
+  template <class Variant>
+  Send(Address address, std::in_place_type_t<Variant> kind, Variant&& what)
+      : to(address), message(kind, std::move(what)) {}
   Send(const Send& other);
   Send(Send&& other) noexcept;
   Send& operator=(const Send& other);

@@ -6,6 +6,7 @@
 // strings. unpack() never throws and never allocates more than a small multiple of its input.
 
 #include <cstdint>
+#include <cstring>
 #include <limits>
 #include <msgpack.hpp>
 #include <optional>
@@ -46,10 +47,31 @@ struct is_variant : std::false_type {};
 template <class... Ts>
 struct is_variant<std::variant<Ts...>> : std::true_type {};
 
-// Appends to a std::string; what msgpack::packer asks of a stream.
-struct StringSink {
-  std::string& out;
-  void write(const char* bytes, std::size_t size) { out.append(bytes, size); }
+// Appends to a std::string; what msgpack::packer asks of a stream. It writes a byte or a few at a
+// time, so they are gathered here first.
+class StringSink {
+ public:
+  explicit StringSink(std::string& out) : out_(out) {}
+  void write(const char* bytes, std::size_t size) {
+    if (size > sizeof gathered_ - used_) {
+      flush();
+      if (size > sizeof gathered_) {
+        out_.append(bytes, size);
+        return;
+      }
+    }
+    std::memcpy(gathered_ + used_, bytes, size);
+    used_ += size;
+  }
+  void flush() {
+    out_.append(gathered_, used_);
+    used_ = 0;
+  }
+
+ private:
+  std::string& out_;
+  std::size_t used_ = 0;
+  char gathered_[512];
 };
 using Packer = msgpack::packer<StringSink>;
 
@@ -162,9 +184,10 @@ bool unpack_value(const msgpack::object& object, T& value) {
 // Appends the bytes of `value`.
 template <class T>
 void pack_into(std::string& bytes, const T& value) {
-  detail::StringSink sink{bytes};
+  detail::StringSink sink(bytes);
   detail::Packer packer{sink};
   detail::pack_value(packer, value);
+  sink.flush();
 }
 
 template <class T>

@@ -12,7 +12,8 @@ template <class T>
 class Shared {
  public:
   Shared() = default;
-  Shared(T value) : value_(std::make_shared<const T>(std::move(value))) {}  // NOLINT: meant
+  Shared(const T& value) : value_(std::make_shared<const T>(value)) {}        // NOLINT: meant
+  Shared(T&& value) : value_(std::make_shared<const T>(std::move(value))) {}  // NOLINT: meant
 
   const T& operator*() const { return value_ ? *value_ : empty(); }
   const T* operator->() const { return &**this; }

@@ -38,7 +38,8 @@ inline constexpr std::int64_t history_waiting_max = 100'000;  // questions until
 inline constexpr std::int64_t job_moments_max = 32;           // of one job's story
 inline constexpr std::int64_t ledger_batch_max = 4'096;  // commands and questions of one commit
 inline constexpr std::int64_t ledger_batch_blob_bytes_max = 4 * 1024 * 1024;  // and of its blobs
-inline constexpr std::int64_t journal_read_bytes = 1024 * 1024;  // for the history at a time
+inline constexpr std::int64_t journal_read_bytes = 4 * 1024 * 1024;  // for the history at a time
+inline constexpr std::int64_t history_page_records = 8'192;          // when nobody waits for less
 inline constexpr std::int64_t client_queue_max = 1'000;  // messages waiting for a slow client
 inline constexpr std::int64_t client_queue_bytes_max = 4 * 1024 * 1024;  // their bytes
 

@@ -1,5 +1,6 @@
 #include "actors/ledger/group_commit.h"
 
+#include <algorithm>
 #include <iterator>
 
 #include "actors/ledger/blob.h"
@@ -146,10 +147,19 @@ Result<Effects> GroupCommit::commit(Instant now, const ClockStamp& stamp) {
   return answers;
 }
 
+// A job that ends soon is then written once by the history, and not with each of its records.
+bool GroupCommit::is_read_due(const Effects& answers) const {
+  const std::uint64_t last = ledger_.last_sequence();
+  if (reader_->at_once || reader_->after > last) return true;
+  if (std::cmp_greater_equal(last - reader_->after, limits::history_page_records)) return true;
+  return reader_->after < last &&
+         std::any_of(answers.send.begin(), answers.send.end(),
+                     [](const Send& send) { return send.to == to_history(); });
+}
+
 // Ahead of it stand the questions that this commit answers, which wait for what it brings.
 void GroupCommit::feed_reader(Effects& answers) {
-  if (!reader_) return;
-  if (reader_->after == ledger_.last_sequence() && !reader_->at_once) return;
+  if (!reader_ || !is_read_due(answers)) return;
   JournalRead read;
   const auto batches_max = static_cast<std::size_t>(limits::journal_read_bytes);
   const auto tail = journal_.tail();

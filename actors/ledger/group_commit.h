@@ -59,6 +59,7 @@ class GroupCommit {
   Status check_blobs();
   Status add_blobs(Effects& answers);
   Status settle_from_reserve(Instant now, const ClockStamp& stamp, Effects& answers);
+  bool is_read_due(const Effects& answers) const;
   void feed_reader(Effects& answers);
   void answer_without_journal(Instant now, const Error& why, Effects& answers);
 

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <iterator>
+#include <map>
+#include <set>
 #include <utility>
 
 #include "actors/ledger/receipt.h"
@@ -89,14 +91,15 @@ Error missing(std::uint64_t sequence) {
           .detail = "record " + std::to_string(sequence) + " is missing"};
 }
 
-AccountDay day_of(const Receipt& receipt) {
-  return {.account = receipt.account,
-          .usage = {.day = {receipt.ended_at.ms - receipt.ended_at.ms % day_ms},
-                    .jobs = 1,
-                    .succeeded = receipt.outcome == Outcome::succeeded ? 1U : 0U,
-                    .ran = receipt.ran,
-                    .held = receipt.held,
-                    .charged = receipt.charged}};
+void add_day(std::map<std::pair<AccountId, Instant>, UsageDay>& days, const Receipt& receipt) {
+  const Instant day{receipt.ended_at.ms - receipt.ended_at.ms % day_ms};
+  UsageDay& usage = days[{receipt.account, day}];
+  usage.day = day;
+  usage.jobs += 1;
+  usage.succeeded += receipt.outcome == Outcome::succeeded ? 1U : 0U;
+  usage.ran = usage.ran + receipt.ran;
+  usage.held += receipt.held;
+  usage.charged += receipt.charged;
 }
 
 // How many rows a question gets: what it wants, or all that an answer may have.
@@ -174,7 +177,7 @@ void History::ask_ledger(Effects& effects) {
   reading_ = true;
   effects.to(to_ledger(), ToLedger{ReadJournal{.after = mark_.sequence,
                                                .digest = {mark_.digest.begin(), mark_.digest.end()},
-                                               .at_once = !confirmed_}});
+                                               .at_once = !confirmed_ || !waiting_.empty()}});
 }
 
 void History::handle(const JournalRead& read, Effects& effects) {
@@ -194,17 +197,24 @@ void History::handle(const JournalRead& read, Effects& effects) {
   ask_ledger(effects);
 }
 
+// A page while it is read: days add up, and a job that is still open at its end is written once.
+struct History::Draft {
+  HistoryPage page;
+  std::set<JobId> changed;
+  std::map<std::pair<AccountId, Instant>, UsageDay> days;
+};
+
 // What does not fit what is here was written to another journal; a store that is empty fits all.
 Status History::apply(const std::vector<std::string>& batches) {
   if (const auto loaded = load(); !loaded) return loaded;
-  HistoryPage page{.jobs = {}, .days = {}, .mark = mark_};
-  std::set<JobId> changed;
+  Draft draft{.page = {.jobs = {}, .days = {}, .mark = mark_}};
+  HistoryPage& page = draft.page;
   std::uint64_t sequence = mark_.sequence;
   const auto visit = [&](const StoredRecord& stored) -> Status {
     const auto record = record_of(stored);
     if (!record) return record.error();
     if (stored.sequence != ++sequence) return missing(sequence);
-    take(*record, page, changed);
+    take(*record, draft);
     return ok();
   };
   Status done = ok();
@@ -214,7 +224,8 @@ Status History::apply(const std::vector<std::string>& batches) {
       sequence <= mark_.sequence + 1 && rebuilds_ == 0)
     return begin_anew();
   if (done) {
-    for (const JobId job : changed) page.jobs.push_back(open_.at(job));
+    for (const JobId job : draft.changed) page.jobs.push_back(open_.at(job));
+    for (auto& [key, day] : draft.days) page.days.push_back({key.first, day});
     done = store_.turn(page);
   }
   if (done) mark_ = page.mark;
@@ -222,16 +233,16 @@ Status History::apply(const std::vector<std::string>& batches) {
   return done;
 }
 
-void History::take(const Record& record, HistoryPage& page, std::set<JobId>& changed) {
+void History::take(const Record& record, Draft& draft) {
   const JobId id = job_of(record);
   if (!id) return;
   HistoryJob& job = open_[id];
   add_to(job, record);
-  changed.insert(id);
+  draft.changed.insert(id);
   if (!std::holds_alternative<HoldSettled>(record.body)) return;
-  changed.erase(id);
-  page.days.push_back(day_of(job.receipt));
-  page.jobs.push_back(std::move(job));
+  draft.changed.erase(id);
+  add_day(draft.days, job.receipt);
+  draft.page.jobs.push_back(std::move(job));
   open_.erase(id);
 }
 

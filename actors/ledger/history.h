@@ -57,7 +57,8 @@ class History {
 
   Status load();
   Status apply(const std::vector<std::string>& batches);
-  void take(const Record& record, HistoryPage& page, std::set<JobId>& changed);
+  struct Draft;
+  void take(const Record& record, Draft& draft);
   Status begin_anew();
   void ask_ledger(Effects& effects);
 

@@ -111,8 +111,7 @@ Status JournalPostgres::append(std::span<const Record> batch, const ClockStamp& 
                            (answer.sqlstate.empty() ? "" : " (SQLSTATE " + answer.sqlstate + ")");
   switch (verdict) {
     case Verdict::written:
-      before_last_ = tail_.sequence;
-      last_batch_ = std::move(bytes);
+      recent_.add(tail_.sequence, std::move(bytes));
       tail_ = end;
       return ok();
     case Verdict::refused:
@@ -149,7 +148,7 @@ Result<std::vector<std::string>> JournalPostgres::batches_after(std::uint64_t se
                                                                 std::size_t bytes_max) {
   std::vector<std::string> found;
   if (lead_ && sequence >= tail_.sequence) return found;
-  if (lead_ && sequence == before_last_ && !last_batch_.empty()) return std::vector{last_batch_};
+  if (auto recent = recent_.after(sequence, bytes_max)) return *std::move(recent);
   Status visited = ok();
   const PostgresAnswer answer = session_->stream(
       "SELECT last_sequence, batch FROM (SELECT last_sequence, batch, sum(length(batch)) OVER "

@@ -13,6 +13,7 @@
 #include "actors/ledger/journal.h"
 #include "actors/ledger/journal_postgres_layout.h"
 #include "actors/ledger/journal_postgres_lead.h"
+#include "actors/ledger/recent_batches.h"
 
 namespace gpupool {
 
@@ -50,9 +51,8 @@ class JournalPostgres final : public Journal {
   const PostgresTables tables_;
   std::unique_ptr<PostgresLead> lead_;  // none: only to be read
   JournalTail tail_;
-  std::uint64_t before_last_ = 0;  // the sequence that the last batch follows
-  std::string last_batch_;         // if this process wrote it
-  std::optional<Error> over_;      // fenced or in doubt: no append any more
+  RecentBatches recent_;       // that this process wrote
+  std::optional<Error> over_;  // fenced or in doubt: no append any more
 };
 
 }  // namespace gpupool

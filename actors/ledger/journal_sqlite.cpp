@@ -254,8 +254,7 @@ Status JournalSqlite::write(std::span<const Record> batch, const ClockStamp& sta
     in_doubt_ = true;
     return why;
   }
-  before_last_ = tail_.sequence;
-  last_batch_ = std::move(bytes);
+  recent_.add(tail_.sequence, std::move(bytes));
   tail_ = end;
   return ok();
 }
@@ -277,7 +276,7 @@ Result<std::vector<std::string>> JournalSqlite::batches_after(std::uint64_t sequ
                                                               std::size_t bytes_max) {
   std::vector<std::string> found;
   if (sequence >= tail_.sequence) return found;
-  if (sequence == before_last_ && !last_batch_.empty()) return std::vector{last_batch_};
+  if (auto recent = recent_.after(sequence, bytes_max)) return *std::move(recent);
   sqlite3_stmt* statement = read_batches_.get();
   sqlite3_bind_int64(statement, 1, static_cast<std::int64_t>(sequence));
   int stepped = SQLITE_DONE;

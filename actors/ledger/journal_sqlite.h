@@ -12,6 +12,7 @@
 #include "actors/ledger/blob.h"
 #include "actors/ledger/journal.h"
 #include "actors/ledger/journal_sqlite_reserve.h"
+#include "actors/ledger/recent_batches.h"
 #include "actors/ledger/sqlite_handle.h"
 
 namespace gpupool {
@@ -64,8 +65,7 @@ class JournalSqlite final : public Journal {
   SqliteStatement remove_blob_;
   SqliteStatement read_blob_;
   JournalTail tail_;
-  std::uint64_t before_last_ = 0;  // the sequence that the last batch follows
-  std::string last_batch_;         // if this process wrote it
+  RecentBatches recent_;  // that this process wrote
   DiskReserve reserve_;
   std::int64_t found_version_ = 0;  // of the file's layout; 0: nothing was ever written to it
   bool in_doubt_ = false;

@@ -30,8 +30,11 @@ void Ledger::step(Instant now, const ToLedger& message, Effects& effects) {
 }
 
 void Ledger::record(Instant now, RecordBody body, Effects& effects) {
-  effects.journal.push_back({.sequence = core_.sequence + 1, .at = now, .body = std::move(body)});
-  apply(effects.journal.back());
+  Record& made = effects.journal.emplace_back();
+  made.sequence = core_.sequence + 1;
+  made.at = now;
+  made.body = std::move(body);
+  apply(made);
 }
 
 // The open job that a command is about; nullptr: the command is refused, and answered.

@@ -57,7 +57,8 @@ struct Recall {
 
 // ---- History -> ledger -------------------------------------------------------------------------
 
-// What follows this record in the journal: at once, or as soon as there is anything. One at a time.
+// What follows this record in the journal: at once, or as soon as a page has come together
+// (limits::history_page_records) or somebody asks the history for something. One at a time.
 struct ReadJournal {
   std::uint64_t after = 0;
   std::string digest;  // of that record

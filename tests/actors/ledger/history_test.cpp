@@ -219,6 +219,26 @@ TEST_CASE("A question is answered from no state older than itself, however far t
   CHECK(found.answer.receipts.front().charged == GpuTime{3'000});
 }
 
+TEST_CASE("What nobody asks for is read a page at a time, and a question brings the rest") {
+  JournalMemory journal;
+  HistoryMemory store;
+  Pool pool(store, journal);
+  pool.lead();
+  for (int i = 0; i < 5; ++i) pool.run(seconds(1));
+  CHECK(store.mark()->sequence == 0);
+  CHECK(pool.receipts().answer.receipts.size() == 5);
+  const std::uint64_t asked = store.mark()->sequence;
+  CHECK(asked == pool.commits.ledger().last_sequence());
+  std::uint64_t records = 0;
+  while (store.mark()->sequence == asked) {
+    pool.run(milliseconds(1));
+    records = pool.commits.ledger().last_sequence() - asked;
+    REQUIRE(std::cmp_less_equal(records, limits::history_page_records));
+  }
+  CHECK(std::cmp_equal(records, limits::history_page_records));
+  CHECK(store.open_jobs()->empty());
+}
+
 TEST_CASE("The receipt that the history tells is the one that the settle was answered with") {
   JournalMemory journal;
   HistoryMemory store;
@@ -289,6 +309,7 @@ TEST_CASE("A store of another journal is made anew before anything is answered f
     Pool pool(store, other);
     pool.lead();
     for (int i = 0; i < 5; ++i) pool.run(seconds(9));
+    pool.receipts();  // which brings it up to here
   }
   // Shorter than what the store has seen, as long, and longer.
   for (const int jobs : {1, 5, 8}) {
