@@ -5,6 +5,8 @@
 #include <cctype>
 #include <charconv>
 #include <cstdio>
+#include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 
@@ -147,6 +149,30 @@ Result<Books> open_books(const AuditOptions& options, const Config& config) {
   return books;
 }
 
+// The records, and what lies beside them. Of a ledger that is being written to, a request that is
+// not there is missing only if its job is still open when the records were read once more.
+Status read_books(Journal& journal, Audit& audit,
+                  const std::function<void(const StoredRecord&)>& seen) {
+  JournalTail at;
+  const auto visit = [&](const StoredRecord& stored) {
+    audit.read(stored);
+    seen(stored);
+    return ok();
+  };
+  if (const Status read = journal.read(at, visit); !read) return read;
+  std::map<JobId, std::string> blobs;
+  for (const JobId job : audit.blobs_wanted()) {
+    auto blob = journal.blob(job);
+    if (!blob) return blob.error();
+    blobs.emplace(job, std::move(*blob));
+  }
+  if (blobs.empty()) return ok();
+  const Status read = journal.read(at, visit);
+  for (const JobId job : audit.blobs_wanted())
+    if (const auto blob = blobs.find(job); blob != blobs.end()) audit.read_blob(job, blob->second);
+  return read;
+}
+
 ExitCode say_unopened(const Connection& connection, const Error& error) {
   switch (error.code) {
     case Errc::journal_corrupt:
@@ -244,22 +270,11 @@ ExitCode audit_ledger(const Connection& connection, const AuditOptions& options)
   Audit audit(asked->config, asked->window, asked->scope);
   const auto& noted = asked->noted;
   bool has_noted = !noted;
-  const Status read = books->journal->read([&](const StoredRecord& stored) {
-    audit.read(stored);
+  const Status read = read_books(*books->journal, audit, [&](const StoredRecord& stored) {
     has_noted =
         has_noted || (stored.sequence == noted->first && hex(stored.digest) == noted->second);
-    return ok();
   });
-  Status found = ok();
-  for (const JobId job : audit.blobs_wanted()) {
-    const auto blob = books->journal->blob(job);
-    if (blob) audit.read_blob(job, *blob);
-    if (!blob && found) found = blob.error();
-  }
   AuditReport report = audit.finish();
-  if (!found && found.error().code == Errc::system_failed)
-    return say_unopened(connection, found.error());
-  if (!found) report.findings.push_back(found.error().detail);
   if (!has_noted)
     report.findings.push_back(
         "record " + std::to_string(noted->first) +

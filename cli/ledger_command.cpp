@@ -214,15 +214,15 @@ Result<LedgerSummary> read_lines(const NextLine& next, const Config& config,
     if (batch.size() < batch_max) continue;
     if (const Status written = append(); !written) return written.error();
   }
+  const AuditReport report = audit.finish();
+  if (!report.rebuilt)
+    return Error{.code = Errc::journal_corrupt,
+                 .detail = "no ledger could have written this: " + report.findings.front()};
   for (const JobId job : audit.blobs_wanted())
     if (!with_blobs.contains(job))
       return Error{.code = Errc::journal_corrupt,
                    .detail = "the request of job " + std::to_string(job.value) +
                              ", which is open, is not there (\"blob\" in the line of its hold)"};
-  const AuditReport report = audit.finish();
-  if (!report.rebuilt)
-    return Error{.code = Errc::journal_corrupt,
-                 .detail = "no ledger could have written this: " + report.findings.front()};
   if (const Status written = append(); !written) return written.error();
   auto summary = summary_of(journal, number);
   if (summary) summary->digest = report.digest;

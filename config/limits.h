@@ -21,6 +21,7 @@ inline constexpr std::int64_t detail_bytes_max = 512;  // an error's own words
 inline constexpr std::int64_t result_bytes_max = 64 * 1024 * 1024;
 
 inline constexpr std::int64_t jobs_max = 1'000'000;      // admitted jobs of a pool
+inline constexpr std::int64_t blobs_max = 5'000;         // of them with large requests: 240 MB
 inline constexpr std::int64_t requests_max = 2'000'000;  // remembered request ids
 inline constexpr std::int64_t sessions_max = 20'000;
 inline constexpr std::int64_t session_jobs_max = 1'024;  // jobs one client follows at once

@@ -53,7 +53,8 @@ class Audit {
   Audit(const Config& config, std::optional<WindowConfig> window, AuditScope scope = {});
 
   void read(const StoredRecord& stored);
-  // After the last record: the holds whose requests lie beside the records, and those requests.
+  // After the last record: the open holds whose requests lie beside the records, and those requests
+  // (empty: it is not there). None where the records could not be judged to their end.
   std::vector<JobId> blobs_wanted() const;
   void read_blob(JobId job, std::string_view bytes);
   AuditReport finish();

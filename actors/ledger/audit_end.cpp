@@ -11,6 +11,7 @@ namespace gpupool {
 
 std::vector<JobId> Audit::blobs_wanted() const {
   std::vector<JobId> jobs;
+  if (is_broken_) return jobs;
   for (const auto& [job, hold] : open_)
     if (!hold.blob->hash.empty()) jobs.push_back(job);
   return jobs;

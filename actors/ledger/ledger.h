@@ -47,6 +47,7 @@ namespace gpupool {
 struct LedgerBounds {
   std::int64_t requests_max = limits::requests_max;
   std::int64_t refusals_max = limits::refusals_remembered_max;
+  std::int64_t blobs_max = limits::blobs_max;
   OrderBounds orders = {};
   std::int64_t orders_remembered_max = limits::orders_remembered_max;
 };
@@ -144,7 +145,8 @@ class Ledger {
     Instant at{};
     Epoch epoch;
     Instant forgotten_before{};  // ids made before this are remembered only while their job is open
-    auto fields() { return std::tie(sequence, at, epoch, forgotten_before); }
+    std::int64_t blobs = 0;      // open holds whose requests lie beside the records
+    auto fields() { return std::tie(sequence, at, epoch, forgotten_before, blobs); }
   };
 
   // What a Reserve leads to: a hold, or the job that its id already has.
@@ -178,6 +180,7 @@ class Ledger {
   // ledger_decide.cpp: admission and its numbers. `account` is the caller's, nullptr: it has none.
   Result<Admission> decide(Instant now, const Reserve& reserve, const Account* account) const;
   bool table_is_full(Instant now) const;
+  std::optional<Error> no_room_for(const JobRequest& request) const;
   Error tier_missing(const Caller& caller) const;
   std::optional<Error> app_closed_to(const std::string& app, const std::string& tier) const;
   static std::optional<Error> illegal_duration(const Reserve& reserve, const TierLimits& tier);

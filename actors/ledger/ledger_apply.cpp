@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "actors/ledger/blob.h"
 #include "actors/ledger/ledger.h"
 
 namespace gpupool {
@@ -41,6 +42,7 @@ void Ledger::enact(const HoldOpened& opened, Instant) {
                     .body_hash = hold.body_hash,
                     .job = hold.job});
   open_.insert({.hold = opened.hold, .account = number, .promise = hold.promise});
+  core_.blobs += has_blob(hold) ? 1 : 0;
 }
 
 void Ledger::enact(const LeaseNoted& noted, Instant at) {
@@ -71,6 +73,7 @@ void Ledger::enact(const HoldSettled& settled, Instant at) {
   Account& account = accounts_.change(job.account).account;
   account.close_hold(
       hold, {.held = job.held(), .charged = {settled.charged_quota, settled.charged_credits}});
+  core_.blobs -= has_blob(hold) ? 1 : 0;
   if (hold.request.unix_ms() < core_.forgotten_before.ms)
     requests_.forget({hold.request, account_key(hold.account)});
   if (is_anonymous(hold.account)) drop_if_done(job.account, at);

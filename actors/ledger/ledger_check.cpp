@@ -48,6 +48,8 @@ std::vector<std::string> Ledger::check_invariants() const {
     findings.require(
         one.request.id.unix_ms() >= core_.forgotten_before.ms || open_.get(one.job) != nullptr,
         "an id that is expired is remembered for an open job only", one.job);
+  findings.require(std::cmp_equal(core_.blobs, holds_with_blobs().size()),
+                   "open jobs with large requests are counted", core_.blobs);
   findings.require(std::cmp_less_equal(requests_.size(), bounds_.requests_max),
                    "no more ids are remembered than the maximum", requests_.size());
   findings.require(std::cmp_less_equal(refusals_.size(), bounds_.refusals_max),

@@ -76,6 +76,7 @@ Result<Ledger::Admission> Ledger::decide(Instant now, const Reserve& reserve,
                  .want = static_cast<std::int64_t>(requests_.size()) + 1,
                  .have = bounds_.requests_max,
                  .detail = "the table of remembered request ids is full"};
+  if (auto none = no_room_for(reserve.body)) return *std::move(none);
   if (reserve.verdict != Errc{}) return verdict;
   if (auto missing = quota_missing(now, reserve, *tier, account)) return *std::move(missing);
   return Admission{.known = {}, .tier = *tier};
@@ -106,6 +107,16 @@ bool Ledger::table_is_full(Instant now) const {
   if (std::cmp_less(requests_.size(), bounds_.requests_max)) return false;
   return !requests_.any_before(forgettable_before(now),
                                [this](JobId job) { return open_.get(job) == nullptr; });
+}
+
+// The broker has the requests of all open jobs in memory.
+std::optional<Error> Ledger::no_room_for(const JobRequest& request) const {
+  if (core_.blobs < bounds_.blobs_max || blob_of(request).empty()) return std::nullopt;
+  return Error{.code = Errc::overloaded,
+               .want = core_.blobs + 1,
+               .have = bounds_.blobs_max,
+               .detail = "with a request of more than " +
+                         std::to_string(limits::request_inline_bytes_max) + " bytes"};
 }
 
 // Design 2.2: max(0, allowance - used - held) + (credits - credits held) pays for the cost, or not.

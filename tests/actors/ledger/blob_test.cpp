@@ -173,6 +173,26 @@ TEST_CASE("A commit takes in so many bytes of large requests and then ends") {
   CHECK(journal.blobs().size() == taken);
 }
 
+TEST_CASE("So many open jobs may have large requests, and a settle makes room") {
+  const Config config = default_config();
+  Ledger ledger(config, {.blobs_max = 2});
+  ledger.step(noon, Lead{});
+  const auto ask = [&ledger](std::uint64_t number) {
+    return ledger.step(noon, large_wish(number));
+  };
+  const JobId first = reply<Held>(ask(1)).hold->job;
+  CHECK(find_reply<Held>(ask(2)) != nullptr);
+  const Refusal refusal = reply<NotHeld>(ask(3)).refusal;
+  CHECK(refusal.code == Errc::overloaded);
+  CHECK(refusal.want == 3);
+  CHECK(refusal.have == 2);
+  CHECK(refusal.detail == "with a request of more than 4096 bytes");
+  CHECK(find_reply<Held>(ledger.step(noon, wish(ada, noon, 4, seconds(10)))) != nullptr);
+  ledger.step(noon, Settle{.epoch = {1}, .job = first, .ran = seconds(1)});
+  CHECK(find_reply<Held>(ask(3)) != nullptr);
+  CHECK(ledger.check_invariants().empty());
+}
+
 TEST_CASE("A missing or changed large request ends the start and names its job") {
   JournalMemory journal;
   {
