@@ -12,8 +12,8 @@
 // The order in which a request is checked: the numbers of base/errors.def. The broker's verdict
 // comes in Reserve::verdict and takes its place between the ledger's own checks, which are the tier
 // (unauthenticated), id_expired, the known id (AlreadyHeld or id_reused), the app's tiers
-// (forbidden), the tier's longest cost (illegal_duration), too_many_jobs, the table of ids
-// (overloaded) and quota_exceeded.
+// (forbidden), the tier's longest cost (illegal_duration), too_many_jobs, the table of ids and the
+// number of large requests (both overloaded), and quota_exceeded.
 //
 // The terms that count are the recorded ones, so that no change of them takes effect before it is
 // on record; until terms are recorded for the first time, the configuration's. A tier that an
