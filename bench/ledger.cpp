@@ -190,7 +190,7 @@ nlohmann::json measure_map(double for_seconds) {
 // ---- Through the actor -----------------------------------------------------------------------
 
 // Takes the broker's place: keeps so many commands under way, each job's hold followed by its
-// settle, and measures from a command to its answer.
+// settle, and measures from a command to its answer. A Tick begins it, once answers find it.
 class Driver : public BrokerHandle::base {
  public:
   struct Plan {
@@ -203,9 +203,9 @@ class Driver : public BrokerHandle::base {
 
  private:
   behavior_type make_behavior() override {
-    ask(Lead{.ticket = 1});
     return {[this](const Envelope<ToBroker>& envelope) {
       if (done_) return;
+      if (std::holds_alternative<Tick>(envelope.message)) return ask(Lead{.ticket = 1});
       if (std::holds_alternative<Leading>(envelope.message)) {
         begin_ = Clock::now();
         for (std::size_t i = 0; i < plan_.outstanding; ++i) hold();
@@ -323,6 +323,7 @@ nlohmann::json measure_actor(const std::string& place, const std::string& histor
   directory->set_broker(system.spawn<Driver>(
       directory->ledger(),
       Driver::Plan{.outstanding = outstanding, .seconds = for_seconds, .done = &done}));
+  caf::anon_send(directory->broker(), Envelope<ToBroker>{Tick{}});
   const Rate rate = done.get_future().get();
   end(system, directory->history());
   end(system, directory->ledger());
