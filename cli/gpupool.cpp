@@ -326,6 +326,7 @@ int run(int argc, char** argv) {
   add_token(app, line);
   add_audit(app, line);
   add_ledger(app, line);
+  add_simulate(app, line);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

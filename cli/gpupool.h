@@ -16,6 +16,7 @@
 #include "cli/ledger_command.h"
 #include "cli/operator.h"
 #include "cli/questions.h"
+#include "cli/simulate.h"
 #include "cli/token_command.h"
 
 namespace gpupool {
@@ -39,6 +40,7 @@ struct CommandLine {
   SubmitOptions submission;
   LogsOptions log;
   ResultOptions result;
+  SimulateOptions simulation;
   std::vector<std::string> jobs;
   std::string curve_out;
   std::string job;
@@ -57,5 +59,6 @@ CLI::Option* add_since(CLI::App& command, std::string& since, const std::string&
 void add_token(CLI::App& app, CommandLine& line);
 void add_audit(CLI::App& app, CommandLine& line);
 void add_ledger(CLI::App& app, CommandLine& line);
+void add_simulate(CLI::App& app, CommandLine& line);
 
 }  // namespace gpupool

@@ -1,6 +1,7 @@
 // Commands for who owns the pool's files: tokens and keys, audits, ledgers.
 #include "cli/gpupool.h"
 #include "config/config.h"
+#include "config/limits.h"
 
 namespace gpupool {
 namespace {
@@ -170,6 +171,62 @@ void add_ledger(CLI::App& app, CommandLine& line) {
   again.callback([&line] {
     line.command = [&line] { return rebuild_history(line.connection, line.ledger_rebuild); };
   });
+}
+
+void add_simulate(CLI::App& app, CommandLine& line) {
+  CLI::App& command = add_command(
+      app, "simulate", "what a pool would do with a trace of requests",
+      "  gpupool simulate --trace requests.csv --columns config/trace-text-to-image.toml \\\n"
+      "    --slots 8 --load 0.6 --queue-cap-s 900 --seeds 20 --plot waits.svg\n"
+      "  gpupool simulate --trace jobs.swf --time-scale 60 --slots 8,16,32 --policy floor\n"
+      "Nothing runs and no pool is asked: the broker's own dispatcher meets the trace in virtual\n"
+      "time. Exit code 6 if it broke a promise.\n");
+  SimulateOptions& options = line.simulation;
+  command.add_option("--trace", options.trace, "a CSV file, or .swf: Standard Workload Format")
+      ->required()
+      ->type_name("FILE");
+  command.add_option("--columns", options.columns, "TOML: what the columns of a CSV trace say")
+      ->type_name("FILE");
+  command.add_option("--slots", options.slots, "of the pool; several to compare: 8,16,32")
+      ->delimiter(',')
+      ->capture_default_str()
+      ->check(CLI::Range(1U, static_cast<unsigned>(limits::slots_per_node_max)));
+  command
+      .add_option("--policy", options.policies,
+                  "fifo, strict-short, floor (the pool's), easy-backfill [all]")
+      ->delimiter(',')
+      ->type_name("NAMES");
+  command.add_option("--load", options.load, "arrivals scaled to this mean load [as they came]")
+      ->check(CLI::Range(0.001, 100.0));
+  command
+      .add_option("--queue-cap-s", options.queue_cap_s,
+                  "refuse while more declared work waits for every slot [never]")
+      ->check(CLI::PositiveNumber);
+  command.add_option("--seeds", options.seeds, "how often, each time with other drawn durations")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 10'000));
+  command.add_option("--seed", options.seed, "the first one")->capture_default_str();
+  command.add_option("--start-s", options.start_s, "a slot's time from lease to run [0]")
+      ->check(CLI::NonNegativeNumber);
+  command.add_option("--grace-s", options.grace_s, "of a run that has to be ended [0]")
+      ->check(CLI::NonNegativeNumber);
+  command.add_option("--check-s", options.check_s, "of a slot after a run [0]")
+      ->check(CLI::NonNegativeNumber);
+  command.add_option("--time-scale", options.time_scale, "divide every time of the trace [1]")
+      ->check(CLI::Range(0.001, 1e6));
+  command.add_flag("--keep-processors", options.keep_processors,
+                   "SWF: a slot for each processor [1: large, more: xlarge]");
+  command.add_option("--tier", options.tier, "everybody's, with its quota [no quotas]")
+      ->type_name("NAME");
+  command.add_option("--config", options.config, "the pool that has the tier [the defaults]")
+      ->type_name("FILE");
+  command.add_option("--short-s", options.short_s, "what counts as a short request")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  command.add_option("--plot", options.plot, "two charts: waits, and slots over time")
+      ->type_name("FILE.svg");
+  command.callback(
+      [&line] { line.command = [&line] { return simulate(line.connection, line.simulation); }; });
 }
 
 }  // namespace gpupool

@@ -60,7 +60,7 @@ std::string without_indices(std::string_view key) {
 
 }  // namespace
 
-void Findings::add(const Place& place, std::string_view expected, std::string found) {
+void Findings::add(const FilePlace& place, std::string_view expected, std::string found) {
   if (first_ && first_->want <= place.line) return;
   first_ = Error{.code = Errc::config_invalid,
                  .want = place.line,
@@ -73,8 +73,8 @@ std::string Section::name_of(std::string_view key) const {
   return place_.key.empty() ? std::string(key) : place_.key + "." + std::string(key);
 }
 
-Place Section::place_of(std::string_view key) const {
-  Place place{.line = place_.line, .key = name_of(key)};
+FilePlace Section::place_of(std::string_view key) const {
+  FilePlace place{.line = place_.line, .key = name_of(key)};
   if (table_ == nullptr) return place;
   if (const auto entry = table_->find(key); entry != table_->end())
     place.line = line_of(entry->first.source());
@@ -110,7 +110,7 @@ void Section::texts(std::string_view key, std::vector<std::string>& target, Text
   target.clear();
   for (const auto& item : *list) {
     const auto* text = item.as_string();
-    const Place place{.line = line_of(item.source()), .key = name_of(key)};
+    const FilePlace place{.line = line_of(item.source()), .key = name_of(key)};
     if (text == nullptr || !rule.allows(text->get()))
       findings_.add(place, rule.expected, found_in(item));
     else if (std::find(target.begin(), target.end(), text->get()) != target.end())
@@ -203,8 +203,8 @@ std::optional<std::vector<Section>> Section::tables_of(std::string_view key, std
     reject(key, expected, std::to_string(list->size()));
   std::vector<Section> sections;
   for (const auto& item : *list) {
-    const Place place{.line = line_of(item.source()),
-                      .key = name_of(key) + "[" + std::to_string(sections.size()) + "]"};
+    const FilePlace place{.line = line_of(item.source()),
+                          .key = name_of(key) + "[" + std::to_string(sections.size()) + "]"};
     if (!item.is_table()) findings_.add(place, "a table", found_in(item));
     sections.emplace_back(item.as_table(), place, findings_);
   }

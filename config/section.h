@@ -24,7 +24,7 @@
 namespace gpupool {
 
 // The place in a file that a finding is about: its line, and the key with the tables around it.
-struct Place {
+struct FilePlace {
   std::int64_t line = 0;
   std::string key;
 };
@@ -34,7 +34,7 @@ class Findings {
  public:
   explicit Findings(std::filesystem::path file) : file_(std::move(file)) {}
 
-  void add(const Place& place, std::string_view expected, std::string found);
+  void add(const FilePlace& place, std::string_view expected, std::string found);
   void note_key(std::string key) { known_keys_.insert(std::move(key)); }
 
   const std::filesystem::path& file() const { return file_; }
@@ -64,7 +64,7 @@ enum class Need : std::uint8_t { optional = 1, required = 2 };
 class Section {
  public:
   // `table` may be null: a table that the file leaves out has every default.
-  Section(const toml::table* table, Place place, Findings& findings)
+  Section(const toml::table* table, FilePlace place, Findings& findings)
       : table_(table), place_(std::move(place)), findings_(findings) {}
 
   void text(std::string_view key, std::string& target, TextRule rule, Need need = Need::optional);
@@ -103,10 +103,10 @@ class Section {
   std::optional<std::int64_t> milliseconds_of(std::string_view key, Range allowed, Need need);
   std::optional<std::vector<Section>> tables_of(std::string_view key, std::int64_t most);
   std::string name_of(std::string_view key) const;
-  Place place_of(std::string_view key) const;
+  FilePlace place_of(std::string_view key) const;
 
   const toml::table* table_;
-  Place place_;
+  FilePlace place_;
   Findings& findings_;
   std::set<std::string, std::less<>> asked_;
 };

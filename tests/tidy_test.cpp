@@ -95,7 +95,20 @@ Complaints lines_with(const Source& source, const std::vector<std::string>& line
 // --------------------------------------------------------------------------------------
 
 // A part of the tree as far as dependencies go; finer than its folders, see layer_of().
-enum class Layer { base, config, gpu, core, journal, executor, shell, net, gateway, cli, tests };
+enum class Layer {
+  base,
+  config,
+  gpu,
+  core,
+  simulate,
+  journal,
+  executor,
+  shell,
+  net,
+  gateway,
+  cli,
+  tests
+};
 
 // A shell's file: the only ones under actors/ that may see CAF.
 bool is_shell(const std::string& path) {
@@ -116,6 +129,7 @@ Layer layer_of(const std::string& path) {
   if (path.starts_with("actors/")) return Layer::core;
   if (path == "net/gateway.h" || path == "net/gateway.cpp") return Layer::gateway;
   if (path.starts_with("net/")) return Layer::net;
+  if (path.starts_with("simulate/")) return Layer::simulate;
   if (path.starts_with("cli/")) return Layer::cli;
   return Layer::tests;  // tests and benchmarks see everything
 }
@@ -127,12 +141,13 @@ bool may_include(const std::string& from, const std::string& to) {
       {config, {base, config}},
       {gpu, {base, gpu}},
       {core, {base, config, core}},
+      {simulate, {base, config, core, simulate}},
       {journal, {base, config, core, journal}},
       {executor, {base, config, core, executor}},
       {shell, {base, config, core, journal, executor, shell}},
       {net, {base, config, core, net}},
       {gateway, {base, config, core, shell, net, gateway}},
-      {cli, {base, config, core, journal, executor, shell, net, gateway, cli}},
+      {cli, {base, config, core, simulate, journal, executor, shell, net, gateway, cli}},
   };
   const Layer layer = layer_of(from);
   if (layer == tests) return true;
@@ -145,7 +160,7 @@ bool may_include(const std::string& from, const std::string& to) {
 
 Complaints includes_point_one_way(const Source& source) {
   static const std::regex own{R"re(^#include "([^"]+)")re"};
-  static const std::set<std::string> folders{"base", "config", "gpu",   "actors",
+  static const std::set<std::string> folders{"base", "config", "gpu",   "actors", "simulate",
                                              "net",  "cli",    "tests", "bench"};
   Complaints complaints;
   for (std::size_t i = 0; i < source.code.size(); ++i) {

@@ -27,6 +27,11 @@ bool is_asked(const ToBroker& message) {
 Broker::Broker(const Config& config, std::string build)
     : config_(&config), build_(std::move(build)) {}
 
+void Broker::use(const Config& config) {
+  config_ = &config;
+  if (leading()) slots_changed("the configuration changed");
+}
+
 Effects Broker::start(Instant now) {
   now_ = now;
   out_ = {};
@@ -103,7 +108,7 @@ void Broker::check_invariants() const {
                                     [&](const PoolSlot& one) { return one.leased_to == id; });
     GPUPOOL_ENSURE(lent == std::ssize(job.place.slots), id, lent);
   }
-  GPUPOOL_ENSURE(queued == queue_.size(), queued, queue_.size());
+  GPUPOOL_ENSURE(queued == dispatcher_.size(), queued, dispatcher_.size());
   for (const auto& [node_id, node] : placement_.all())
     for (const auto& slot : node.slots) {
       if (!slot.leased_to) continue;

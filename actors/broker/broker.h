@@ -15,10 +15,11 @@
 #include <vector>
 
 #include "actors/broker/admission.h"
+#include "actors/broker/dispatcher.h"
+#include "actors/broker/forecast.h"
 #include "actors/broker/job.h"
 #include "actors/broker/placement.h"
 #include "actors/broker/promise.h"
-#include "actors/broker/queue.h"
 #include "actors/effects.h"
 
 namespace gpupool {
@@ -28,7 +29,7 @@ class Broker {
   // `config` outlives the broker. A worker of another `build` is refused.
   Broker(const Config& config, std::string build);
   // From now on this configuration holds, whose apps have other terms; it outlives the broker too.
-  void use(const Config& config) { config_ = &config; }
+  void use(const Config& config);
 
   // Asks the ledger for the lead. Nothing is leased before the ledger has answered.
   Effects start(Instant now);
@@ -54,7 +55,7 @@ class Broker {
     SessionId session;
     std::uint64_t query = 0;
     bool starts_at_once = false;  // free slots are meant for it
-    std::uint32_t slots = 1;
+    Waiting waiting;              // as it will wait, but for its number
   };
 
   // Clients (broker_admission.cpp)
@@ -67,7 +68,7 @@ class Broker {
   void on(const Held& held);
   void on(const NotHeld& refused);
   void on(const AlreadyHeld& known);
-  void examine_pool(const Submit& submit, const Shape& shape, Reserve& reserve, Pending& pending);
+  void examine_pool(const Submit& submit, Reserve& reserve, Pending& pending);
   bool fits_at_once(const Shape& shape, const std::string& app) const;
   std::optional<Pending> take_pending(std::uint64_t ticket);
   void attach(Job& job, SessionId session, std::uint64_t query);
@@ -115,10 +116,11 @@ class Broker {
   void enqueue(Job& job);
   void dispatch();
   void lease(Job& job, const Place& place);
-  bool leaves_room(const Waiting& next) const;
   void lose_attempt(Job& job, Errc cause, const std::string& detail);
   void settle(Job& job, Settle how);
   void end_grace();
+  bool leaves_room() const;
+  void restate_for(const Waiting& older, const std::string& reason);
   void restate_promises(const std::string& reason);
   void restate(Job& job, Instant promise, const std::string& reason);
   void end(JobId job, const Shared<JobDone>& done);
@@ -128,24 +130,26 @@ class Broker {
   void cancel_the_abandoned();
   Job& admit(const Hold& hold);
   void adopt(Job& job, const Node& node, const SlotReport& report, const Place& place);
-  std::int64_t older_than(JobId job) const;
+  Waiting waiting_of(const Hold& hold) const;
+  Ahead all_waiting() const;
+  Ahead older_than(JobId job) const;
   Instant bound_of(const Job& job) const;
-  std::int64_t waiting_to_start() const;
 
   // Sizes and the shapes that the pool has for them (broker_shapes.cpp)
   Shape shape_of(const Hold& hold) const;
+  Capacity capacity() const;
   bool knows_nodes(Duration patience) const;
   bool lacks(const Shape& shape) const { return placement_.largest(shape.spread) < shape.slots; }
   bool offers(const SizeConfig& size) const;
   void tell_sizes();
-  void slots_changed();
+  void slots_changed(const std::string& reason);
   void end_the_impossible();
 
   // Events to those who follow a job (broker_events.cpp)
   JobEvent event_of(const Job& job) const;
   void tell(const Job& job);
   void tell_positions();
-  LikelyStarts likely_starts() const;
+  Forecast forecast() const;
 
   void ask_ledger(ToLedger message) { out_.to(to_ledger(), std::move(message)); }
   void tell_worker(NodeId node, ToWorker message) { out_.to(to_worker(node), std::move(message)); }
@@ -171,18 +175,18 @@ class Broker {
   Instant lead_again_{};  // not leading yet: when to ask again
   Duration lead_retry_ = seconds(1);
   std::map<std::uint64_t, Pending> pending_;
-  std::uint64_t pending_slots_ = 0;   // that these ask for in all
+  Ahead pending_work_;                // what these ask for in all
   std::deque<ToBroker> before_lead_;  // what clients asked before the ledger answered
   std::unordered_map<JobId, Job, IdHash> jobs_;
-  std::map<AccountId, std::set<JobId>> by_account_;
-  Queue queue_;
+  std::unordered_map<AccountId, std::set<JobId>, IdHash> by_account_;
+  Dispatcher dispatcher_;
   Placement placement_;
-  bool had_slots_ = false;
-  std::set<Shape> away_;  // shapes that some job waited for in vain: younger ones went past it
+  Duration longest_open_{};  // occupancy of any job since there was last none
+  std::set<Shape> away_;     // shapes that some job waited for in vain: others went past it
   std::optional<std::vector<std::string>> told_sizes_;  // to the ledger
   std::map<JobId, Instant> unwatched_;                  // not detached, nobody follows it since
   std::map<JobId, Instant> writing_;    // settle or requeue sent; when to send it again
-  std::set<JobId> returning_;           // of these the requeues: they will wait again
+  std::map<JobId, Waiting> returning_;  // of these the requeues: they will wait again
   std::map<JobId, Restate> restating_;  // sent and not answered yet
   Instant restate_again_{};
   std::unordered_map<SessionId, std::vector<JobId>, IdHash> followed_;

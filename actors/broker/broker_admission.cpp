@@ -57,18 +57,21 @@ void Broker::on(const Submit& submit) {
                   .want = found.want,
                   .have = found.have,
                   .detail = found.detail};
-  Pending pending{.session = submit.session, .query = submit.query, .slots = found.slots};
-  const Shape shape = found.slots > 1 ? Shape{found.slots, found.spread} : Shape{};
-  examine_pool(submit, shape, reserve, pending);
+  Pending pending{.session = submit.session,
+                  .query = submit.query,
+                  .waiting = {.shape = shape_for(found.slots, found.spread),
+                              .declared = found.declared,
+                              .occupancy = found.occupancy}};
+  examine_pool(submit, reserve, pending);
   pending_[reserve.ticket] = pending;
-  pending_slots_ += pending.slots;
+  pending_work_.add(pending.waiting);
   ask_ledger(std::move(reserve));
 }
 
 // The checks that depend on the pool's present state: its shapes, nodes, room in the queue, the
 // promise.
-void Broker::examine_pool(const Submit& submit, const Shape& shape, Reserve& reserve,
-                          Pending& pending) {
+void Broker::examine_pool(const Submit& submit, Reserve& reserve, Pending& pending) {
+  const Shape& shape = pending.waiting.shape;
   const bool none_healthy = !placement_.has_healthy_slot();
   if (shape.slots > 1 && !none_healthy && knows_nodes(config_->broker.rejoin_grace) && lacks(shape))
     object(reserve, {.code = Errc::size_unavailable,
@@ -87,16 +90,15 @@ void Broker::examine_pool(const Submit& submit, const Shape& shape, Reserve& res
                      .have = 0,
                      .detail = why_none_is_healthy(placement_)});
 
-  const std::int64_t waiting = waiting_to_start();
-  if (waiting >= config_->broker.queue_max)
+  const Ahead waiting = all_waiting();
+  if (waiting.jobs >= config_->broker.queue_max)
     object(reserve,
-           {.code = Errc::overloaded, .want = waiting + 1, .have = config_->broker.queue_max});
+           {.code = Errc::overloaded, .want = waiting.jobs + 1, .have = config_->broker.queue_max});
 
   pending.starts_at_once = fits_at_once(shape, submit.body.app);
   reserve.promise =
-      pending.starts_at_once
-          ? now_ + admission_limit
-          : promised_start(now_, longest_occupancy(*config_, reserve.partition), waiting);
+      now_ + (pending.starts_at_once ? admission_limit
+                                     : longest_wait(dispatcher_.capacity(), waiting, shape.slots));
   const Duration wait = reserve.promise - now_;
   if (submit.body.max_wait > Duration{} && wait > submit.body.max_wait && !pending.starts_at_once)
     object(reserve,
@@ -107,22 +109,27 @@ void Broker::examine_pool(const Submit& submit, const Shape& shape, Reserve& res
 // needs several together can count on them only if nobody else is on the way, nor can anybody who
 // comes after it.
 bool Broker::fits_at_once(const Shape& shape, const std::string& app) const {
-  if (in_grace() || queue_.size() > 0) return false;
+  if (in_grace() || dispatcher_.size() > 0) return false;
   if (shape.slots > 1) return pending_.empty() && placement_.pick(shape, app).has_value();
-  return pending_slots_ == pending_.size() && placement_.free_slots() > pending_slots_;
+  return pending_work_.gangs == 0 && placement_.free_slots() > pending_.size();
 }
 
 std::optional<Broker::Pending> Broker::take_pending(std::uint64_t ticket) {
   const auto asked = pending_.extract(ticket);
   if (!asked) return std::nullopt;
-  pending_slots_ -= asked.mapped().slots;
+  Ahead answered;
+  answered.add(asked.mapped().waiting);
+  pending_work_ -= answered;
   return asked.mapped();
 }
 
 // Jobs that stand before a newcomer and are not on a slot: queued, between two attempts, or their
 // hold not yet answered.
-std::int64_t Broker::waiting_to_start() const {
-  return static_cast<std::int64_t>(queue_.size() + returning_.size() + pending_.size());
+Ahead Broker::all_waiting() const {
+  Ahead all = dispatcher_.all();
+  for (const auto& [job, waiting] : returning_) all.add(waiting);
+  all += pending_work_;
+  return all;
 }
 
 Job& Broker::admit(const Hold& hold) {
@@ -130,6 +137,8 @@ Job& Broker::admit(const Hold& hold) {
   job.hold = hold;
   job.promise = hold.promise;
   by_account_[hold.account].insert(hold.job);
+  if (jobs_.size() == 1) longest_open_ = {};
+  longest_open_ = std::max(longest_open_, hold.occupancy);
   if (!hold.body->detached) unwatched_[hold.job] = now_;
   enqueue(job);
   return job;

@@ -8,6 +8,9 @@ namespace {
 // queue the positions follow within a second, in one walk for all.
 constexpr std::size_t short_queue = 64;
 
+// Further than so many starts ahead nobody is told when it is likely to be his turn.
+constexpr std::size_t foreseen_starts = 1'000;
+
 // Near the front every step counts. Far behind, a step of an eighth is soon enough: otherwise each
 // end of a job would be told to everybody who waits.
 bool is_news(std::uint32_t told, std::uint32_t position) {
@@ -29,33 +32,20 @@ JobEvent Broker::event_of(const Job& job) const {
                  .node = job.has_slot() ? job.node_name : std::string{},
                  .notice = job.notice,
                  .at = now_};
-  if (job.phase != Phase::queued || queue_.size() > short_queue) return event;
-  LikelyStarts likely = likely_starts();
-  queue_.walk([&](std::uint32_t position, const Waiting& waiting) {
-    const Instant start = likely.next(waiting.declared, waiting.shape.slots);
-    if (waiting.job != job.hold->job) return;
-    event.position = position;
-    event.likely_start = start;
-  });
+  if (job.phase != Phase::queued || dispatcher_.size() > short_queue) return event;
+  event.position = static_cast<std::uint32_t>(dispatcher_.older_than(event.job).jobs + 1);
+  event.likely_start = forecast().start_of(event.job);
   return event;
 }
 
-LikelyStarts Broker::likely_starts() const {
-  std::vector<Instant> ends;
-  for (const auto& [id, node] : placement_.all()) {
-    if (!node.takes_leases()) continue;
-    for (const auto& slot : node.slots) {
-      if (slot.report.state == SlotState::down) continue;
-      const auto it = jobs_.find(slot.leased_to);
-      if (it == jobs_.end()) {
-        ends.push_back(now_);
-        continue;
-      }
-      const Job& job = it->second;
-      ends.push_back((job.began ? job.began : job.leased_at) + job.hold->declared);
-    }
-  }
-  return {now_, std::move(ends)};
+// By declared times: what runs is over at its declared end at the latest.
+Forecast Broker::forecast() const {
+  const auto likely = [this](JobId id) {
+    const Job& job = jobs_.at(id);
+    const Duration starting = job.began ? job.began - job.leased_at : Duration{};
+    return starting + job.hold->declared;
+  };
+  return {now_, dispatcher_, placement_, likely, foreseen_starts};
 }
 
 void Broker::tell(const Job& job) {
@@ -66,18 +56,21 @@ void Broker::tell(const Job& job) {
 }
 
 void Broker::tell_positions() {
-  LikelyStarts likely = likely_starts();
-  queue_.walk([&](std::uint32_t position, const Waiting& waiting) {
-    const Instant start = likely.next(waiting.declared, waiting.shape.slots);
+  if (followed_.empty() || dispatcher_.size() == 0) return;
+  std::optional<Forecast> likely;
+  std::uint32_t position = 0;
+  dispatcher_.walk([&](const Ahead&, const Waiting& waiting) {
+    ++position;
     Job& job = jobs_.at(waiting.job);
     if (job.watchers.empty() || !is_news(job.told_position, position)) return;
+    if (!likely) likely = forecast();
     job.told_position = position;
     JobEvent event{.job = waiting.job,
                    .request = job.hold->request,
                    .state = JobState::queued,
                    .attempt = job.attempt,
                    .position = position,
-                   .likely_start = start,
+                   .likely_start = likely->start_of(waiting.job),
                    .promise = job.promise,
                    .notice = job.notice,
                    .at = now_};

@@ -12,6 +12,9 @@ namespace {
 // An unanswered write is sent again after this; the ledger takes each only once.
 constexpr Duration write_retry = seconds(1);
 constexpr Duration lead_retry_max = seconds(60);
+// A job that waits again waits from the ledger's answer on, which takes a healthy one less than
+// this.
+constexpr Duration answer_limit = seconds(5);
 
 }  // namespace
 
@@ -29,6 +32,7 @@ void Broker::on(const Leading& leading) {
     unwatched_.erase(open.hold->job);
     if (!open.hold->body->detached) unwatched_[open.hold->job] = now_;
   }
+  dispatcher_.use(capacity());
   tell_sizes();
   down_since_ = leading.last_record ? leading.last_record : now_;
   grace_ends_ = now_ + config_->broker.rejoin_grace;
@@ -47,68 +51,71 @@ void Broker::end_grace() {
   for (const JobId id : unreported)
     lose_attempt(jobs_.at(id), Errc::node_lost,
                  "the broker restarted and no worker reported this run");
-  // The time without a broker is added to what was promised before it.
-  const Duration downtime = now_ - down_since_;
+  // The time without a broker is added to what was promised before it, and what the debt of the old
+  // lane may have been.
+  const Capacity& slots = dispatcher_.capacity();
+  const std::int64_t unpinned = std::max<std::int64_t>(slots.unpinned(), 1);
+  const Duration debt{slots.longest.ms * slots.largest / unpinned};
+  const Duration added = now_ - down_since_ + (slots.is_tiny() ? Duration{} : debt);
   std::vector<std::pair<JobId, Instant>> moved;
-  queue_.walk([&](std::uint32_t, const Waiting& waiting) {
-    const Job& job = jobs_.at(waiting.job);
-    moved.emplace_back(waiting.job, std::max(job.promise + downtime, bound_of(job)));
+  dispatcher_.walk([&](const Ahead&, const Waiting& waiting) {
+    moved.emplace_back(waiting.job, jobs_.at(waiting.job).promise + added);
   });
   for (const auto& [id, promise] : moved) restate(jobs_.at(id), promise, "the broker restarted");
 }
 
 // Jobs that arrived before this one and wait for a slot, or for the ledger to let them wait again.
-std::int64_t Broker::older_than(JobId job) const {
-  return queue_.older_than(job) + std::distance(returning_.begin(), returning_.lower_bound(job));
+Ahead Broker::older_than(JobId job) const {
+  Ahead older = dispatcher_.older_than(job);
+  for (auto it = returning_.begin(); it != returning_.lower_bound(job); ++it) older.add(it->second);
+  return older;
 }
 
 Instant Broker::bound_of(const Job& job) const {
-  return promised_start(now_, longest_occupancy(*config_, job.hold->partition),
-                        older_than(job.hold->job));
+  return now_ + longest_wait(dispatcher_.capacity(), older_than(job.hold->job), job.hold->slots);
+}
+
+Waiting Broker::waiting_of(const Hold& hold) const {
+  return {.job = hold.job,
+          .shape = shape_of(hold),
+          .declared = hold.declared,
+          .occupancy = hold.occupancy,
+          .tier_rank = hold.tier_rank,
+          .quota_band = hold.quota_band};
 }
 
 void Broker::enqueue(Job& job) {
   job.phase = Phase::queued;
-  queue_.push({job.hold->job, shape_of(job.hold), job.hold->declared});
+  const Waiting waiting = waiting_of(job.hold);
+  if (waiting.shape.slots > 1 && !placement_.has(waiting.shape)) away_.insert(waiting.shape);
+  dispatcher_.push(waiting);
 }
 
-// The oldest job starts first. While it waits for its slots nothing younger is leased, however many
-// slots are free: so they fall free together at last, whatever its size, and every promise keeps
-// its bound (promise.h). Only a shape that is not there at all is not waited for (slots_changed()).
 void Broker::dispatch() {
   if (!leading() || in_grace() || stopping()) return;
-  const auto is_there = [this](const Shape& shape) {
-    // A single slot that is away is away for everybody: then there is nobody to step aside for.
-    const bool here = shape.slots == 1 || placement_.has(shape);
-    if (!here) away_.insert(shape);
-    return here;
-  };
-  while (const Waiting* next = queue_.first(is_there)) {
-    Job& job = jobs_.at(next->job);
-    const auto place = placement_.pick(next->shape, job.hold->body->app);
-    if (!place || !leaves_room(*next)) return;
-    lease(job, *place);
+  const auto app_of = [this](JobId job) { return jobs_.at(job).hold->body->app; };
+  while (leaves_room()) {
+    const auto start = dispatcher_.next(now_, placement_, app_of);
+    if (!start) return;
+    lease(jobs_.at(start->waiting.job), start->place);
   }
 }
 
-// Older jobs that are about to wait again: free slots are kept for them while the ledger writes it
-// down, but no longer than it takes a healthy one. Which slots one of several will need is not
-// known before, so all are kept for it.
-bool Broker::leaves_room(const Waiting& next) const {
-  if (returning_.empty()) return true;
-  std::uint32_t kept = 0;
-  for (auto it = returning_.begin(); it != returning_.end() && *it < next.job; ++it) {
-    const Job& older = jobs_.at(*it);
-    if (now_ - older.requeue_asked >= write_retry) continue;
-    if (older.hold->slots > 1) return false;
+// For jobs that are about to wait again free slots are kept while the ledger writes it down, but no
+// longer than it takes a healthy one. Which slots one of several will need is not known before, so
+// all are kept for it.
+bool Broker::leaves_room() const {
+  std::size_t kept = 0;
+  for (const auto& [id, waiting] : returning_) {
+    if (now_ - jobs_.at(id).requeue_asked >= write_retry) continue;
+    if (waiting.shape.slots > 1) return false;
     ++kept;
   }
-  return placement_.free_slots() >= kept + next.shape.slots;
+  return kept == 0 || placement_.free_slots() > kept;
 }
 
 void Broker::lease(Job& job, const Place& place) {
-  queue_.remove(job.hold->job);
-  placement_.lend(place, job.hold->job);
+  placement_.lend(place, job.hold->job, {.from = now_, .until = now_ + job.hold->occupancy});
   Node& node = *placement_.find(place.node);
   job.phase = Phase::leased;
   job.place = place;
@@ -128,7 +135,7 @@ void Broker::lease(Job& job, const Place& place) {
 void Broker::lose_attempt(Job& job, Errc cause, const std::string& detail) {
   if (job.phase == Phase::settling || job.phase == Phase::requeueing) return;
   if (job.has_slot()) placement_.take_back(job.place, job.hold->job);
-  queue_.remove(job.hold->job);
+  if (job.phase == Phase::queued) dispatcher_.remove(job.hold->job, placement_);
   job.presumed_leased = false;
   ++job.losses;
   if (job.cancelling) {
@@ -144,9 +151,9 @@ void Broker::lose_attempt(Job& job, Errc cause, const std::string& detail) {
                           .attempt = job.leases,
                           .cause = cause,
                           .detail = detail,
-                          .promise = bound_of(job)};
+                          .promise = bound_of(job) + answer_limit};
     writing_[job.hold->job] = now_ + write_retry;
-    returning_.insert(job.hold->job);
+    returning_[job.hold->job] = waiting_of(job.hold);
     ask_ledger(*job.requeue);
   }
 }
@@ -165,13 +172,14 @@ void Broker::on(const Requeued& requeued) {
     return;
   }
   tell(*job);
-  restate_promises("an older job has to run again");
+  restate(*job, bound_of(*job), "the ledger was slow to take it back");
+  restate_for(waiting_of(job->hold), "an older job has to run again");
 }
 
 // Replaces the hold by what was really used. `how` says outcome, cause and what ran.
 void Broker::settle(Job& job, Settle how) {
   GPUPOOL_ENSURE(job.phase != Phase::settling, job.hold->job);
-  queue_.remove(job.hold->job);
+  if (job.phase == Phase::queued) dispatcher_.remove(job.hold->job, placement_);
   unwatched_.erase(job.hold->job);
   restating_.erase(job.hold->job);
   job.presumed_leased = false;
@@ -224,7 +232,7 @@ void Broker::forget(JobId id) {
   const auto account = by_account_.find(job.hold->account);
   account->second.erase(id);
   if (account->second.empty()) by_account_.erase(account);
-  queue_.remove(id);
+  if (job.phase == Phase::queued) dispatcher_.remove(id, placement_);
   unwatched_.erase(id);
   writing_.erase(id);
   returning_.erase(id);
@@ -258,18 +266,33 @@ void Broker::restate(Job& job, Instant promise, const std::string& reason) {
   ask_ledger(restate);
 }
 
+// What the younger ones wait for longer now, or what can be proven from here on if that is less.
+void Broker::restate_for(const Waiting& older, const std::string& reason) {
+  const Capacity& slots = dispatcher_.capacity();
+  std::vector<std::pair<JobId, Instant>> moved;
+  dispatcher_.walk([&](const Ahead& ahead, const Waiting& waiting) {
+    if (waiting.job <= older.job) return;
+    const Duration added = added_wait(slots, older, waiting.shape.slots);
+    const Duration fresh = longest_wait(slots, ahead, waiting.shape.slots);
+    moved.emplace_back(waiting.job, std::min(jobs_.at(waiting.job).promise + added, now_ + fresh));
+  });
+  for (const auto& [id, promise] : moved) restate(jobs_.at(id), promise, reason);
+}
+
 // Moves every promise that can no longer be proven; the others stand.
 void Broker::restate_promises(const std::string& reason) {
-  std::vector<JobId> moved;
-  std::int64_t older = 0;
+  std::vector<std::pair<JobId, Instant>> moved;
+  Ahead before;
   auto returning = returning_.begin();
-  queue_.walk([&](std::uint32_t, const Waiting& waiting) {
-    for (; returning != returning_.end() && *returning < waiting.job; ++returning) ++older;
-    const Job& job = jobs_.at(waiting.job);
-    const Duration longest = longest_occupancy(*config_, job.hold->partition);
-    if (provable_start(now_, longest, older++) > job.promise) moved.push_back(waiting.job);
+  dispatcher_.walk([&](const Ahead& ahead, const Waiting& waiting) {
+    for (; returning != returning_.end() && returning->first < waiting.job; ++returning)
+      before.add(returning->second);
+    Ahead older = ahead;
+    older += before;
+    moved.emplace_back(waiting.job,
+                       now_ + longest_wait(dispatcher_.capacity(), older, waiting.shape.slots));
   });
-  for (const JobId id : moved) restate(jobs_.at(id), bound_of(jobs_.at(id)), reason);
+  for (const auto& [id, promise] : moved) restate(jobs_.at(id), promise, reason);
 }
 
 void Broker::on(const Restated& restated) {

@@ -39,7 +39,7 @@ void Broker::on(const Join& join) {
   Node& node = placement_.join(now_, join);
   tell_worker(join.node, Joined{.epoch = epoch_, .refused = {}, .detail = {}, .name = join.name});
   reconcile(node);
-  slots_changed();
+  slots_changed("node " + node.name + " joined anew");
 }
 
 void Broker::on(const Heartbeat& heartbeat) {
@@ -50,13 +50,14 @@ void Broker::on(const Heartbeat& heartbeat) {
   }
   tell_worker(node->id, HeartbeatSeen{.epoch = epoch_, .number = heartbeat.number});
   if (heartbeat.number <= node->heartbeat) return;  // late or doubled
+  const std::uint32_t healthy = healthy_slots(*node);
   node->heartbeat = heartbeat.number;
   node->seen = now_;
   node->ending = heartbeat.draining;
   for (const auto& report : heartbeat.slots)
     if (PoolSlot* slot = node->slot(report.slot)) slot->report = report;
   reconcile(*node);
-  slots_changed();
+  if (healthy_slots(*node) != healthy) slots_changed("a slot of node " + node->name + " changed");
 }
 
 // A worker that has fewer slots than before can't run what was leased on the others.
@@ -117,8 +118,8 @@ void Broker::meet_unknown_run(Node& node, const SlotReport& report) {
 }
 
 void Broker::adopt(Job& job, const Node& node, const SlotReport& report, const Place& place) {
-  queue_.remove(job.hold->job);
-  placement_.lend(place, job.hold->job);
+  dispatcher_.remove(job.hold->job, placement_);
+  placement_.lend(place, job.hold->job, {.from = now_, .until = now_ + job.hold->occupancy});
   // An attempt that was given up for lost and came back counts as a lease more: should it be lost
   // again, that is a loss of its own.
   const bool came_back = !job.presumed_leased && report.attempt <= job.leases;
@@ -161,8 +162,7 @@ void Broker::lose_node(Node& node) {
     if (job) lose_attempt(*job, Errc::node_lost, "node " + node.name + " was lost");
     slot.leased_to = {};
   }
-  restate_promises("node " + node.name + " was lost");
-  slots_changed();
+  slots_changed("node " + node.name + " was lost");
 }
 
 // The job that holds a lease of this attempt on this node, or nullptr.
@@ -183,7 +183,8 @@ void Broker::on(const LeaseRefused& refused) {
     return;
   }
   tell(*job);
-  restate_promises("an older job returned to the queue: its slot was not ready");
+  restate(*job, bound_of(*job), job->notice);
+  restate_for(waiting_of(job->hold), "an older job returned to the queue: its slot was not ready");
 }
 
 void Broker::on(const RunBegan& began) {

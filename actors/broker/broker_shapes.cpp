@@ -10,11 +10,25 @@ namespace {
 // the broker, for one that has its shape.
 constexpr Duration shape_patience = seconds(60);
 
-Shape shape_for(std::uint32_t slots, Spread spread) {
-  return slots <= 1 ? Shape{} : Shape{.slots = slots, .spread = spread};
+// Whether what was promised before may not hold on these slots.
+bool is_worse(const Capacity& now, const Capacity& before) {
+  return now.slots < before.slots || now.unpinned() < before.unpinned() ||
+         now.is_tiny() != before.is_tiny() || now.largest > before.largest ||
+         now.longest > before.longest;
 }
 
 }  // namespace
+
+Capacity Broker::capacity() const {
+  Capacity capacity{.slots = placement_.healthy_slots(),
+                    .longest = std::max(longest_occupancy(*config_), longest_open_)};
+  for (const SizeConfig& size : config_->sizes)
+    capacity.largest = std::max(capacity.largest, size.slots);
+  // Jobs can be of a size that the configuration had before.
+  for (const auto& [shape, jobs] : dispatcher_.queue().by_shape())
+    capacity.largest = std::max(capacity.largest, shape.slots);
+  return capacity;
+}
 
 Shape Broker::shape_of(const Hold& hold) const {
   const AppConfig* app = config_->app(hold.body->app);
@@ -44,21 +58,26 @@ void Broker::tell_sizes() {
   ask_ledger(Shapes{.epoch = epoch_, .sizes = std::move(sizes)});
 }
 
-// A job waits at the head of the queue for slots that are busy, never for ones that are away: a
-// lost or broken node must not stop the whole pool. While no node that takes leases has its shape,
-// it steps aside. So its promise, and those of the younger ones behind it, count on the shape being
-// there: after a time without it they are made anew.
-void Broker::slots_changed() {
-  const bool have_slots = placement_.has({});
-  if (have_slots && !had_slots_ && !in_grace())
+// A job waits for slots that are busy, never for ones that are away: a lost or broken node must not
+// stop the whole pool. While no node that takes leases has its shape, it steps aside. So its
+// promise, and those of the younger ones behind it, count on the shape being there: after a time
+// without it they are made anew.
+void Broker::slots_changed(const std::string& reason) {
+  const Capacity before = dispatcher_.capacity();
+  dispatcher_.use(capacity());
+  const Capacity& after = dispatcher_.capacity();
+  if (!in_grace() && before.slots == 0 && after.slots > 0)
     restate_promises("no slot of the pool was healthy for a while");
-  had_slots_ = have_slots;
+  else if (!in_grace() && after.slots > 0 && is_worse(after, before))
+    restate_promises(reason);
   std::uint32_t came_back = 0;
   for (auto shape = away_.begin(); shape != away_.end();) {
     const bool here = placement_.has(*shape);
     if (here) came_back = std::max(came_back, shape->slots);
     shape = here ? away_.erase(shape) : std::next(shape);
   }
+  for (const auto& [shape, jobs] : dispatcher_.queue().by_shape())
+    if (shape.slots > 1 && !placement_.has(shape)) away_.insert(shape);
   if (came_back > 0 && !in_grace())
     restate_promises("no node had " + std::to_string(came_back) +
                      " slots together for a while, and an older job waits for them");
@@ -69,9 +88,10 @@ void Broker::slots_changed() {
 void Broker::end_the_impossible() {
   if (stopping() || in_grace() || !knows_nodes(shape_patience)) return;
   std::vector<std::pair<JobId, Shape>> impossible;
-  for (const auto& [shape, jobs] : queue_.by_shape())
+  for (const auto& [shape, jobs] : dispatcher_.queue().by_shape())
     if (shape.slots > 1 && lacks(shape))
-      for (const JobId job : jobs) impossible.emplace_back(job, shape);
+      jobs.walk(
+          [&, &shape = shape](const Waiting& one) { impossible.emplace_back(one.job, shape); });
   for (const auto& [id, shape] : impossible)
     settle(jobs_.at(id), {.outcome = Outcome::failed,
                           .cause = Errc::size_unavailable,

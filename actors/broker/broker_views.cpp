@@ -51,7 +51,7 @@ Instant Broker::latest_end(const Job& job) const {
 }
 
 void Broker::on(const QueueQuery& query) {
-  QueueFound found{.ticket = query.ticket, .jobs = {}, .waiting = queue_.size()};
+  QueueFound found{.ticket = query.ticket, .jobs = {}, .waiting = dispatcher_.size()};
   std::vector<JobId> open;  // job numbers are the order of arrival
   for (const auto& [id, job] : jobs_)
     if (id > query.after) open.push_back(id);
@@ -81,9 +81,11 @@ QueueEntry Broker::entry_of(const Job& job) {
 
 // One walk over the queue for all entries, which are in the order of their jobs.
 void Broker::add_positions(std::vector<QueueEntry>& entries) const {
-  LikelyStarts likely = likely_starts();
-  queue_.walk([&](std::uint32_t position, const Waiting& waiting) {
-    const Instant start = likely.next(waiting.declared, waiting.shape.slots);
+  const Forecast likely = forecast();
+  std::uint32_t position = 0;
+  dispatcher_.walk([&](const Ahead&, const Waiting& waiting) {
+    ++position;
+    const Instant start = likely.start_of(waiting.job);
     const auto entry =
         std::lower_bound(entries.begin(), entries.end(), waiting.job,
                          [](const QueueEntry& one, JobId job) { return one.job < job; });
@@ -111,7 +113,7 @@ void Broker::on(const OperatorCancel& cancel) {
 // What runs on a draining node goes on to its end. Leases resume with the dispatch of this step.
 void Broker::on(const DrainNodes& drain) {
   placement_.drain({drain.nodes.begin(), drain.nodes.end()});
-  slots_changed();
+  slots_changed("an operator is draining nodes");
 }
 
 }  // namespace gpupool

@@ -11,6 +11,8 @@ bool lendable(const PoolSlot& slot) {
   return slot.report.state == SlotState::free && !slot.leased_to;
 }
 
+bool is_for_anybody(const PoolSlot& slot) { return lendable(slot) && !slot.pinned_for; }
+
 bool is_up(const PoolSlot& slot) { return slot.report.state != SlotState::down; }
 
 // A place that a job could get, and what speaks for it.
@@ -29,7 +31,7 @@ std::optional<Candidate> single_slot(const Node& node, const std::string& app) {
   bool warm = false;
   std::uint32_t free = 0;
   for (const auto& slot : node.slots) {
-    if (!lendable(slot)) continue;
+    if (!is_for_anybody(slot)) continue;
     ++free;
     if (warm || (chosen && slot.report.warm_app != app)) continue;
     chosen = &slot;
@@ -62,7 +64,7 @@ std::optional<Candidate> first_of(const Node& node, const Shape& shape, const st
 std::optional<Candidate> gang(const Node& node, const Shape& shape, const std::string& app) {
   std::vector<const PoolSlot*> free;
   for (const auto& slot : node.slots)
-    if (lendable(slot)) free.push_back(&slot);
+    if (is_for_anybody(slot)) free.push_back(&slot);
   // Warm ones first: the first slot of the place is the one that runs the job.
   std::stable_sort(free.begin(), free.end(), [&](const PoolSlot* one, const PoolSlot* other) {
     return one->report.warm_app == app && other->report.warm_app != app;
@@ -74,6 +76,59 @@ std::optional<Candidate> gang(const Node& node, const Shape& shape, const std::s
   for (const auto& [device, slots] : by_device) {
     auto found = first_of(node, shape, app, slots);
     if (found && (!best || found->is_better_than(*best))) best = std::move(found);
+  }
+  return best;
+}
+
+// When a slot is free again.
+struct SlotEnd {
+  Instant ends{};
+  bool is_sure = true;  // at the latest
+  const PoolSlot* slot = nullptr;
+};
+
+SlotEnd end_of(const PoolSlot& slot, Instant now, Duration unknown) {
+  if (lendable(slot)) return {now, true, &slot};
+  // Also after the lease was given back: until its slot was checked.
+  if (slot.leased_until > now) return {slot.leased_until, true, &slot};
+  return {now + unknown, false, &slot};
+}
+
+// Of these, as many as the shape has, those that end first.
+std::optional<Placement::Joint> joint_of(NodeId node, const Shape& shape,
+                                         std::vector<SlotEnd> slots) {
+  if (slots.size() < shape.slots) return std::nullopt;
+  std::stable_sort(slots.begin(), slots.end(),
+                   [](const SlotEnd& one, const SlotEnd& other) { return one.ends < other.ends; });
+  Placement::Joint joint{.place = {.node = node, .slots = {}}};
+  for (std::uint32_t i = 0; i < shape.slots; ++i) {
+    joint.place.slots.push_back(slots[i].slot->report.slot);
+    joint.ends = slots[i].ends;
+    joint.is_sure = joint.is_sure && slots[i].is_sure;
+  }
+  return joint;
+}
+
+// On one node: all on one device, or each on another.
+std::optional<Placement::Joint> joint_on(const Node& node, const Shape& shape, Instant now,
+                                         Duration unknown) {
+  std::map<std::uint32_t, std::vector<SlotEnd>> by_device;
+  for (const PoolSlot& slot : node.slots)
+    if (is_up(slot) && !slot.pinned_for)
+      by_device[slot.report.device].push_back(end_of(slot, now, unknown));
+  std::optional<Placement::Joint> best;
+  const auto consider = [&](std::optional<Placement::Joint> joint) {
+    if (joint && (!best || joint->ends < best->ends)) best = std::move(joint);
+  };
+  if (shape.spread == Spread::devices && shape.slots > 1) {
+    std::vector<SlotEnd> firsts;
+    for (const auto& [device, slots] : by_device)
+      firsts.push_back(*std::min_element(
+          slots.begin(), slots.end(),
+          [](const SlotEnd& one, const SlotEnd& other) { return one.ends < other.ends; }));
+    consider(joint_of(node.id, shape, std::move(firsts)));
+  } else {
+    for (auto& [device, slots] : by_device) consider(joint_of(node.id, shape, std::move(slots)));
   }
   return best;
 }
@@ -92,13 +147,22 @@ std::uint32_t most_together(const Node& node, Spread spread, const Counts& count
 
 }  // namespace
 
+std::uint32_t healthy_slots(const Node& node) {
+  if (!node.takes_leases()) return 0;
+  return static_cast<std::uint32_t>(std::count_if(node.slots.begin(), node.slots.end(), is_up));
+}
+
 // Workers report their slots in order, so a slot is nearly always where its number says.
-PoolSlot* Node::slot(SlotIndex index) {
+const PoolSlot* Node::slot(SlotIndex index) const {
   if (index.value < slots.size() && slots[index.value].report.slot == index)
     return &slots[index.value];
   const auto it = std::find_if(slots.begin(), slots.end(),
                                [&](const PoolSlot& slot) { return slot.report.slot == index; });
   return it == slots.end() ? nullptr : &*it;
+}
+
+PoolSlot* Node::slot(SlotIndex index) {
+  return const_cast<PoolSlot*>(std::as_const(*this).slot(index));
 }
 
 Node& Placement::join(Instant now, const Join& join) {
@@ -107,7 +171,9 @@ Node& Placement::join(Instant now, const Join& join) {
   std::vector<PoolSlot> slots;
   for (const auto& report : join.slots) {
     const PoolSlot* before = same_process ? node.slot(report.slot) : nullptr;
-    slots.push_back({report, before ? before->leased_to : JobId{}});
+    PoolSlot slot = before ? *before : PoolSlot{};
+    slot.report = report;
+    slots.push_back(std::move(slot));
   }
   node = Node{.id = join.node,
               .name = join.name,
@@ -142,6 +208,49 @@ std::optional<Place> Placement::pick(const Shape& shape, const std::string& app)
   return std::move(best->place);
 }
 
+std::optional<Placement::Joint> Placement::earliest(const Shape& shape, Instant now,
+                                                    Duration unknown) const {
+  std::optional<Joint> best;
+  for (const auto& [id, node] : nodes_) {
+    if (!node.takes_leases()) continue;
+    auto joint = joint_on(node, shape, now, unknown);
+    if (joint && (!best || joint->ends < best->ends)) best = std::move(joint);
+  }
+  return best;
+}
+
+void Placement::pin(const Place& place, JobId job) {
+  Node* node = find(place.node);
+  for (const SlotIndex index : place.slots) {
+    PoolSlot* slot = node ? node->slot(index) : nullptr;
+    GPUPOOL_ENSURE(slot != nullptr && !slot->pinned_for, place.node, index);
+    slot->pinned_for = job;
+  }
+}
+
+// Its node can have come back without them.
+void Placement::unpin(const Place& place) {
+  Node* node = find(place.node);
+  for (const SlotIndex index : place.slots)
+    if (PoolSlot* slot = node ? node->slot(index) : nullptr) slot->pinned_for = {};
+}
+
+template <class Is>
+bool Placement::all_of(const Place& place, const Is& is) const {
+  const auto it = nodes_.find(place.node);
+  if (it == nodes_.end() || !it->second.takes_leases()) return false;
+  return std::all_of(place.slots.begin(), place.slots.end(), [&](SlotIndex index) {
+    const PoolSlot* slot = it->second.slot(index);
+    return slot != nullptr && is(*slot);
+  });
+}
+
+bool Placement::is_free(const Place& place) const { return all_of(place, lendable); }
+bool Placement::is_pinned(const Place& place, JobId job) const {
+  return all_of(place,
+                [job](const PoolSlot& slot) { return is_up(slot) && slot.pinned_for == job; });
+}
+
 bool Placement::has(const Shape& shape) const {
   return std::any_of(nodes_.begin(), nodes_.end(), [&](const auto& entry) {
     const Node& node = entry.second;
@@ -162,8 +271,14 @@ std::uint32_t Placement::free_slots() const {
   std::uint32_t count = 0;
   for (const auto& [id, node] : nodes_)
     if (node.takes_leases())
-      count +=
-          static_cast<std::uint32_t>(std::count_if(node.slots.begin(), node.slots.end(), lendable));
+      count += static_cast<std::uint32_t>(
+          std::count_if(node.slots.begin(), node.slots.end(), is_for_anybody));
+  return count;
+}
+
+std::uint32_t Placement::healthy_slots() const {
+  std::uint32_t count = 0;
+  for (const auto& [id, node] : nodes_) count += gpupool::healthy_slots(node);
   return count;
 }
 
@@ -177,13 +292,15 @@ bool Placement::lends_any() const {
 
 bool Placement::has_healthy_slot() const { return has({.slots = 1}); }
 
-void Placement::lend(const Place& place, JobId job) {
+void Placement::lend(const Place& place, JobId job, const Span& span) {
   Node* node = find(place.node);
   for (const SlotIndex index : place.slots) {
     PoolSlot* slot = node ? node->slot(index) : nullptr;
     GPUPOOL_ENSURE(slot != nullptr, place.node, index);
     GPUPOOL_ENSURE(!slot->leased_to, slot->leased_to, job);
     slot->leased_to = job;
+    slot->leased_at = span.from;
+    slot->leased_until = span.until;
   }
 }
 

@@ -2,7 +2,8 @@
 // The nodes that joined, their slots, and which slots a job gets: all of one node, all at once. A
 // slot is lent only if its worker reported it free and no lease of ours stands on it: both must
 // agree, so no slot is ever lent twice. Warm slots are preferred, then the node where the job fits
-// tightest; that decides the place, never the order. Owned by the broker.
+// tightest; that decides the place, never the order. A pin keeps the slots of a place for one job
+// until all of them are free together (dispatcher.h). Plain value, owned by the broker.
 
 #include <compare>
 #include <map>
@@ -17,7 +18,10 @@ namespace gpupool {
 
 struct PoolSlot {
   SlotReport report;
-  JobId leased_to;  // our lease on it; 0: none
+  JobId leased_to;       // our lease on it; 0: none
+  Instant leased_at;     // when that was made
+  Instant leased_until;  // by then it is over and the slot checked, whatever happens
+  JobId pinned_for;      // the job that it is kept for; 0: anybody
 };
 
 struct Node {
@@ -32,8 +36,12 @@ struct Node {
   bool ending = false;  // its worker said so: it stops soon
 
   PoolSlot* slot(SlotIndex index);
+  const PoolSlot* slot(SlotIndex index) const;
   bool takes_leases() const { return !lost && !draining && !ending; }
 };
+
+// Those that can be lent now or later: none, if the node takes no leases.
+std::uint32_t healthy_slots(const Node& node);
 
 // What a job of some size needs: so many slots of one node, on different devices or on the same.
 struct Shape {
@@ -41,6 +49,10 @@ struct Shape {
   Spread spread = Spread::devices;
   friend auto operator<=>(const Shape&, const Shape&) = default;
 };
+
+inline Shape shape_for(std::uint32_t slots, Spread spread) {
+  return slots <= 1 ? Shape{} : Shape{.slots = slots, .spread = spread};
+}
 
 // Where a job is: its slots on one node. The first one runs it, the others are held with it.
 struct Place {
@@ -61,8 +73,24 @@ class Placement {
   std::map<NodeId, Node>& nodes() { return nodes_; }
   const std::map<NodeId, Node>& all() const { return nodes_; }
 
-  // Free slots of this shape on a node that takes leases; the first is warm for `app` if one is.
+  // Free slots of this shape, kept for nobody, on a node that takes leases; the first is warm for
+  // `app` if one is.
   std::optional<Place> pick(const Shape& shape, const std::string& app) const;
+
+  // The slots of this shape, kept for nobody, that are free together first, and when: as long as
+  // the leases on them last at most, or `unknown` from now where something else keeps them.
+  struct Joint {
+    Place place;
+    Instant ends{};
+    bool is_sure = true;  // nothing else keeps any of them
+  };
+  std::optional<Joint> earliest(const Shape& shape, Instant now, Duration unknown) const;
+  void pin(const Place& place, JobId job);
+  void unpin(const Place& place);
+  // Whether all its slots are free; and whether they are still kept for this job and can be free at
+  // all: none is down, lost or draining.
+  bool is_free(const Place& place) const;
+  bool is_pinned(const Place& place, JobId job) const;
 
   // Some node that takes leases has the shape, if all its slots that are not down were free. Only
   // then does a job wait for it at the head of the queue.
@@ -70,16 +98,24 @@ class Placement {
   // The most slots of one job that any known node has, lost, down or not.
   std::uint32_t largest(Spread spread) const;
 
-  // Of the nodes that get leases.
+  // Of the nodes that get leases; free ones that are kept for nobody.
   std::uint32_t free_slots() const;
+  std::uint32_t healthy_slots() const;
   bool has_healthy_slot() const;  // one that is not down
   bool lends_any() const;
 
-  void lend(const Place& place, JobId job);
+  struct Span {
+    Instant from{};
+    Instant until{};  // at the latest
+  };
+  void lend(const Place& place, JobId job, const Span& span);
   // Ends our lease of `job` there, if it stands. A slot is lent again once its worker says free.
   void take_back(const Place& place, JobId job);
 
  private:
+  template <class Is>
+  bool all_of(const Place& place, const Is& is) const;
+
   std::map<NodeId, Node> nodes_;
   std::set<std::string> draining_;
 };

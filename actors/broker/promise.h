@@ -1,43 +1,42 @@
 #pragma once
-// The latest start that the pool commits to at admission, and the likely one shown beside it. First
-// come, first served, with D the longest occupancy of the partition: the job at the head of the
-// queue starts within D, for until it does nothing is leased, so that after D every slot that now
-// is occupied is free, and with them any number of slots together that a node has. Then the next
-// one is the head. So whoever waits starts within D * (older + 1), be the jobs of one slot or of
-// several; the policy promises 2 * D * (older + 1) (scheduling.md, tiny pools). Pure functions.
+// The latest start that the pool commits to at admission: the bound of scheduling.md, which holds
+// whatever arrives later, since every occupancy is enforced. From then on a promise moves only when
+// the pool's slots get fewer or an older job has to run again, and says why. Pure functions, exact
+// in milliseconds, rounded up, at most `wait_max`.
 
 #include <cstdint>
-#include <vector>
 
+#include "actors/broker/queue.h"
 #include "base/time.h"
 #include "config/config.h"
 
 namespace gpupool {
 
-// The longest occupancy that any app of `partition` can ask for.
-Duration longest_occupancy(const Config& config, const std::string& partition);
+// What the slots of a partition can do for those who wait.
+struct Capacity {
+  std::uint32_t slots = 0;    // S: healthy, on nodes that take leases
+  std::uint32_t largest = 1;  // m: slots of the largest size
+  Duration longest{};         // D: the longest occupancy
 
-// The latest start of a job with `older` jobs before it that are not leased yet.
-inline Instant promised_start(Instant now, Duration longest, std::int64_t older) {
-  return now + longest * (2 * (older + 1));
-}
-
-// By when such a job surely starts, if no event beyond the policy's bound comes between.
-inline Instant provable_start(Instant now, Duration longest, std::int64_t older) {
-  return now + longest * (older + 1);
-}
-
-// Likely starts by declared durations: each waiting job in turn takes the slot that frees first.
-// `ends` are the likely ends of what occupies the slots now (`now` for a free slot).
-class LikelyStarts {
- public:
-  LikelyStarts(Instant now, std::vector<Instant> ends);
-  // The likely start of the next job in the queue; never() without so many slots.
-  Instant next(Duration declared, std::uint32_t slots);
-
- private:
-  std::vector<Instant> ends_;  // a heap, the earliest on top
-  Instant last_{};             // nobody starts before the one ahead
+  // K: how many jobs of several slots can have a place kept for them at once.
+  std::uint32_t pins() const;
+  // Too small for two lanes: the older one goes first, always.
+  bool is_tiny() const { return slots <= largest * pins(); }
+  // c0: slots that no pin can ever keep idle.
+  std::int64_t unpinned() const { return std::int64_t{slots} - largest * pins(); }
+  friend bool operator==(const Capacity&, const Capacity&) = default;
 };
+
+inline constexpr std::int64_t inverse_phi = 4;  // the old lane gets at least a quarter
+inline constexpr Duration wait_max = hours(24 * 365);
+
+// The longest wait of a job of so many slots behind those that are older and not leased yet.
+Duration longest_wait(const Capacity& capacity, const Ahead& older, std::uint32_t slots);
+
+// What one more older job, of this work and so many slots, adds to it.
+Duration added_wait(const Capacity& capacity, const Waiting& older, std::uint32_t slots);
+
+// The longest occupancy that any app can ask for.
+Duration longest_occupancy(const Config& config);
 
 }  // namespace gpupool

@@ -269,7 +269,7 @@ void World::run() {
   heal();
   // Every open job may need three whole attempts on one slot, the processes have to come back, and
   // whoever is still to be told asks again within a few of its pauses.
-  const Duration longest = longest_occupancy(plan_.config, "default");
+  const Duration longest = longest_occupancy(plan_.config);
   const auto open = static_cast<std::int64_t>(checks_.open_count()) + 1;
   run_until(now() + longest * (3 * open) + seconds(180), [this] { return everything_ended(); });
   std::string unresolved;

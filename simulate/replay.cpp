@@ -1,0 +1,202 @@
+#include "simulate/replay.h"
+
+#include <algorithm>
+#include <queue>
+#include <unordered_map>
+
+#include "actors/ledger/account.h"
+
+namespace gpupool {
+namespace {
+
+constexpr Instant first_arrival{1'000};  // 0 means "never yet"
+constexpr Duration window_length = hours(24);
+constexpr std::size_t spans = 100;
+
+// The quota of every account of a trace, by the ledger's rules of holds and windows.
+class Quotas {
+ public:
+  explicit Quotas(const std::optional<TierConfig>& tier, std::uint32_t accounts)
+      : tier_(tier), accounts_(tier ? accounts : 0) {}
+
+  // 0, or why not.
+  Errc admit(Instant now, JobId job, const TraceRequest& request) {
+    if (!tier_) return {};
+    const GpuTime cost = cost_of(request.declared, request.slots);
+    if (cost > tier_->longest) return Errc::illegal_duration;
+    Account& account = accounts_[request.account];
+    if (account.open.size() >= tier_->jobs_max) return Errc::too_many_jobs;
+    const Window* window = account.window_at(now);
+    if (cost > left_of(tier_->allowance, window)) return Errc::quota_exceeded;
+    Hold hold;
+    hold.job = job;
+    hold.factor = request.slots;
+    hold.quota_part = cost;
+    hold.window_opened = window == nullptr ? now : window->opened;
+    account.open_hold(hold, window == nullptr ? now + window_length : window->ends);
+    open_[job] = hold;
+    return {};
+  }
+
+  void settle(JobId job, const TraceRequest& request) {
+    if (!tier_) return;
+    const auto hold = open_.extract(job);
+    const Parts held{.quota = hold.mapped().quota_part, .credits = {}};
+    accounts_[request.account].close_hold(
+        hold.mapped(), {.held = held, .charged = charge_of(held, request.slots, request.ran)});
+  }
+
+ private:
+  const std::optional<TierConfig>& tier_;
+  std::vector<Account> accounts_;
+  std::unordered_map<JobId, Hold, IdHash> open_;
+};
+
+struct End {
+  Instant at{};
+  JobId job;
+  Place place;
+  friend bool operator<(const End& one, const End& other) {  // the earliest on top of a heap
+    return std::tie(other.at, other.job) < std::tie(one.at, one.job);
+  }
+};
+
+class Pool {
+ public:
+  Pool(const Trace& trace, const ReplayOptions& options)
+      : trace_(trace),
+        options_(options),
+        quotas_(options.tier, trace.accounts),
+        dispatcher_(options.rules) {
+    done_.requests.resize(trace.requests.size());
+    Join join{.node = {1}, .name = "simulated", .incarnation = {1}};
+    for (std::uint32_t i = 0; i < options.slots; ++i)
+      join.slots.push_back({.slot = {i}, .device = i, .state = SlotState::free});
+    slots_.join(first_arrival, join);
+    Capacity capacity{.slots = options.slots};
+    for (const TraceRequest& one : trace.requests) {
+      capacity.largest = std::max(capacity.largest, one.slots);
+      capacity.longest = std::max(capacity.longest, occupancy_of(one));
+    }
+    dispatcher_.use(capacity);
+  }
+
+  Replayed run() {
+    std::size_t next = 0;
+    while (next < trace_.requests.size() || !ends_.empty()) {
+      const bool arrives =
+          next < trace_.requests.size() &&
+          (ends_.empty() || first_arrival + trace_.requests[next].arrival < ends_.top().at);
+      if (arrives) {
+        now_ = first_arrival + trace_.requests[next].arrival;
+        arrive(next++);
+      } else {
+        now_ = ends_.top().at;
+        end(ends_.top());
+        ends_.pop();
+      }
+      dispatch();
+    }
+    done_.span = now_ - first_arrival;
+    spread_occupancy();
+    return std::move(done_);
+  }
+
+ private:
+  const TraceRequest& request_of(JobId job) const { return trace_.requests[job.value - 1]; }
+
+  Duration occupancy_of(const TraceRequest& request) const {
+    return request.declared + options_.start + options_.kill_grace + options_.slot_check;
+  }
+
+  void arrive(std::size_t index) {
+    const TraceRequest& request = trace_.requests[index];
+    ReplayedRequest& done = done_.requests[index];
+    const JobId job{index + 1};
+    const Ahead waiting = dispatcher_.all();
+    done.refused = quotas_.admit(now_, job, request);
+    if (done.refused == Errc{} && options_.queue_cap > Duration{} &&
+        waiting.work > options_.queue_cap.ms * std::int64_t{options_.slots}) {
+      // The queue's own check comes first in a pool; here it has to give the hold back.
+      quotas_.settle(job, {.account = request.account});
+      done.refused = Errc::overloaded;
+    }
+    if (done.refused != Errc{}) return;
+    done.bound = longest_wait(dispatcher_.capacity(), waiting, request.slots);
+    dispatcher_.push({.job = job,
+                      .shape = shape_for(request.slots, Spread::devices),
+                      .declared = request.declared,
+                      .occupancy = occupancy_of(request)});
+  }
+
+  void dispatch() {
+    const auto no_app = [](JobId) { return std::string(); };
+    while (auto start = dispatcher_.next(now_, slots_, no_app)) {
+      const JobId job = start->waiting.job;
+      const TraceRequest& request = request_of(job);
+      ReplayedRequest& done = done_.requests[job.value - 1];
+      done.wait = now_ - (first_arrival + request.arrival);
+      done.at_once = done.wait == Duration{};
+      slots_.lend(start->place, job, {.from = now_, .until = now_ + start->waiting.occupancy});
+      const bool was_up = request.ran >= request.declared;
+      const Duration busy = options_.start + request.ran + options_.slot_check +
+                            (was_up ? options_.kill_grace : Duration{});
+      occupied_.push_back({now_, now_ + busy, request.slots});
+      done_.work += request.ran.ms * std::int64_t{request.slots};
+      ends_.push({now_ + busy, job, std::move(start->place)});
+    }
+  }
+
+  void end(const End& ended) {
+    slots_.take_back(ended.place, ended.job);
+    for (const SlotIndex index : ended.place.slots)
+      slots_.find(ended.place.node)->slot(index)->report.state = SlotState::free;
+    quotas_.settle(ended.job, request_of(ended.job));
+  }
+
+  // Each stay on a slot, shared out over the hundredths that it touches.
+  void spread_occupancy() {
+    done_.occupied.assign(spans, 0);
+    const double width = std::max(static_cast<double>(done_.span.ms) / spans, 1.0);
+    for (const Stay& stay : occupied_) {
+      const auto from = static_cast<double>((stay.from - first_arrival).ms);
+      const auto until = static_cast<double>((stay.until - first_arrival).ms);
+      for (auto i = static_cast<std::size_t>(from / width);
+           i < spans && static_cast<double>(i) * width < until; ++i) {
+        const double begin = std::max(from, static_cast<double>(i) * width);
+        const double finish = std::min(until, static_cast<double>(i + 1) * width);
+        done_.occupied[i] += (finish - begin) * stay.slots;
+      }
+    }
+  }
+
+  struct Stay {
+    Instant from{};
+    Instant until{};
+    std::uint32_t slots = 1;
+  };
+
+  const Trace& trace_;
+  const ReplayOptions& options_;
+  Quotas quotas_;
+  Dispatcher dispatcher_;
+  Placement slots_;
+  std::priority_queue<End> ends_;
+  Instant now_ = first_arrival;
+  std::vector<Stay> occupied_;
+  Replayed done_;
+};
+
+}  // namespace
+
+Result<Replayed> replay(const Trace& trace, const ReplayOptions& options) {
+  for (const TraceRequest& one : trace.requests)
+    if (one.slots > options.slots)
+      return Error{.code = Errc::size_unavailable,
+                   .want = one.slots,
+                   .have = options.slots,
+                   .detail = "a request of the trace needs more slots than the pool has"};
+  return Pool(trace, options).run();
+}
+
+}  // namespace gpupool
