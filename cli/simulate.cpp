@@ -3,6 +3,7 @@
 #include <array>
 #include <cmath>
 #include <cstdio>
+#include <filesystem>
 
 #include "actors/describe.h"
 #include "cli/json_output.h"
@@ -86,13 +87,9 @@ class Progress {
   std::size_t done_ = 0;
 };
 
-// What came out of it all, before it is told.
 struct Outcomes {
-  std::uint64_t requests = 0;  // of the last trace
-  std::uint64_t passed_over = 0;
-  std::uint32_t accounts = 0;
-  std::vector<PolicyReport> reports;  // slots by slots, policy by policy
-  std::vector<PlotLine> lines;        // of the first seed
+  Simulated simulated;
+  std::vector<PlotLine> lines;  // of the first seed
 };
 
 PlotLine line_of(const Replayed& replayed, const PolicyReport& report, bool with_slots) {
@@ -123,16 +120,18 @@ Result<Outcomes> run_all(const Connection& connection, const SimulateOptions& op
   const auto text = read_trace_file(options.trace);
   if (!text) return text.error();
   Progress progress(options.slots.size() * options.seeds * policies->size(), connection);
-  Outcomes outcomes;
+  Outcomes outcomes{.simulated = {.trace = options.trace,
+                                  .seeds = options.seeds,
+                                  .short_most = duration_of(options.short_s)}};
   for (const std::uint32_t slots : options.slots) {
     std::vector<std::vector<PolicyReport>> by_policy(policies->size());
     for (std::uint32_t round = 0; round < options.seeds; ++round) {
       auto trace = trace_in(*text, options, columns, options.seed + round);
       if (!trace) return trace.error();
       if (options.load) set_load(*trace, slots, *options.load);
-      outcomes.requests = trace->requests.size();
-      outcomes.passed_over = trace->passed_over;
-      outcomes.accounts = trace->accounts;
+      outcomes.simulated.requests = trace->requests.size();
+      outcomes.simulated.passed_over = trace->passed_over;
+      outcomes.simulated.accounts = trace->accounts;
       for (std::size_t i = 0; i < policies->size(); ++i) {
         const ReplayOptions replaying{.rules = {.policy = (*policies)[i]},
                                       .slots = slots,
@@ -146,13 +145,13 @@ Result<Outcomes> run_all(const Connection& connection, const SimulateOptions& op
         auto replayed = replay(*trace, replaying);
         if (!replayed) return replayed.error();
         by_policy[i].push_back(
-            report_of(*trace, *replayed, replaying, duration_of(options.short_s)));
+            report_of(*trace, *replayed, replaying, outcomes.simulated.short_most));
         if (round == 0 && !options.plot.empty())
           outcomes.lines.push_back(
               line_of(*replayed, by_policy[i].back(), options.slots.size() > 1));
       }
     }
-    for (const auto& reports : by_policy) outcomes.reports.push_back(median_of(reports));
+    for (const auto& reports : by_policy) outcomes.simulated.reports.push_back(median_of(reports));
   }
   return outcomes;
 }
@@ -202,10 +201,13 @@ std::string waits_rows(const std::string& policy, const Waits& waits, const std:
 
 }  // namespace
 
-std::string view_of(const std::vector<PolicyReport>& reports, Duration short_most) {
-  std::string text;
+std::string view_of(const Simulated& simulated) {
+  std::string text =
+      std::to_string(simulated.requests) + " requests of " + std::to_string(simulated.accounts) +
+      " accounts; " + std::to_string(simulated.passed_over) + " rows passed over; medians over " +
+      std::to_string(simulated.seeds) + (simulated.seeds == 1 ? " seed\n" : " seeds\n");
   std::uint32_t slots = 0;
-  for (const PolicyReport& one : reports) {
+  for (const PolicyReport& one : simulated.reports) {
     if (one.slots != slots) {
       slots = one.slots;
       text += "\n" + std::to_string(slots) + " slots; waits in seconds\n" +
@@ -222,14 +224,20 @@ std::string view_of(const std::vector<PolicyReport>& reports, Duration short_mos
                       fixed(*one.worst_of_bound, 2) + " of its promise\n"
                 : "; promises nothing\n";
   }
-  return text + "short: one slot, declared for at most " + seconds_text(short_most) +
+  return text + "short: one slot, declared for at most " + seconds_text(simulated.short_most) +
          "; xlarge: several slots\n";
 }
 
-std::string json_text_of(const std::vector<PolicyReport>& reports) {
+std::string json_text_of(const Simulated& simulated) {
   Json results = Json::array();
-  for (const PolicyReport& one : reports) results.push_back(json_of(one));
-  return text_of(Json{{"results", std::move(results)}});
+  for (const PolicyReport& one : simulated.reports) results.push_back(json_of(one));
+  return text_of(Json{{"trace", simulated.trace},
+                      {"requests", simulated.requests},
+                      {"accounts", simulated.accounts},
+                      {"rows_passed_over", simulated.passed_over},
+                      {"seeds", simulated.seeds},
+                      {"short_s", static_cast<double>(simulated.short_most.ms) / 1000},
+                      {"results", std::move(results)}});
 }
 
 ExitCode simulate(const Connection& connection, const SimulateOptions& options) {
@@ -240,25 +248,19 @@ ExitCode simulate(const Connection& connection, const SimulateOptions& options) 
     }
   const auto outcomes = run_all(connection, options);
   if (!outcomes) return say_usage_error(connection, outcomes.error());
+  const Simulated& simulated = outcomes->simulated;
   if (!options.plot.empty()) {
-    const std::string title = std::to_string(outcomes->requests) + " requests of " + options.trace;
+    const std::string title = std::to_string(simulated.requests) + " requests of " +
+                              std::filesystem::path(options.trace).filename().string();
     if (const Status written = write_whole(options.plot, plot_of(title, outcomes->lines));
         !written) {
       say_error(connection, written.error());
       return ExitCode::job_failed;
     }
   }
-  if (connection.json) {
-    print(json_text_of(outcomes->reports));
-  } else {
-    print(std::to_string(outcomes->requests) + " requests of " +
-          std::to_string(outcomes->accounts) + " accounts; " +
-          std::to_string(outcomes->passed_over) + " rows passed over; medians over " +
-          std::to_string(options.seeds) + (options.seeds == 1 ? " seed\n" : " seeds\n") +
-          view_of(outcomes->reports, duration_of(options.short_s)));
-    if (!options.plot.empty()) print("plot: " + options.plot + "\n");
-  }
-  for (const PolicyReport& one : outcomes->reports)
+  print(connection.json ? json_text_of(simulated) : view_of(simulated));
+  if (!options.plot.empty() && !connection.json) print("plot: " + options.plot + "\n");
+  for (const PolicyReport& one : simulated.reports)
     if (one.violations.value_or(0) > 0) return ExitCode::audit_differs;
   return ExitCode::done;
 }

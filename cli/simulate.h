@@ -35,9 +35,20 @@ struct SimulateOptions {
 
 ExitCode simulate(const Connection& connection, const SimulateOptions& options);
 
-// The answer for people, and as JSON: {"trace", "requests", ..., "results": [{"policy", "slots",
-// "mean_wait_s", ...}]}.
-std::string view_of(const std::vector<PolicyReport>& reports, Duration short_most);
-std::string json_text_of(const std::vector<PolicyReport>& reports);
+// What came out of it all.
+struct Simulated {
+  std::string trace;
+  std::uint64_t requests = 0;
+  std::uint64_t passed_over = 0;
+  std::uint32_t accounts = 0;
+  std::uint32_t seeds = 1;
+  Duration short_most{};
+  std::vector<PolicyReport> reports;  // slots by slots, policy by policy
+};
+
+// For people, and as {"trace", "requests", ..., "results": [{"policy", "slots", "mean_wait_s",
+// ...}]}.
+std::string view_of(const Simulated& simulated);
+std::string json_text_of(const Simulated& simulated);
 
 }  // namespace gpupool

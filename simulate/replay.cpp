@@ -195,7 +195,8 @@ Result<Replayed> replay(const Trace& trace, const ReplayOptions& options) {
       return Error{.code = Errc::size_unavailable,
                    .want = one.slots,
                    .have = options.slots,
-                   .detail = "a request of the trace needs more slots than the pool has"};
+                   .detail = "a request of the trace needs " + std::to_string(one.slots) +
+                             " slots, and the pool has " + std::to_string(options.slots)};
   return Pool(trace, options).run();
 }
 

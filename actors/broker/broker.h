@@ -18,6 +18,7 @@
 #include "actors/broker/dispatcher.h"
 #include "actors/broker/forecast.h"
 #include "actors/broker/job.h"
+#include "actors/broker/observed.h"
 #include "actors/broker/placement.h"
 #include "actors/broker/promise.h"
 #include "actors/effects.h"
@@ -181,6 +182,7 @@ class Broker {
   std::unordered_map<AccountId, std::set<JobId>, IdHash> by_account_;
   Dispatcher dispatcher_;
   Placement placement_;
+  ObservedDurations observed_;
   Duration longest_open_{};  // occupancy of any job since there was last none
   std::set<Shape> away_;     // shapes that some job waited for in vain: others went past it
   std::optional<std::vector<std::string>> told_sizes_;  // to the ledger

@@ -1,4 +1,6 @@
 // What those who follow a job are told, and when.
+#include <algorithm>
+
 #include "actors/broker/broker.h"
 
 namespace gpupool {
@@ -38,12 +40,14 @@ JobEvent Broker::event_of(const Job& job) const {
   return event;
 }
 
-// By declared times: what runs is over at its declared end at the latest.
+// By what such jobs really took, where that is known; at most what was declared.
 Forecast Broker::forecast() const {
   const auto likely = [this](JobId id) {
     const Job& job = jobs_.at(id);
+    const Duration declared = job.hold->declared;
+    const auto ran = observed_.likely(job.hold->account, job.hold->body->app);
     const Duration starting = job.began ? job.began - job.leased_at : Duration{};
-    return starting + job.hold->declared;
+    return starting + std::min(ran.value_or(declared), declared);
   };
   return {now_, dispatcher_, placement_, likely, foreseen_starts};
 }

@@ -52,14 +52,16 @@ void Broker::end_grace() {
     lose_attempt(jobs_.at(id), Errc::node_lost,
                  "the broker restarted and no worker reported this run");
   // The time without a broker is added to what was promised before it, and what the debt of the old
-  // lane may have been.
+  // lane may have been; or what can be proven from here on, for a broker before this one may have
+  // ended before it could say so.
   const Capacity& slots = dispatcher_.capacity();
   const std::int64_t unpinned = std::max<std::int64_t>(slots.unpinned(), 1);
   const Duration debt{slots.longest.ms * slots.largest / unpinned};
   const Duration added = now_ - down_since_ + (slots.is_tiny() ? Duration{} : debt);
   std::vector<std::pair<JobId, Instant>> moved;
   dispatcher_.walk([&](const Ahead&, const Waiting& waiting) {
-    moved.emplace_back(waiting.job, jobs_.at(waiting.job).promise + added);
+    const Job& job = jobs_.at(waiting.job);
+    moved.emplace_back(waiting.job, std::max(job.promise + added, bound_of(job)));
   });
   for (const auto& [id, promise] : moved) restate(jobs_.at(id), promise, "the broker restarted");
 }

@@ -242,6 +242,8 @@ void Broker::on(const RunEnded& ended) {
       slot->report.job = {};
     }
   }
+  if (ended.outcome == Outcome::succeeded)
+    observed_.note(job->hold->account, job->hold->body->app, ended.ran);
   job->ended = ended;
   job->attempt = ended.attempt;
   job->leases = std::max(job->leases, ended.attempt);

@@ -85,8 +85,8 @@ Error Console::given_up(const Question& question) {
   const bool of_ledger = std::holds_alternative<AccountsAsked>(purpose) ||
                          std::holds_alternative<AuditAsked>(purpose) ||
                          std::holds_alternative<ChangeAsked>(purpose);
-  const std::string silence = std::string(of_ledger ? "the ledger" : "the broker") +
-                              " did not answer within " + seconds_text(console_answer_limit);
+  const std::string who = of_ledger ? "the ledger" : "the broker";
+  const std::string silence = who + " did not answer within " + seconds_text(console_answer_limit);
   if (!changes)
     return {.code = Errc::timed_out,
             .want = console_answer_limit.ms,

@@ -68,10 +68,13 @@ Checks::Job& Checks::open_job(JobId job) {
   return it->second;
 }
 
-Checks::Sums Checks::sums_of(const AccountId& account, Instant window) const {
+// Under another rule a window can open at the same moment and end at another one.
+Checks::Sums Checks::sums_of(const AccountId& account, Instant window,
+                             std::optional<Instant> ends) const {
   Sums sums;
   for (const auto& [id, job] : jobs_) {
     if (job.hold->account != account || job.hold->window_opened != window) continue;
+    if (ends && job.hold->window_ends != *ends) continue;
     if (job.end)
       sums.used += job.end->charged_quota;
     else
@@ -268,7 +271,7 @@ void Checks::compare(Instant now, const Ledger& ledger) const {
     require(balance.credits == amount(credits_) && balance.credits_held == amount(credits_held_),
             "credits are the sum of the journal", job.hold->account, balance.credits);
     if (!balance.window_opened) continue;
-    const Sums sums = sums_of(job.hold->account, balance.window_opened);
+    const Sums sums = sums_of(job.hold->account, balance.window_opened, balance.resets_at);
     require(balance.used == sums.used && balance.held == sums.held,
             "a balance is the sum of the journal", job.hold->account, balance.used, sums.used,
             balance.held, sums.held);

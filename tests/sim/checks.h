@@ -104,7 +104,7 @@ class Checks {
   void enact(const TermsSet& set);
   void enact(const AccountTierSet& set);
   Job& open_job(JobId job);
-  Sums sums_of(const AccountId& account, Instant window) const;
+  Sums sums_of(const AccountId& account, Instant window, std::optional<Instant> ends = {}) const;
   const TierTerms* tier_of(const Hold& hold) const;
 
   const Config& config_;

@@ -38,66 +38,29 @@ inline Config broker_test_config() {
 
 class Harness {
  public:
-  explicit Harness(Config config = broker_test_config())
-      : config_(std::move(config)), ledger(config_) {}
+  explicit Harness(Config config = broker_test_config());
 
   // A broker process starts; whatever an earlier one knew is gone, the ledger is not.
-  void start() {
-    unanswered.clear();
-    core = std::make_unique<Broker>(config_, test_build);
-    carry_out(core->start(now));
-  }
+  void start();
 
-  void tell(const ToBroker& message) { carry_out(core->step(now, message)); }
+  void tell(const ToBroker& message);
 
   // Time passes in pieces of 250 ms, as the broker's own rounds do, and every node beats.
-  void pass(Duration time) {
-    for (const Instant end = now + time; now < end;) {
-      now = std::min(end, now + milliseconds(250));
-      for (auto& [id, node] : nodes)
-        if (beating.contains(id)) beat(node);
-      tell(Tick{});
-    }
-  }
+  void pass(Duration time);
 
   // ---- Nodes
   TestNode& add_node(std::uint64_t id, std::uint32_t slots) {
     return add_node(id, std::vector<std::uint32_t>(slots, 0));
   }
   // With a slot for each entry, on the device that it names.
-  TestNode& add_node(std::uint64_t id, const std::vector<std::uint32_t>& devices) {
-    TestNode& node = nodes[NodeId{id}];
-    node.id = NodeId{id};
-    for (std::uint32_t i = 0; i < devices.size(); ++i)
-      node.slots.push_back({.slot = {i}, .device = devices[i], .state = SlotState::free});
-    beating.insert(node.id);
-    join(node);
-    return node;
-  }
-  void join(TestNode& node) {
-    tell(Join{.node = node.id,
-              .name = "node-" + std::to_string(node.id.value),
-              .incarnation = node.incarnation,
-              .build = test_build,
-              .heartbeat = ++node.heartbeat,
-              .slots = node.slots,
-              .draining = node.draining});
-  }
-  void beat(TestNode& node) {
-    tell(Heartbeat{.node = node.id,
-                   .incarnation = node.incarnation,
-                   .number = ++node.heartbeat,
-                   .slots = node.slots,
-                   .draining = node.draining});
-  }
+  TestNode& add_node(std::uint64_t id, const std::vector<std::uint32_t>& devices);
+  void join(TestNode& node);
+  void beat(TestNode& node);
   void silence(const TestNode& node) { beating.erase(node.id); }
 
   SlotReport& slot_of(const Lease& lease) { return nodes.at(lease.node).slots[lease.slot.value]; }
   // The worker took the lease and the model is resident: the run begins.
-  void begin(const Lease& lease) {
-    occupy(lease, SlotState::running);
-    tell(RunBegan{lease.node, lease.job, lease.attempt});
-  }
+  void begin(const Lease& lease);
   // As its worker reports all slots of the lease from now on.
   void occupy(const Lease& lease, SlotState state) {
     std::vector<SlotIndex> held{lease.slot};
@@ -129,15 +92,7 @@ class Harness {
             .detail = "the executor was ended by signal 11"};
   }
   // The run ended, and its slot is free from the next heartbeat on.
-  void end(const RunEnded& ended) {
-    for (SlotReport& slot : nodes.at(ended.node).slots)
-      if (slot.job == ended.job)
-        slot = {.slot = slot.slot,
-                .device = slot.device,
-                .state = SlotState::free,
-                .warm_app = slot.warm_app};
-    tell(ended);
-  }
+  void end(const RunEnded& ended);
 
   // ---- Clients
   static RequestId request_id(Instant made, std::uint64_t number) {
@@ -157,18 +112,8 @@ class Harness {
     const Submit submit = request("user:" + std::to_string(last_query), declared);
     return admit(submit);
   }
-  JobId admit(const Submit& submit) {
-    tell(submit);
-    for (const auto& moved : sessions_got<JobMoved>())
-      if (moved.query == submit.query) return moved.event.job;
-    return {};
-  }
-  Refusal refuse(const Submit& submit) {
-    tell(submit);
-    for (const auto& refused : sessions_got<SubmitRefused>())
-      if (refused.query == submit.query) return refused.refusal;
-    return {};
-  }
+  JobId admit(const Submit& submit);
+  Refusal refuse(const Submit& submit);
 
   // ---- What the broker sent, oldest first; each asked for once
   template <class Message>
@@ -193,14 +138,7 @@ class Harness {
   }
 
   // What the ledger was asked while it did not answer.
-  void answer_ledger() {
-    ledger_answers = true;
-    while (!unanswered.empty()) {
-      const ToLedger message = unanswered.front();
-      unanswered.pop_front();
-      ask(message);
-    }
-  }
+  void answer_ledger();
 
   // nullptr: the job is not settled.
   const Receipt* receipt(JobId id) const {
@@ -237,34 +175,9 @@ class Harness {
     return found;
   }
 
-  void ask(const ToLedger& message) {
-    Effects effects = ledger.step(now, message);
-    for (const Record& record : effects.journal) {
-      records_.push_back(record);
-      if (const auto* opened = std::get_if<HoldOpened>(&record.body))
-        add_to(jobs_[opened->hold->job], record);
-      if (const auto* settled = std::get_if<HoldSettled>(&record.body))
-        add_to(jobs_[settled->job], record);
-    }
-    bench::ask_history(ledger, now, records_, effects);
-    for (const Send& answer : effects.send) tell(std::get<ToBroker>(answer.message));
-  }
+  void ask(const ToLedger& message);
 
-  void carry_out(const Effects& effects) {
-    core->check_invariants();
-    for (const Send& send : effects.send) {
-      if (const auto* asked = std::get_if<ToLedger>(&send.message)) {
-        to_the_ledger.push_back(*asked);
-        if (ledger_answers)
-          ask(*asked);
-        else
-          unanswered.push_back(*asked);
-      }
-      if (const auto* told = std::get_if<ToWorker>(&send.message)) to_workers.push_back(*told);
-      if (const auto* told = std::get_if<ToSession>(&send.message)) to_sessions.push_back(*told);
-      if (const auto* told = std::get_if<ToConsole>(&send.message)) to_the_console.push_back(*told);
-    }
-  }
+  void carry_out(const Effects& effects);
 
   std::vector<Record> records_;
   std::map<JobId, HistoryJob> jobs_;  // as the ledger's history tells of them

@@ -78,7 +78,7 @@ TEST_CASE("A slot carries one lease at a time, whatever its worker reports late"
   for (const Lease& lease : one.pool.workers_got<Lease>()) CHECK(lease.job == one.job);
 }
 
-TEST_CASE("The likely start comes from declared durations") {
+TEST_CASE("The likely start comes from declared durations where no others are known") {
   OneSlot one;
   Harness& pool = one.pool;
   pool.begin(one.lease);
@@ -90,6 +90,31 @@ TEST_CASE("The likely start comes from declared durations") {
   REQUIRE(moved.size() == 1);
   CHECK(moved[0].event.position == 2);
   CHECK(moved[0].event.likely_start == began + seconds(60) + seconds(10));
+}
+
+TEST_CASE("The likely start comes from what such jobs really took, and is no part of the promise") {
+  OneSlot one;
+  Harness& pool = one.pool;
+  pool.begin(one.lease);
+  pool.end(Harness::success(one.lease, seconds(4)));
+  pool.beat(one.node());
+  const JobId running = pool.admit(seconds(60));
+  const Lease lease = pool.only_lease();
+  pool.begin(lease);
+  const Instant began = pool.now;
+  pool.admit(seconds(60));
+  pool.sessions_got<JobMoved>();
+  pool.tell(pool.request("user:zoe", seconds(60)));
+  const auto moved = pool.sessions_got<JobMoved>();
+  REQUIRE(moved.size() == 1);
+  CHECK(moved[0].event.likely_start == began + seconds(4) + seconds(4));
+  CHECK(moved[0].event.promise == pool.now + longest * 4);
+  // One that takes longer than is likely ends at any moment, until its declared end.
+  pool.pass(seconds(10));
+  CHECK(pool.job(running).phase == Phase::running);
+  pool.sessions_got<JobMoved>();
+  pool.tell(pool.request("user:kim", seconds(60)));
+  CHECK(pool.sessions_got<JobMoved>().back().event.likely_start == pool.now + seconds(8));
 }
 
 TEST_CASE("Followers hear of a new position once, not every second") {

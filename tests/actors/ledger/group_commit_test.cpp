@@ -33,12 +33,7 @@ struct Shell {
 template <class Message>
 const Message& at(const std::vector<Send>& sent, std::size_t place) {
   REQUIRE(place < sent.size());
-  Effects one;
-  const Message* found = nullptr;
-  const auto look = [&found](const auto& message) {
-    if constexpr (std::is_same_v<std::decay_t<decltype(message)>, Message>) found = &message;
-  };
-  std::visit([&look](const auto& to) { std::visit(look, to); }, sent[place].message);
+  const Message* found = message_in<Message>(sent[place].message);
   REQUIRE(found != nullptr);
   return *found;
 }
