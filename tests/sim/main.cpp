@@ -1,11 +1,12 @@
-// The simulation as a test. GPUPOOL_SIM_SEEDS says how many seeds (200); GPUPOOL_SIM_SEED=N runs
-// one and, with GPUPOOL_SIM_TRACE=1, prints every message of it.
+// The simulation as a test; GPUPOOL_SIM_SEEDS says of how many seeds (200). gpupool-sim repeats
+// one.
 #include <catch2/catch.hpp>
 #include <cstdlib>
 #include <iostream>
 #include <optional>
 #include <sstream>
 
+#include "tests/sim/run.h"
 #include "tests/sim/world.h"
 
 namespace gpupool::sim {
@@ -18,25 +19,8 @@ std::optional<std::uint64_t> number_from_environment(const char* name) {
 }
 
 std::string repeat_command(std::uint64_t seed) {
-  return "seed " + std::to_string(seed) +
-         " failed; repeat it with: GPUPOOL_SIM_SEED=" + std::to_string(seed) +
-         " GPUPOOL_SIM_TRACE=1 sim_test \"[sim]\"";
-}
-
-// What is wrong with this seed; empty: nothing.
-std::string failure_of(std::uint64_t seed, Coverage& coverage) {
-  World world(seed, std::getenv("GPUPOOL_SIM_TRACE") != nullptr ? &std::cout : nullptr);
-  try {
-    world.run();
-  } catch (const Broken& broken) {
-    return broken.what + " at " + std::to_string(world.now().ms);
-  }
-  coverage.add(world.coverage());
-  coverage.events["jobs"] += world.checks().job_count();
-  coverage.events["large requests"] += world.checks().large_requests();
-  coverage.events["runs on several slots"] += world.checks().gang_runs();
-  coverage.events["restated promises"] += world.checks().restated_count();
-  return {};
+  return "seed " + std::to_string(seed) + " failed; repeat it with: gpupool-sim --trace --seed " +
+         std::to_string(seed);
 }
 
 // Codes that no core of this version returns in a pool like the simulated ones, and why.
@@ -80,23 +64,18 @@ void check_coverage(const Coverage& coverage) {
 }  // namespace
 
 TEST_CASE("The whole pool keeps its promises and its books under every fault", "[sim]") {
-  const auto single = number_from_environment("GPUPOOL_SIM_SEED");
   const auto count = number_from_environment("GPUPOOL_SIM_SEEDS").value_or(200);
-  const std::uint64_t first = single.value_or(1);
-  const std::uint64_t last = single ? first : count;
   Coverage coverage;
-  for (std::uint64_t seed = first; seed <= last; ++seed) {
+  for (std::uint64_t seed = 1; seed <= count; ++seed) {
     INFO(repeat_command(seed));  // also printed if a core aborts
-    CHECK(failure_of(seed, coverage) == "");
+    CHECK(failure_of(seed, nullptr, coverage) == "");
   }
-  if (single || count < 200) return;
+  if (count < 200) return;
   check_coverage(coverage);
   CHECK(coverage.events["runs on several slots"] > 0);
   CHECK(coverage.events[name_of(FaultKind::commit_torn)] > 0);
   CHECK(coverage.events[name_of(FaultKind::commit_doubled)] > 0);
-  std::cout << count << " seeds:";
-  for (const auto& [name, times] : coverage.events) std::cout << ' ' << name << ' ' << times << ';';
-  std::cout << '\n';
+  std::cout << count << " seeds: " << coverage.summary() << '\n';
 }
 
 TEST_CASE("A seed decides everything: twice the same seed is twice the same simulation", "[sim]") {

@@ -53,6 +53,13 @@ struct Coverage {
     for (const auto& [code, count] : other.codes) codes[code] += count;
     for (const auto& [name, count] : other.events) events[name] += count;
   }
+  // "a worker dies 238; ..."
+  std::string summary() const {
+    std::string text;
+    for (const auto& [name, count] : events)
+      text += (text.empty() ? "" : "; ") + name + " " + std::to_string(count);
+    return text;
+  }
 
  private:
   template <class Message>
