@@ -151,6 +151,7 @@ class Broker {
   void tell(const Job& job);
   void tell_positions();
   Forecast forecast() const;
+  std::uint32_t position_of(JobId job, const Forecast& likely) const;
 
   void ask_ledger(ToLedger message) { out_.to(to_ledger(), std::move(message)); }
   void tell_worker(NodeId node, ToWorker message) { out_.to(to_worker(node), std::move(message)); }

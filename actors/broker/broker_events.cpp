@@ -35,8 +35,9 @@ JobEvent Broker::event_of(const Job& job) const {
                  .notice = job.notice,
                  .at = now_};
   if (job.phase != Phase::queued || dispatcher_.size() > short_queue) return event;
-  event.position = static_cast<std::uint32_t>(dispatcher_.older_than(event.job).jobs + 1);
-  event.likely_start = forecast().start_of(event.job);
+  const Forecast likely = forecast();
+  event.position = position_of(event.job, likely);
+  event.likely_start = likely.start_of(event.job);
   return event;
 }
 
@@ -52,6 +53,14 @@ Forecast Broker::forecast() const {
   return {now_, dispatcher_, placement_, likely, foreseen_starts};
 }
 
+// In the order in which they are likely to start; so far behind that this is not foreseen, by
+// arrival.
+std::uint32_t Broker::position_of(JobId job, const Forecast& likely) const {
+  const std::uint32_t position = likely.position_of(job);
+  if (position > 0) return position;
+  return static_cast<std::uint32_t>(dispatcher_.older_than(job).jobs + 1);
+}
+
 void Broker::tell(const Job& job) {
   if (job.watchers.empty()) return;
   const JobEvent event = event_of(job);
@@ -61,20 +70,21 @@ void Broker::tell(const Job& job) {
 
 void Broker::tell_positions() {
   if (followed_.empty() || dispatcher_.size() == 0) return;
-  std::optional<Forecast> likely;
-  std::uint32_t position = 0;
-  dispatcher_.walk([&](const Ahead&, const Waiting& waiting) {
-    ++position;
+  const Forecast likely = forecast();
+  dispatcher_.walk([&](const Ahead& older, const Waiting& waiting) {
     Job& job = jobs_.at(waiting.job);
-    if (job.watchers.empty() || !is_news(job.told_position, position)) return;
-    if (!likely) likely = forecast();
+    if (job.watchers.empty()) return;
+    const std::uint32_t foreseen = likely.position_of(waiting.job);
+    const auto by_arrival = static_cast<std::uint32_t>(older.jobs + 1);
+    const std::uint32_t position = foreseen > 0 ? foreseen : by_arrival;
+    if (!is_news(job.told_position, position)) return;
     job.told_position = position;
     JobEvent event{.job = waiting.job,
                    .request = job.hold->request,
                    .state = JobState::queued,
                    .attempt = job.attempt,
                    .position = position,
-                   .likely_start = likely->start_of(waiting.job),
+                   .likely_start = likely.start_of(waiting.job),
                    .promise = job.promise,
                    .notice = job.notice,
                    .at = now_};

@@ -79,20 +79,15 @@ QueueEntry Broker::entry_of(const Job& job) {
           .node = job.has_slot() ? job.node_name : std::string{}};
 }
 
-// One walk over the queue for all entries, which are in the order of their jobs.
+// One forecast for all of them.
 void Broker::add_positions(std::vector<QueueEntry>& entries) const {
   const Forecast likely = forecast();
-  std::uint32_t position = 0;
-  dispatcher_.walk([&](const Ahead&, const Waiting& waiting) {
-    ++position;
-    const Instant start = likely.start_of(waiting.job);
-    const auto entry =
-        std::lower_bound(entries.begin(), entries.end(), waiting.job,
-                         [](const QueueEntry& one, JobId job) { return one.job < job; });
-    if (entry == entries.end() || entry->job != waiting.job) return;
-    entry->position = position;
-    if (start != Instant::never()) entry->likely_start = start;
-  });
+  for (QueueEntry& entry : entries) {
+    if (entry.state != JobState::queued) continue;
+    entry.position = position_of(entry.job, likely);
+    const Instant start = likely.start_of(entry.job);
+    if (start != Instant::never()) entry.likely_start = start;
+  }
 }
 
 // Answered at once: that the job's end is on the way. Its receipt says who ended it.

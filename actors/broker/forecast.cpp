@@ -52,7 +52,7 @@ Forecast::Forecast(Instant now, Dispatcher waiting, Placement slots, const Likel
       auto start = waiting.next(now, slots, no_app);
       if (!start) break;
       const JobId job = start->waiting.job;
-      starts_[job] = now;
+      starts_[job] = {.at = now, .position = static_cast<std::uint32_t>(starts_.size() + 1)};
       slots.lend(start->place, job, {.from = now, .until = now + start->waiting.occupancy});
       ends.push({now + likely(job), job, std::move(start->place)});
     }

@@ -20,11 +20,20 @@ class Forecast {
   // never(): not foreseen, without the slots or too far behind.
   Instant start_of(JobId job) const {
     const auto it = starts_.find(job);
-    return it == starts_.end() ? Instant::never() : it->second;
+    return it == starts_.end() ? Instant::never() : it->second.at;
+  }
+  // In the order of the starts, from 1 on; 0: not foreseen.
+  std::uint32_t position_of(JobId job) const {
+    const auto it = starts_.find(job);
+    return it == starts_.end() ? 0 : it->second.position;
   }
 
  private:
-  std::unordered_map<JobId, Instant, IdHash> starts_;
+  struct Foreseen {
+    Instant at{};
+    std::uint32_t position = 0;
+  };
+  std::unordered_map<JobId, Foreseen, IdHash> starts_;
 };
 
 }  // namespace gpupool

@@ -131,8 +131,8 @@ struct JobEvent {
   RequestId request;
   JobState state{};
   std::uint32_t attempt = 0;
-  std::uint32_t position = 0;  // queued: 1 is next
-  Instant likely_start{};      // queued: an estimate from declared durations
+  std::uint32_t position = 0;  // queued: 1 is likely the next; it can grow when shorter jobs come
+  Instant likely_start{};      // queued: an estimate from what such jobs really took
   Instant promise{};           // the latest start
   std::uint32_t step = 0;      // running: step of of_steps done
   std::uint32_t of_steps = 0;

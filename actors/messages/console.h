@@ -249,7 +249,7 @@ struct QueueEntry {
   std::string app;
   std::string size;
   JobState state{};
-  std::uint32_t position = 0;  // queued: 1 is next; 0: not known right now
+  std::uint32_t position = 0;  // queued: 1 is likely the next; 0: not known
   Duration declared{};
   Instant admitted_at{};
   Instant promise{};
