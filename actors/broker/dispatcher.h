@@ -63,9 +63,6 @@ class Dispatcher {
   Ahead older_than(JobId job) const;
   void walk(const std::function<void(const Ahead&, const Waiting&)>& visit) const;  // by arrival
   const Queue& queue() const { return queue_; }
-  const std::vector<Pin>& pins() const { return pins_; }
-  // Slot-milliseconds times inverse_phi; with 0 or more the old lane is next.
-  std::int64_t lane_debt() const { return debt_; }
 
  private:
   Lane lane() const;
@@ -83,7 +80,7 @@ class Dispatcher {
   Capacity capacity_;
   Queue queue_;
   std::vector<Pin> pins_;  // the oldest job first
-  std::int64_t debt_ = 0;
+  std::int64_t debt_ = 0;  // of the lanes: slot-milliseconds times inverse_phi
 };
 
 }  // namespace gpupool

@@ -147,13 +147,6 @@ void ShapeQueue::close_up() {
   for (Serial serial = begin_; serial < begin_ + places_.size(); ++serial) count_new(serial);
 }
 
-const Waiting* ShapeQueue::find(JobId job) const {
-  const std::size_t index = index_from(job);
-  if (index == places_.size()) return nullptr;
-  const Place& found = places_[index];
-  return found.gone || found.waiting.job != job ? nullptr : &found.waiting;
-}
-
 bool ShapeQueue::remove(JobId job) {
   const std::size_t index = index_from(job);
   if (index == places_.size()) return false;
@@ -244,12 +237,6 @@ bool Queue::remove(JobId job) {
     return true;
   }
   return false;
-}
-
-const Waiting* Queue::find(JobId job) const {
-  for (const auto& [shape, jobs] : by_shape_)
-    if (const Waiting* found = jobs.find(job)) return found;
-  return nullptr;
 }
 
 const Waiting* Queue::earlier(Lane lane, const Waiting* one, const Waiting* other) {

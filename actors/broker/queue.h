@@ -68,8 +68,7 @@ class ShapeQueue {
   // A job that is not there.
   void push(const Waiting& waiting);
   bool remove(JobId job);
-  // nullptr: it does not wait here. What is given is valid until the queue changes.
-  const Waiting* find(JobId job) const;
+  // What is given is valid until the queue changes.
   const Waiting& first(Lane lane) const;  // not empty
   Waiting take_first(Lane lane);          // likewise
   // The first in the order of the short lane for which `fits` holds, of at most so many.
@@ -133,7 +132,6 @@ class Queue {
   // Replaces what it says of this job, if that waits already.
   void push(const Waiting& waiting);
   bool remove(JobId job);
-  const Waiting* find(JobId job) const;
 
   // The first of the lane, of those whose shape `counts`; nullptr: none.
   template <class Counts>
