@@ -8,7 +8,7 @@ namespace {
 
 // Up to this many waiting jobs, a single job's place in the queue is looked up at once; in a longer
 // queue the positions follow within a second, in one walk for all.
-constexpr std::size_t short_queue = 64;
+constexpr std::size_t short_queue = 16;
 
 // Further than so many starts ahead nobody is told when it is likely to be his turn.
 constexpr std::size_t foreseen_starts = 1'000;
