@@ -126,14 +126,14 @@ std::optional<Start> Dispatcher::start_pinned(Placement& slots, const AppOf& app
 // A shape that no healthy node has is not waited for: its jobs step aside meanwhile.
 std::optional<Start> Dispatcher::start_from_lane(Instant now, Placement& slots,
                                                  const AppOf& app_of) {
-  if (slots.free_slots() == 0) return std::nullopt;
   const auto is_there = [&slots](const Shape& shape) {
     return shape.slots == 1 || slots.has(shape);
   };
   while (const Waiting* first = queue_.first(lane(), is_there)) {
     if (auto place = slots.pick(first->shape, app_of(first->job)))
       return take(lane(), *first, *std::move(place));
-    if (first->shape.slots == 1) return std::nullopt;
+    // Nothing is decided for anybody while no slot is free.
+    if (first->shape.slots == 1 || slots.free_slots() == 0) return std::nullopt;
     if (can_pin()) {
       auto joint = slots.earliest(first->shape, now, capacity_.longest);
       if (joint) {
