@@ -19,13 +19,19 @@ class Quotas {
   explicit Quotas(const std::optional<TierConfig>& tier, std::uint32_t accounts)
       : tier_(tier), accounts_(tier ? accounts : 0) {}
 
-  // 0, or why not.
-  Errc admit(Instant now, JobId job, const TraceRequest& request) {
+  // What a pool looks at before its queue: 0, or why not.
+  Errc refuses(const TraceRequest& request) const {
+    if (!tier_) return {};
+    if (cost_of(request.declared, request.slots) > tier_->longest) return Errc::illegal_duration;
+    const bool is_full = accounts_[request.account].open.size() >= tier_->jobs_max;
+    return is_full ? Errc::too_many_jobs : Errc{};
+  }
+
+  // And what it looks at last: 0, or there is not enough left.
+  Errc hold(Instant now, JobId job, const TraceRequest& request) {
     if (!tier_) return {};
     const GpuTime cost = cost_of(request.declared, request.slots);
-    if (cost > tier_->longest) return Errc::illegal_duration;
     Account& account = accounts_[request.account];
-    if (account.open.size() >= tier_->jobs_max) return Errc::too_many_jobs;
     const Window* window = account.window_at(now);
     if (cost > left_of(tier_->allowance, window)) return Errc::quota_exceeded;
     Hold hold;
@@ -114,13 +120,11 @@ class Pool {
     ReplayedRequest& done = done_.requests[index];
     const JobId job{index + 1};
     const Ahead waiting = dispatcher_.all();
-    done.refused = quotas_.admit(now_, job, request);
+    done.refused = quotas_.refuses(request);
     if (done.refused == Errc{} && options_.queue_cap > Duration{} &&
-        waiting.work > options_.queue_cap.ms * std::int64_t{options_.slots}) {
-      // The queue's own check comes first in a pool; here it has to give the hold back.
-      quotas_.settle(job, {.account = request.account});
+        waiting.work > options_.queue_cap.ms * std::int64_t{options_.slots})
       done.refused = Errc::overloaded;
-    }
+    if (done.refused == Errc{}) done.refused = quotas_.hold(now_, job, request);
     if (done.refused != Errc{}) return;
     done.bound = longest_wait(dispatcher_.capacity(), waiting, request.slots);
     dispatcher_.push({.job = job,

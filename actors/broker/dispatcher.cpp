@@ -56,7 +56,7 @@ bool Dispatcher::can_pin() const {
 }
 
 // Without the clamp an idle pool would bank credit for short jobs without end, and the bound would
-// break (dispatcher_test). A tiny pool goes by arrival: nobody may be ahead there.
+// break (replay_test). A tiny pool goes by arrival: nobody may be ahead there.
 void Dispatcher::clamp_debt() {
   if (!rules_.clamps_debt) return;
   const std::int64_t least =
@@ -175,7 +175,7 @@ std::optional<Start> Dispatcher::backfill(Instant now, Placement& slots) {
       const auto fits = [&](const Waiting& one) { return now + one.occupancy <= pin.ready; };
       const Waiting* found = queue_.first_single_that(fits, backfill_looked_at);
       if (found == nullptr) continue;
-      Start start{.waiting = *found, .place = std::move(place), .backfill = true};
+      Start start{.waiting = *found, .place = std::move(place)};
       queue_.remove(start.waiting.job);
       return start;
     }

@@ -30,7 +30,6 @@ struct DispatchRules {
 struct Start {
   Waiting waiting;
   Place place;
-  bool backfill = false;  // on slots that are kept for another
 };
 
 // Slots that are kept for a job until all of them are free.
@@ -79,7 +78,7 @@ class Dispatcher {
   DispatchRules rules_;
   Capacity capacity_;
   Queue queue_;
-  std::vector<Pin> pins_;  // the oldest job first
+  std::vector<Pin> pins_;  // as they were made
   std::int64_t debt_ = 0;  // of the lanes: slot-milliseconds times inverse_phi
 };
 

@@ -1,15 +1,17 @@
 #include "actors/broker/promise.h"
 
 #include <algorithm>
+#include <limits>
 
 namespace gpupool {
 namespace {
 
-// Sums and products of waits, none of which can overflow: what is too long is `wait_max`.
+// Sums and products of waits, none of which can overflow. What is cut off here is still `wait_max`
+// when it is shared by as many slots as a pool can have.
 std::int64_t times(std::int64_t one, std::int64_t other) {
+  constexpr std::int64_t most = std::numeric_limits<std::int64_t>::max() / 2;
   std::int64_t product = 0;
-  const bool is_too_long = __builtin_mul_overflow(one, other, &product);
-  return is_too_long ? wait_max.ms * inverse_phi : product;
+  return __builtin_mul_overflow(one, other, &product) ? most : std::min(product, most);
 }
 
 std::int64_t shared_by(std::int64_t work, std::int64_t slots) {

@@ -28,7 +28,7 @@ struct Capacity {
 };
 
 inline constexpr std::int64_t inverse_phi = 4;  // the old lane gets at least a quarter
-inline constexpr Duration wait_max = hours(24 * 365);
+inline constexpr Duration wait_max = hours(24 * 365 * 1'000);
 
 // The longest wait of a job of so many slots behind those that are older and not leased yet.
 Duration longest_wait(const Capacity& capacity, const Ahead& older, std::uint32_t slots);
