@@ -19,16 +19,23 @@ Waiting waiting_of(std::uint64_t job, Duration declared, std::uint32_t slots = 1
           .occupancy = declared + seconds(40)};
 }
 
+Waiting drawn(Prng& random, std::uint64_t job, std::int64_t longest_s) {
+  Waiting waiting =
+      waiting_of(job, milliseconds(random.between(1, longest_s * 1000)), random.one_in(5) ? 2 : 1);
+  waiting.tier_rank = static_cast<std::uint32_t>(random.below(3));
+  waiting.quota_band = static_cast<std::uint32_t>(random.below(8));
+  return waiting;
+}
+
 const auto every_shape = [](const Shape&) { return true; };
 
-// A vector in order of arrival, and a sort for each question.
+// A vector in order of arrival, and a search for each question.
 class SortedQueue {
  public:
   void push(const Waiting& waiting) {
     remove(waiting.job);
-    jobs_.push_back(waiting);
-    std::sort(jobs_.begin(), jobs_.end(),
-              [](const auto& a, const auto& b) { return a.job < b.job; });
+    const auto later = [&](const Waiting& one) { return one.job > waiting.job; };
+    jobs_.insert(std::find_if(jobs_.begin(), jobs_.end(), later), waiting);
   }
   bool remove(JobId job) {
     return std::erase_if(jobs_, [&](const Waiting& one) { return one.job == job; }) > 0;
@@ -58,6 +65,20 @@ class SortedQueue {
  private:
   std::vector<Waiting> jobs_;
 };
+
+void require_same(const Queue& queue, const SortedQueue& sorted) {
+  std::size_t place = 0;
+  Ahead older;
+  queue.walk([&](const Ahead& ahead, const Waiting& waiting) {
+    REQUIRE(place < sorted.jobs().size());
+    REQUIRE(waiting.job == sorted.jobs()[place++].job);
+    REQUIRE(ahead == older);
+    REQUIRE(ahead == queue.older_than(waiting.job));
+    older.add(waiting);
+  });
+  REQUIRE(place == sorted.jobs().size());
+  REQUIRE(queue.all() == older);
+}
 
 JobId job_of(const Waiting* waiting) { return waiting == nullptr ? JobId{} : waiting->job; }
 
@@ -112,15 +133,14 @@ TEST_CASE("The queue answers as one that sorts, over random commands") {
       CAPTURE(step);
       const std::uint64_t what = random.below(10);
       if (what < 5) {
-        Waiting waiting =
-            waiting_of(last += 1 + random.below(3), milliseconds(random.between(1, longest * 1000)),
-                       random.one_in(5) ? 2 : 1);
-        waiting.tier_rank = static_cast<std::uint32_t>(random.below(3));
-        waiting.quota_band = static_cast<std::uint32_t>(random.below(8));
+        last += random.one_in(50) ? 1'000'000 : 1 + random.below(3);
+        const Waiting waiting = drawn(random, last, longest);
         queue.push(waiting);
         sorted.push(waiting);
       } else if (what == 5 && !left.empty()) {
-        const Waiting back = left[random.below(left.size())];
+        // As it was, or not; it may wait again by now.
+        Waiting back = left[random.below(left.size())];
+        if (random.one_in(3)) back = drawn(random, back.job.value, longest);
         queue.push(back);
         sorted.push(back);
       } else if (!sorted.jobs().empty()) {
@@ -145,13 +165,53 @@ TEST_CASE("The queue answers as one that sorts, over random commands") {
       const JobId asked{random.below(last + 2)};
       REQUIRE(queue.older_than(asked) == sorted.older_than(asked));
     }
-    std::size_t place = 0;
-    queue.walk([&](const Ahead& ahead, const Waiting& waiting) {
-      REQUIRE(waiting.job == sorted.jobs()[place++].job);
-      REQUIRE(ahead == sorted.older_than(waiting.job));
-    });
-    CHECK(place == sorted.jobs().size());
+    require_same(queue, sorted);
   }
+}
+
+// So long that places are closed up and rows are given back.
+TEST_CASE("A queue answers as one that sorts when it grew long and became short, twice over") {
+  Prng random(1);
+  Queue queue;
+  SortedQueue sorted;
+  std::vector<Waiting> left;
+  const auto leave = [&](const Waiting& going) {
+    sorted.remove(going.job);
+    left.push_back(going);
+  };
+  for (std::uint64_t round = 0; round < 2; ++round) {
+    for (std::uint64_t number = 1; number <= 8'000; ++number) {
+      const Waiting waiting = drawn(random, round * 100'000 + 3 * number, 20);
+      queue.push(waiting);
+      sorted.push(waiting);
+    }
+    require_same(queue, sorted);
+    while (queue.size() > 4'000) leave(queue.take_first(Lane::shortest, {}));
+    require_same(queue, sorted);
+    while (queue.size() > 300) {
+      const Waiting going = sorted.jobs()[random.below(sorted.jobs().size())];
+      REQUIRE(queue.remove(going.job));
+      leave(going);
+    }
+    require_same(queue, sorted);
+    // Some come back, whose places may be gone, and others come that were never here.
+    for (int i = 0; i < 30; ++i) {
+      const Waiting back = left[random.below(left.size())];
+      for (const std::uint64_t job : {back.job.value, back.job.value + 1}) {
+        const Waiting waiting = drawn(random, job, 20);
+        queue.push(waiting);
+        sorted.push(waiting);
+      }
+    }
+    require_same(queue, sorted);
+  }
+  while (queue.size() > 0) {
+    const JobId first = sorted.first(Lane::shortest, 0);
+    const Shape shape = queue.first(Lane::shortest, every_shape)->shape;
+    REQUIRE(queue.take_first(Lane::shortest, shape).job == first);
+    sorted.remove(first);
+  }
+  CHECK(queue.by_shape().empty());
 }
 
 TEST_CASE("Of the short lane the first single that fits is found, among so many") {
