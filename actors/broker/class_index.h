@@ -28,30 +28,24 @@ class ClassIndex {
   Value& at(const WaitClass& key) {
     const std::size_t number = bucket_of(key.seconds);
     if (number >= buckets_.size()) buckets_.resize(number + 1);
-    Bucket& bucket = buckets_[number];
+    auto& classes = buckets_[number].classes;
     const std::uint64_t within = within_bucket(key);
-    const auto place = std::lower_bound(bucket.keys.begin(), bucket.keys.end(), within);
-    const auto index = place - bucket.keys.begin();
-    if (place == bucket.keys.end() || *place != within) {
-      bucket.keys.insert(place, within);
-      bucket.values.emplace(bucket.values.begin() + index);
-    }
-    return bucket.values[static_cast<std::size_t>(index)];
+    auto place = std::lower_bound(
+        classes.begin(), classes.end(), within,
+        [](const Class& one, std::uint64_t wanted) { return one.within < wanted; });
+    if (place == classes.end() || place->within != within)
+      place = classes.insert(place, {.within = within, .value = {}});
+    return place->value;
   }
 
-  template <class Visit>
-  void each_value(const Visit& visit) {
-    for (Bucket& bucket : buckets_)
-      for (Value& value : bucket.values) visit(value);
+  // Says that the value of this class, which is there, is not empty any more, or became so.
+  void filled(const WaitClass& key) {
+    const std::size_t number = bucket_of(key.seconds);
+    if (++buckets_[number].filled == 1) mark(number);
   }
-
-  // Says that a value of these seconds is not empty any more, or that one may have become so.
-  void filled(const WaitClass& key) { mark(bucket_of(key.seconds)); }
   void emptied(const WaitClass& key) {
     const std::size_t number = bucket_of(key.seconds);
-    const auto& values = buckets_[number].values;
-    if (std::all_of(values.begin(), values.end(), [](const Value& one) { return one.empty(); }))
-      unmark(number);
+    if (--buckets_[number].filled == 0) unmark(number);
   }
 
   // The first class that is not empty, and so on; until `visit` says false.
@@ -67,9 +61,13 @@ class ClassIndex {
   }
 
  private:
+  struct Class {
+    std::uint64_t within = 0;
+    Value value;
+  };
   struct Bucket {
-    std::vector<std::uint64_t> keys;
-    std::vector<Value> values;
+    std::vector<Class> classes;
+    std::size_t filled = 0;  // of them, not empty
   };
 
   // A bucket a second up to 18 hours, and then one of 64 seconds.
@@ -83,9 +81,8 @@ class ClassIndex {
 
   template <class Visit>
   bool visit_bucket(std::size_t number, const Visit& visit) const {
-    const Bucket& bucket = buckets_[number];
-    for (std::size_t i = 0; i < bucket.keys.size(); ++i)
-      if (!bucket.values[i].empty() && !visit(bucket.values[i])) return false;
+    for (const Class& one : buckets_[number].classes)
+      if (!one.value.empty() && !visit(one.value)) return false;
     return true;
   }
 

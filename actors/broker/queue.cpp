@@ -7,8 +7,8 @@
 namespace gpupool {
 namespace {
 
-constexpr std::uint64_t block_bits = 8;    // a block of 256 places is counted at once
-constexpr std::size_t gone_spare = 4'096;  // places of jobs that are gone, beside as many as wait
+constexpr std::uint64_t block_bits = 8;  // a block of 256 places is counted at once
+constexpr std::size_t spare = 4'096;     // places and rows that nobody has, beside the others'
 
 }  // namespace
 
@@ -21,171 +21,161 @@ WaitClass ShapeQueue::class_of(const Waiting& waiting) {
           .rank = rank << 3U | (7U - std::min(waiting.quota_band, 7U))};
 }
 
-bool ShapeQueue::is_there(Serial serial) const { return serial >= begin_ && !place(serial).gone; }
-
-// A place in front can be another job's by now, of another class.
-bool ShapeQueue::is_in(const Class& members, Serial serial) const {
-  return is_there(serial) && class_of(place(serial).waiting) == members.key;
-}
-
 std::size_t ShapeQueue::index_from(JobId job) const {
-  const auto it =
-      std::lower_bound(places_.begin(), places_.end(), job,
-                       [](const Place& one, JobId wanted) { return one.waiting.job < wanted; });
+  const auto it = std::lower_bound(places_.begin(), places_.end(), job,
+                                   [](const Place& one, JobId wanted) { return one.job < wanted; });
   return static_cast<std::size_t>(it - places_.begin());
 }
 
-void ShapeQueue::count(Serial serial, const Waiting& waiting, std::int64_t sign) {
+void ShapeQueue::count(const Row& row, std::int64_t sign) {
   Ahead one;
-  one.add(waiting);
+  one.add(row.waiting);
   const Ahead change{sign * one.jobs, sign * one.gangs, sign * one.work};
+  const std::size_t block = (row.serial >> block_bits) - (begin_ >> block_bits);
+  if (block >= blocks_.size()) blocks_.resize(block + 1);
+  blocks_[block] += change;
   all_ += change;
-  live_ = static_cast<std::size_t>(all_.jobs);
-  blocks_[(serial >> block_bits) - (begin_ >> block_bits)] += change;
 }
 
-void ShapeQueue::count_new(Serial serial) {
-  const Serial blocks = (serial >> block_bits) - (begin_ >> block_bits) + 1;
-  if (blocks > blocks_.size()) blocks_.resize(blocks);
-  count(serial, place(serial).waiting, 1);
-}
-
-// Within its class too the order is arrival. All but those that come back are the last.
-void ShapeQueue::enter_class(Serial serial) {
-  const WaitClass key = class_of(place(serial).waiting);
-  Class& members = classes_.at(key);
-  members.key = key;
-  auto& places = members.places;
-  if (places.empty() || places.back() < serial) {
-    places.push_back(serial);
+// The row that was freed last is in the cache still.
+ShapeQueue::RowNumber ShapeQueue::add_row(const Waiting& waiting) {
+  RowNumber row = free_;
+  if (row == none) {
+    row = static_cast<RowNumber>(rows_.size());
+    rows_.emplace_back();
   } else {
-    const auto at = std::lower_bound(places.begin(), places.end(), serial);
-    if (at == places.end() || *at != serial) places.insert(at, serial);
-    members.first = 0;
+    free_ = rows_[row].after;
   }
-  if (++members.live == 1) classes_.filled(key);
+  rows_[row].waiting = waiting;
+  return row;
 }
 
-// Places of those that left from the middle are dropped before they outnumber the others.
-void ShapeQueue::leave_class(Serial serial) {
-  const WaitClass key = class_of(place(serial).waiting);
-  Class& members = classes_.at(key);
-  auto& places = members.places;
-  if (--members.live == 0) {
-    members.clear();
-    classes_.emptied(key);
-    return;
-  }
-  if (places[members.first] == serial) ++members.first;
-  if (places.size() < 2 * std::size_t{members.live} + 16) return;
-  places.erase(places.begin(), places.begin() + members.first);
-  members.first = 0;
-  if (places.size() < 2 * std::size_t{members.live}) return;
-  std::erase_if(places, [&](Serial one) { return one == serial || !is_in(members, one); });
+void ShapeQueue::free_row(RowNumber row) {
+  rows_[row].waiting.job = {};
+  rows_[row].after = free_;
+  free_ = row;
 }
 
-void ShapeQueue::add_last(const Waiting& waiting) {
-  const Serial serial = begin_ + places_.size();
-  places_.push_back({waiting});
-  enter_class(serial);
-  count_new(serial);
+// ---- The old lane
+
+void ShapeQueue::stand(std::size_t index, RowNumber row) {
+  places_[index].row = row;
+  rows_[row].serial = begin_ + index;
+  count(rows_[row], 1);
 }
 
 void ShapeQueue::push(const Waiting& waiting) {
-  if (places_.empty() || places_.back().waiting.job < waiting.job)
-    add_last(waiting);
-  else
-    insert_older(waiting);
+  if (!places_.empty() && places_.back().job >= waiting.job) return push_older(waiting);
+  const RowNumber row = add_row(waiting);
+  places_.push_back({waiting.job, row});
+  stand(places_.size() - 1, row);
+  enter_class(row, none);
 }
 
-// It was here before, so its place is there still or was the first; or it comes from elsewhere.
-void ShapeQueue::insert_older(const Waiting& waiting) {
+// It was here before, so its place is there still or was the first; or it comes from elsewhere, and
+// the places behind it move.
+void ShapeQueue::push_older(const Waiting& waiting) {
   const std::size_t index = index_from(waiting.job);
-  Place& found = places_[index];
-  if (found.waiting.job == waiting.job) {
-    GPUPOOL_ENSURE(found.gone, waiting.job);
-    if (class_of(found.waiting) != class_of(waiting)) return rebuild_with(waiting);
-    found = {waiting};
-  } else if (index == 0) {
-    places_.push_front({waiting});
+  const bool had_place = places_[index].job == waiting.job;
+  GPUPOOL_ENSURE(!had_place || !is_there(places_[index]), waiting.job);
+  const RowNumber row = add_row(waiting);
+  enter_class(row, next_in_class(waiting));
+  if (!had_place && index > 0) {
+    places_.insert(places_.begin() + static_cast<std::ptrdiff_t>(index), {waiting.job, row});
+    return close_up();
+  }
+  if (!had_place) {
+    places_.push_front({waiting.job, row});
     if ((begin_ - 1) >> block_bits != begin_ >> block_bits) blocks_.emplace_front();
     --begin_;
-  } else {
-    return rebuild_with(waiting);
   }
-  enter_class(begin_ + index);
-  count(begin_ + index, waiting, 1);
-}
-
-// Every job anew, for one that has no place between the others.
-void ShapeQueue::rebuild_with(const Waiting& added) {
-  std::vector<Waiting> waiting;
-  waiting.reserve(live_ + 1);
-  walk([&waiting](const Waiting& one) { waiting.push_back(one); });
-  waiting.insert(std::lower_bound(waiting.begin(), waiting.end(), added.job,
-                                  [](const Waiting& a, JobId job) { return a.job < job; }),
-                 added);
-  *this = {};
-  for (const Waiting& one : waiting) add_last(one);
-}
-
-// Without the places of those that are gone.
-void ShapeQueue::close_up() {
-  std::uint32_t gone = 0;
-  for (Place& one : places_) {
-    one.closer = gone;
-    gone += one.gone ? 1 : 0;
-  }
-  classes_.each_value([this](Class& members) {
-    std::erase_if(members.places, [&](Serial one) { return !is_in(members, one); });
-    for (Serial& one : members.places) one -= place(one).closer;
-    members.first = 0;
-  });
-  std::erase_if(places_, [](const Place& one) { return one.gone; });
-  blocks_.clear();
-  all_ = {};
-  for (Serial serial = begin_; serial < begin_ + places_.size(); ++serial) count_new(serial);
+  stand(index, row);
 }
 
 bool ShapeQueue::remove(JobId job) {
   const std::size_t index = index_from(job);
   if (index == places_.size()) return false;
-  if (const Place& found = places_[index]; found.gone || found.waiting.job != job) return false;
-  remove_at(begin_ + index);
+  if (const Place& found = places_[index]; found.job != job || !is_there(found)) return false;
+  remove_row(places_[index].row);
   return true;
 }
 
-void ShapeQueue::remove_at(Serial serial) {
-  Place& leaving = place(serial);
-  count(serial, leaving.waiting, -1);
-  leave_class(serial);
-  leaving.gone = true;
-  while (!places_.empty() && places_.front().gone) {
+void ShapeQueue::remove_row(RowNumber row) {
+  leave_class(row);
+  count(rows_[row], -1);
+  free_row(row);
+  while (!places_.empty() && !is_there(places_.front())) {
     places_.pop_front();
     if ((begin_ + 1) >> block_bits != begin_ >> block_bits) blocks_.pop_front();
     ++begin_;
   }
-  if (places_.size() > 3 * live_ + gone_spare) close_up();
+  if (places_.size() > 3 * size() + spare) close_up();
+  if (rows_.size() > 4 * size() + spare) start_anew();
 }
 
-ShapeQueue::Serial ShapeQueue::first_serial(Lane lane) const {
-  if (lane == Lane::oldest) return begin_;
-  Serial first = 0;
-  classes_.each([&](const Class& members) {
-    std::size_t at = members.first;
-    while (!is_in(members, members.places[at])) ++at;
-    first = members.places[at];
+// Without the places of those that left.
+void ShapeQueue::close_up() {
+  std::erase_if(places_, [this](const Place& one) { return !is_there(one); });
+  blocks_.clear();
+  all_ = {};
+  for (std::size_t i = 0; i < places_.size(); ++i) stand(i, places_[i].row);
+}
+
+// Gives back the rows of a queue that was much longer.
+void ShapeQueue::start_anew() {
+  ShapeQueue shorter;
+  walk([&shorter](const Waiting& waiting) { shorter.push(waiting); });
+  *this = std::move(shorter);
+}
+
+// ---- Classes
+
+// Who comes back had been among the first of its class, so its place is near.
+ShapeQueue::RowNumber ShapeQueue::next_in_class(const Waiting& waiting) {
+  RowNumber row = classes_.at(class_of(waiting)).first;
+  while (row != none && rows_[row].waiting.job < waiting.job) row = rows_[row].after;
+  return row;
+}
+
+// Before the row `after`; none: as the last one.
+void ShapeQueue::enter_class(RowNumber row, RowNumber after) {
+  Row& entering = rows_[row];
+  const WaitClass key = class_of(entering.waiting);
+  Class& members = classes_.at(key);
+  if (members.empty()) classes_.filled(key);
+  entering.after = after;
+  entering.before = after == none ? members.last : rows_[after].before;
+  (entering.before == none ? members.first : rows_[entering.before].after) = row;
+  (after == none ? members.last : rows_[after].before) = row;
+}
+
+void ShapeQueue::leave_class(RowNumber row) {
+  const Row& leaving = rows_[row];
+  const WaitClass key = class_of(leaving.waiting);
+  Class& members = classes_.at(key);
+  (leaving.before == none ? members.first : rows_[leaving.before].after) = leaving.after;
+  (leaving.after == none ? members.last : rows_[leaving.after].before) = leaving.before;
+  if (members.empty()) classes_.emptied(key);
+}
+
+// ---- Questions
+
+ShapeQueue::RowNumber ShapeQueue::first_row(Lane lane) const {
+  if (lane == Lane::oldest) return places_.front().row;
+  RowNumber first = none;
+  classes_.each([&first](const Class& members) {
+    first = members.first;
     return false;
   });
   return first;
 }
 
-const Waiting& ShapeQueue::first(Lane lane) const { return place(first_serial(lane)).waiting; }
+const Waiting& ShapeQueue::first(Lane lane) const { return rows_[first_row(lane)].waiting; }
 
 Waiting ShapeQueue::take_first(Lane lane) {
-  const Serial serial = first_serial(lane);
-  const Waiting taken = place(serial).waiting;
-  remove_at(serial);
+  const RowNumber row = first_row(lane);
+  const Waiting taken = rows_[row].waiting;
+  remove_row(row);
   return taken;
 }
 
@@ -194,10 +184,8 @@ const Waiting* ShapeQueue::first_that(const std::function<bool(const Waiting&)>&
   const Waiting* found = nullptr;
   std::size_t left = looked_at_max;
   classes_.each([&](const Class& members) {
-    for (std::size_t i = members.first; i < members.places.size() && left > 0; ++i) {
-      if (!is_in(members, members.places[i])) continue;
-      const Waiting& waiting = place(members.places[i]).waiting;
-      if (fits(waiting)) found = &waiting;
+    for (RowNumber row = members.first; row != none && left > 0; row = rows_[row].after) {
+      if (fits(rows_[row].waiting)) found = &rows_[row].waiting;
       if (found != nullptr) return false;
       --left;
     }
@@ -213,13 +201,14 @@ Ahead ShapeQueue::older_than(JobId job) const {
   const auto whole = static_cast<std::ptrdiff_t>(block - (begin_ >> block_bits));
   for (auto it = blocks_.begin(); it != blocks_.begin() + whole; ++it) ahead += *it;
   for (Serial serial = std::max(begin_, block << block_bits); serial < end; ++serial)
-    if (is_there(serial)) ahead.add(place(serial).waiting);
+    if (const Place& one = places_[serial - begin_]; is_there(one))
+      ahead.add(rows_[one.row].waiting);
   return ahead;
 }
 
 void ShapeQueue::walk(const std::function<void(const Waiting&)>& visit) const {
   for (const Place& one : places_)
-    if (!one.gone) visit(one.waiting);
+    if (is_there(one)) visit(rows_[one.row].waiting);
 }
 
 // ---- All shapes --------------------------------------------------------------------------------

@@ -8,6 +8,9 @@
 //
 // Class FIFOs: durations in whole seconds x tier ranks x quota bands make some thousand classes at
 // most, and within a class the order is arrival, so no job is ever compared with another.
+//
+// What a long queue costs is cache misses, so all about a job is one row, a row that was just freed
+// is the next to be used, and the old lane and the classes hold numbers of rows.
 
 #include <algorithm>
 #include <cstdint>
@@ -63,8 +66,8 @@ struct Ahead {
 // The waiting jobs of one shape.
 class ShapeQueue {
  public:
-  bool empty() const { return live_ == 0; }
-  std::size_t size() const { return live_; }
+  bool empty() const { return all_.jobs == 0; }
+  std::size_t size() const { return static_cast<std::size_t>(all_.jobs); }
   // A job that is not there.
   void push(const Waiting& waiting);
   bool remove(JobId job);
@@ -84,44 +87,46 @@ class ShapeQueue {
 
  private:
   using Serial = std::uint64_t;  // of a place; the places are in order of arrival
+  using RowNumber = std::uint32_t;
+  static constexpr RowNumber none = 0xffff'ffffU;
 
-  struct Place {
-    Waiting waiting;
-    bool gone = false;         // it left: passed over, unless the job comes back to its place
-    std::uint32_t closer = 0;  // while places are closed up: how many go before this one
+  struct alignas(64) Row {    // of one cache line
+    Waiting waiting;          // job 0: the row is free
+    Serial serial = 0;        // of its place
+    RowNumber before = none;  // in its class
+    RowNumber after = none;   // likewise; of a free row: the next free one
   };
-  struct Class {
-    WaitClass key;
-    std::vector<Serial> places;  // by arrival; those whose jobs are gone as well
-    std::uint32_t first = 0;     // before it, all are gone
-    std::uint32_t live = 0;
-    bool empty() const { return live == 0; }
-    void clear() {
-      places.clear();
-      first = live = 0;
-    }
+  // It stays when its job leaves, in case that comes back; the row is another job's then.
+  struct Place {
+    JobId job;
+    RowNumber row = none;
+  };
+  struct Class {  // by arrival
+    RowNumber first = none;
+    RowNumber last = none;
+    bool empty() const { return first == none; }
   };
 
   static WaitClass class_of(const Waiting& waiting);
-  bool is_there(Serial serial) const;
-  bool is_in(const Class& members, Serial serial) const;
-  Serial first_serial(Lane lane) const;
-  void remove_at(Serial serial);
-  Place& place(Serial serial) { return places_[serial - begin_]; }
-  const Place& place(Serial serial) const { return places_[serial - begin_]; }
+  bool is_there(const Place& place) const { return rows_[place.row].waiting.job == place.job; }
   std::size_t index_from(JobId job) const;  // of the first place whose job is not older
-  void count(Serial serial, const Waiting& waiting, std::int64_t sign);
-  void count_new(Serial serial);
-  void enter_class(Serial serial);
-  void add_last(const Waiting& waiting);
-  void insert_older(const Waiting& waiting);
-  void rebuild_with(const Waiting& added);
+  RowNumber first_row(Lane lane) const;
+  RowNumber add_row(const Waiting& waiting);
+  void free_row(RowNumber row);
+  void stand(std::size_t index, RowNumber row);
+  void count(const Row& row, std::int64_t sign);
+  void push_older(const Waiting& waiting);
+  void remove_row(RowNumber row);
   void close_up();
-  void leave_class(Serial serial);
+  void start_anew();
+  RowNumber next_in_class(const Waiting& waiting);
+  void enter_class(RowNumber row, RowNumber after);
+  void leave_class(RowNumber row);
 
+  std::vector<Row> rows_;
+  RowNumber free_ = none;  // the row that was freed last
   std::deque<Place> places_;
   Serial begin_ = Serial{1} << 40U;  // of the first place; in the middle, so that it can go down
-  std::size_t live_ = 0;
   Ahead all_;
   std::deque<Ahead> blocks_;  // what waits in each block of places, from that of the first place
   ClassIndex<Class> classes_;
