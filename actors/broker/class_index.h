@@ -1,11 +1,13 @@
 #pragma once
 // ClassIndex: values by a class, smallest class first, where a class is a duration in whole seconds
 // and a rank among equal durations. Finding a class is an array access and a search among the few
-// ranks of its seconds; finding the first one that is not empty, a scan of a bitmap of bitmaps. A
-// class that was there stays, empty, so that nothing is allocated when it is used again; there are
-// as many as (durations x ranks) that were ever seen. Plain value, no thread of its own.
+// groups of ranks of its seconds; finding the first one that is not empty, a scan of a bitmap of
+// bitmaps. A class that was there stays, empty, so that nothing is allocated when it is used again;
+// there are as many as (durations x groups of ranks) that were ever seen. Plain value, no thread of
+// its own.
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cstdint>
 #include <optional>
@@ -28,14 +30,13 @@ class ClassIndex {
   Value& at(const WaitClass& key) {
     const std::size_t number = bucket_of(key.seconds);
     if (number >= buckets_.size()) buckets_.resize(number + 1);
-    auto& classes = buckets_[number].classes;
-    const std::uint64_t within = within_bucket(key);
-    auto place = std::lower_bound(
-        classes.begin(), classes.end(), within,
-        [](const Class& one, std::uint64_t wanted) { return one.within < wanted; });
-    if (place == classes.end() || place->within != within)
-      place = classes.insert(place, {.within = within, .value = {}});
-    return place->value;
+    auto& groups = buckets_[number].groups;
+    const std::uint64_t of = group_of(key);
+    auto group = std::find_if(groups.begin(), groups.end(),
+                              [of](const Group& one) { return one.number >= of; });
+    if (group == groups.end() || group->number != of)
+      group = groups.insert(group, Group{.number = of, .values = {}});
+    return group->values[key.rank % group_ranks];
   }
 
   // Says that the value of this class, which is there, is not empty any more, or became so.
@@ -61,12 +62,14 @@ class ClassIndex {
   }
 
  private:
-  struct Class {
-    std::uint64_t within = 0;
-    Value value;
+  // Neighbouring ranks are found without a search: the quota bands of a tier, in the queue.
+  static constexpr std::uint64_t group_ranks = 8;
+  struct Group {
+    std::uint64_t number = 0;
+    std::array<Value, group_ranks> values;
   };
   struct Bucket {
-    std::vector<Class> classes;
+    std::vector<Group> groups;
     std::size_t filled = 0;  // of them, not empty
   };
 
@@ -75,14 +78,15 @@ class ClassIndex {
   static std::size_t bucket_of(std::uint64_t seconds) {
     return seconds < exact ? seconds : exact + (seconds - exact) / 64;
   }
-  static std::uint64_t within_bucket(const WaitClass& key) {
-    return (key.seconds < exact ? 0 : key.seconds % 64) << 58U | key.rank;
+  static std::uint64_t group_of(const WaitClass& key) {
+    return ((key.seconds < exact ? 0 : key.seconds % 64) << 58U | key.rank) / group_ranks;
   }
 
   template <class Visit>
   bool visit_bucket(std::size_t number, const Visit& visit) const {
-    for (const Class& one : buckets_[number].classes)
-      if (!one.value.empty() && !visit(one.value)) return false;
+    for (const Group& group : buckets_[number].groups)
+      for (const Value& one : group.values)
+        if (!one.empty() && !visit(one)) return false;
     return true;
   }
 
