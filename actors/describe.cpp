@@ -257,6 +257,21 @@ std::string credits_text(const Balance& balance) {
   return held.ms == 0 ? text : text + ", " + held.text(unit) + " of them held";
 }
 
+std::string advice_text(const Advice& advice) {
+  if (advice.app.empty() || advice.fits == 0) return "";
+  const bool is_automatic = advice.first_held > Duration{};
+  if (!is_automatic && advice.declare == Duration{}) return "";
+  const std::string runs = std::to_string(advice.runs);
+  std::string text = advice.own
+                         ? "your last " + runs + " runs of " + advice.app + " took "
+                         : "of the last " + runs + " runs of " + advice.app + " 99 in 100 took ";
+  text += seconds_text(advice.longest, Rounding::up) + " at most: ";
+  text += is_automatic ? "it holds " + seconds_text(advice.first_held) + " at first"
+                       : "declare " + duration_argument(advice.declare) + " s";
+  const std::string many = std::to_string(advice.fits);
+  return text + " and " + many + (advice.fits == 1 ? " more fits" : " more fit");
+}
+
 std::string arithmetic_of(const Receipt& receipt) {
   const Amount declared = exactly(receipt.declared.ms);
   const Amount held = exactly(receipt.held.ms);

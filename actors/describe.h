@@ -53,6 +53,10 @@ std::string balance_text(const Balance& balance);
 // "600.0 s of credits, 60.0 s of them held"; empty: there are none.
 std::string credits_text(const Balance& balance);
 
+// "your last 20 runs of emoji took 7.9 s at most: declare 10 s and 6 more fit"; empty: there is
+// nothing to advise.
+std::string advice_text(const Advice& advice);
+
 // "declared 60.0 s, ran 3.3 s x 1, held 60.0 s, charged 3.3 s, 56.7 s given back", and what of it
 // were credits, if any.
 std::string arithmetic_of(const Receipt& receipt);

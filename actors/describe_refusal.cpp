@@ -28,6 +28,9 @@ std::string size_of(const Refusal& refusal) {
 // "60.0 s requested (large, factor 1)", "120.0 s requested (60.0 s at xlarge, factor 2)".
 std::string requested(const Refusal& refusal) {
   const std::string factor = refusal.size + ", factor " + std::to_string(refusal.factor) + ")";
+  if (refusal.first_held > Duration{})
+    return seconds_text(refusal.cost) + " to hold at first, of up to " +
+           seconds_text(refusal.declared) + " declared (" + factor;
   if (refusal.factor == 1) return seconds_text(refusal.declared) + " requested (" + factor;
   return seconds_text(refusal.cost) + " requested (" + seconds_text(refusal.declared) + " at " +
          factor;
@@ -140,6 +143,17 @@ std::string quota_hint(const Refusal& refusal) {
          seconds_text(balance.allowance);
 }
 
+// What past runs say, where it is less than what was asked for.
+std::string with_advice(std::string hint, const Refusal& refusal) {
+  const Advice& advice = refusal.balance.advice;
+  if (advice.app != refusal.app || advice.first_held > Duration{} ||
+      advice.declare >= refusal.declared)
+    return hint;
+  const std::string text = advice_text(advice);
+  if (text.empty()) return hint;
+  return text + (hint.empty() ? "" : "; " + hint);
+}
+
 std::string illegal_duration_hint(const Refusal& refusal) {
   // With a balance at hand the hint keeps within it: a shorter request may still be too much.
   if (refusal.balance.at) return quota_hint(refusal);
@@ -219,7 +233,7 @@ std::string hint_of(const Refusal& refusal) {
     case Errc::promise_too_late:
       return promise_hint(refusal);
     case Errc::quota_exceeded:
-      return quota_hint(refusal);
+      return with_advice(quota_hint(refusal), refusal);
     case Errc::ledger_unavailable:
       return "nothing was held or charged; the operator has to look at the disk of the broker's "
              "machine";

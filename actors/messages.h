@@ -34,20 +34,20 @@ using ToBroker =
     std::variant<Tick, Submit, Cancel, Watch, JobsQuery, ClientGone, Leading, Held, NotHeld,
                  AlreadyHeld, Requeued, Restated, Settled, LedgerRefused, Join, Heartbeat,
                  LeaseRefused, RunBegan, RunStep, RunEnded, NodesQuery, QueueQuery, OperatorCancel,
-                 DrainNodes, Stop, Extended, NotExtended, SettledBefore>;
+                 DrainNodes, Stop, Extended, NotExtended, SettledBefore, Quote>;
 
 using ToLedger =
     std::variant<Tick, Lead, Reserve, Leased, Requeue, Restate, Settle, QuotaQuery, ReceiptsQuery,
                  ReceiptQuery, ExplainQuery, ChangesQuery, Shapes, Configure, SetAccountTier,
                  RevokeToken, SetDraining, Announce, StandingQuery, AccountsQuery, AuditQuery,
-                 GrantCredits, AdjustQuota, Extend, UsageQuery, Recalled, ReadJournal>;
+                 GrantCredits, AdjustQuota, Extend, UsageQuery, Recalled, ReadJournal, QuoteQuery>;
 
 using ToHistory =
     std::variant<Tick, JournalRead, ReceiptsAsked, ReceiptAsked, StoryAsked, UsageAsked, Recall>;
 
-using ToWorker =
-    std::variant<Tick, Joined, HeartbeatSeen, Lease, EndSeen, CancelRun, FetchResult, ExecutorReady,
-                 ExecutorBegan, ExecutorStep, ExecutorDone, ExecutorExited, FetchLog, Stop>;
+using ToWorker = std::variant<Tick, Joined, HeartbeatSeen, Lease, EndSeen, CancelRun, FetchResult,
+                              ExecutorReady, ExecutorBegan, ExecutorStep, ExecutorDone,
+                              ExecutorExited, FetchLog, Stop, ExtendRun>;
 
 using ToSession =
     std::variant<Tick, SessionOpened, SessionClosed, ClientSubmit, ClientCancel, ClientWatch,
@@ -55,7 +55,7 @@ using ToSession =
                  SubmitRefused, JobMoved, JobSettled, BrokerError, JobsList, QuotaFound,
                  ReceiptsFound, ReceiptFound, Explained, ResultChunk, ClientLogs, ClientChanges,
                  ClientOperate, LogChunk, ChangesFound, Operated, Announcement, ClientUsage,
-                 UsageFound>;
+                 UsageFound, ClientQuote, Quoted>;
 
 using ToConsole = std::variant<Tick, Operate, Changed, Standing, AccountsFound, Audited, NodesFound,
                                QueueFound, CancelTaken, ConfigReloaded>;
@@ -64,7 +64,7 @@ using ToConsole = std::variant<Tick, Operate, Changed, Standing, AccountsFound, 
 using ToClient =
     std::variant<SessionWelcome, SessionError, SessionRefused, JobEvent, JobDone, QuotaAnswer,
                  ReceiptsAnswer, JobsAnswer, ExplainAnswer, ResultChunk, SessionPong, LogChunk,
-                 ChangesAnswer, OperateAnswer, SessionNotice, UsageAnswer>;
+                 ChangesAnswer, OperateAnswer, SessionNotice, UsageAnswer, QuoteAnswer>;
 
 using ToExecutors = std::variant<StartExecutor, StartRun, EndBy, Disarm, KillExecutor>;
 

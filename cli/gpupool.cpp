@@ -83,6 +83,20 @@ void add_questions(CLI::App& app, CommandLine& line) {
               "  gpupool quota\n  gpupool quota --json\n")
       .callback([&line] { line.command = [&line] { return quota(line.connection); }; });
 
+  CLI::App& price =
+      add_command(app, "quote", "what a request would cost, and when it would start",
+                  "  gpupool quote emoji\n  gpupool quote emoji --duration 10 --size xlarge\n"
+                  "Nothing is submitted or held. 3 if the request would be refused, with the "
+                  "reason.\n");
+  price.add_option("app", line.quote.app, "the app's name")->required();
+  price.add_option("--duration", line.quote.duration_s, "how long it may run [the app's default]")
+      ->type_name("SECONDS");
+  price.add_option("--size", line.quote.size, "large or xlarge [the app's]")->type_name("SIZE");
+  price.add_option("--max-wait", line.quote.max_wait_s, "refuse if a later start must be promised")
+      ->type_name("SECONDS");
+  price.callback(
+      [&line] { line.command = [&line] { return quote(line.connection, line.quote); }; });
+
   CLI::App& list = add_command(app, "receipts", "what was charged, and the arithmetic behind it",
                                "  gpupool receipts\n  gpupool receipts --before 17 --limit 50\n");
   list.add_option("--before", line.receipts.before, "only jobs older than this one")

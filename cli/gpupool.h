@@ -35,6 +35,7 @@ struct CommandLine {
   OperatorOptions operation;
   ChangesOptions changes;
   UsageOptions usage;
+  QuoteOptions quote;
   RevokeOptions revoke;
   KeygenOptions keygen;
   SubmitOptions submission;

@@ -19,6 +19,10 @@ Json request_or_null(const RequestId& id) {
   return id == RequestId{} ? Json(nullptr) : Json(format_request_id(id));
 }
 
+Json duration_or_null(Duration duration) {
+  return duration == Duration{} ? Json(nullptr) : Json(duration.ms);
+}
+
 Json number_or_null(JobId job) { return job ? Json(job.value) : Json(nullptr); }
 
 Json json_of(const Fit& fit) {
@@ -60,6 +64,18 @@ Json json_of(const ResultRef& result) {
   return {{"sha256", result.hash}, {"bytes", result.bytes}, {"media_type", result.media_type}};
 }
 
+Json json_of(const Advice& advice) {
+  if (advice.app.empty()) return nullptr;
+  return {{"app", advice.app},
+          {"runs", advice.runs},
+          {"own", advice.own},
+          {"longest_ms", advice.longest.ms},
+          {"declare_ms", duration_or_null(advice.declare)},
+          {"first_held_ms", duration_or_null(advice.first_held)},
+          {"fits", advice.fits},
+          {"text", text_or_null(advice_text(advice))}};
+}
+
 template <class Item>
 Json list_of(const std::vector<Item>& items) {
   Json list = Json::array();
@@ -94,7 +110,8 @@ Json json_of(const Balance& balance) {
           {"fits", list_of(balance.fits)},
           {"at", time_or_null(balance.at)},
           {"credits_ms", balance.credits.ms},
-          {"credits_held_ms", balance.credits_held.ms}};
+          {"credits_held_ms", balance.credits_held.ms},
+          {"advice", json_of(balance.advice)}};
 }
 
 // The numbers of an account that nobody looked up are not zeros: they are absent.
@@ -114,6 +131,7 @@ Json json_of(const Refusal& refusal) {
   json["factor"] = refusal.factor;
   json["declared_ms"] = refusal.declared.ms;
   json["cost_ms"] = refusal.cost.ms;
+  json["first_held_ms"] = duration_or_null(refusal.first_held);
   json["account"] = text_or_null(refusal.balance.account.text);
   json["tier"] = text_or_null(refusal.balance.tier);
   json["recognised_by"] = text_or_null(refusal.recognised_by);
@@ -161,6 +179,7 @@ Json json_of(const JobEvent& event) {
   const bool queued = event.state == JobState::queued;
   json["position"] = queued && event.position > 0 ? Json(event.position) : Json(nullptr);
   json["likely_start"] = queued ? time_or_null(event.likely_start) : Json(nullptr);
+  json["likely_latest_start"] = queued ? time_or_null(event.likely_latest) : Json(nullptr);
   json["promised_start"] = time_or_null(event.promise);
   json["step"] = event.step;
   json["of_steps"] = event.of_steps;
@@ -173,6 +192,7 @@ Json json_of(const JobEvent& event) {
   json["held_ms"] = (event.hold->quota_part + event.hold->credits_part).ms;
   json["admitted_at"] = time_or_null(event.hold->admitted_at);
   json["at"] = time_or_null(event.at);
+  json["held_until"] = time_or_null(event.held_until);
   return json;
 }
 
@@ -220,6 +240,26 @@ Json json_of(const UsageAnswer& answer) {
                     {"charged_ms", day.charged.ms},
                     {"given_back_ms", (day.held - day.charged).ms}});
   return {{"days", std::move(days)}, {"more", answer.more}};
+}
+
+Json json_of(const QuoteAnswer& answer) {
+  if (answer.refusal.code != Errc{}) return {{"refused", json_of(answer.refusal)}};
+  return {{"quote",
+           {{"caller", json_of(answer.caller)},
+            {"app", answer.app},
+            {"size", answer.size},
+            {"factor", answer.factor},
+            {"declared_ms", answer.declared.ms},
+            {"cost_ms", answer.cost.ms},
+            {"first_held_ms", answer.first_held.ms},
+            {"first_held_cost_ms", cost_of(answer.first_held, answer.factor).ms},
+            {"held_credits_ms", answer.held_credits.ms},
+            {"left_ms", answer.left.ms},
+            {"likely_start", time_or_null(answer.likely_start)},
+            {"likely_latest_start", time_or_null(answer.likely_latest)},
+            {"promised_start", time_or_null(answer.promise)},
+            {"jobs_ahead", answer.ahead},
+            {"balance", json_of(answer.balance)}}}};
 }
 
 Json json_of(const Table& table) {

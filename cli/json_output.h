@@ -27,6 +27,8 @@ Json json_of(const ExplainAnswer& answer);
 Json json_of(const JobDone& done);
 Json json_of(const ChangesAnswer& answer);
 Json json_of(const UsageAnswer& answer);
+// {"quote": ...} or, where it would be refused, {"refused": ...}.
+Json json_of(const QuoteAnswer& answer);
 // {"title", "columns", "rows": [{column: value}], "note", "more"}; times in milliseconds are keyed
 // "left_ms", as everywhere.
 Json json_of(const Table& table);

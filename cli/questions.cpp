@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "cli/arguments.h"
+#include "cli/follow_job.h"
 #include "cli/say.h"
 #include "cli/views.h"
 
@@ -27,6 +28,23 @@ ExitCode quota(const Connection& connection) {
       connection, [](Client& client) { return client.quota(); }, quota_view);
 }
 
+ExitCode quote(const Connection& connection, const QuoteOptions& options) {
+  JobRequest body{.app = options.app, .size = options.size};
+  if (const Status read = read_times({options.duration_s, options.max_wait_s}, body); !read)
+    return say_usage_error(connection, read.error());
+  bool refused = false;
+  const ExitCode code = ask(
+      connection,
+      [&](Client& client) {
+        Result<QuoteAnswer> answer = client.quote(body);
+        refused = answer && answer->refusal.code != Errc{};
+        return answer;
+      },
+      quote_view);
+  return refused && code == ExitCode::done ? ExitCode::refused : code;
+}
+
+// With what they say about the next run, which is the account's balance that knows.
 ExitCode receipts(const Connection& connection, const ReceiptsOptions& options) {
   JobId before;
   if (!options.before.empty()) {
@@ -34,9 +52,18 @@ ExitCode receipts(const Connection& connection, const ReceiptsOptions& options) 
     if (!job) return say_usage_error(connection, job.error());
     before = *job;
   }
+  Balance balance;
   return ask(
-      connection, [&](Client& client) { return client.receipts(before, options.limit); },
-      receipts_view);
+      connection,
+      [&](Client& client) {
+        Result<ReceiptsAnswer> answer = client.receipts(before, options.limit);
+        if (answer && !connection.json)
+          if (const auto quota = client.quota()) balance = quota->balance;
+        return answer;
+      },
+      [&](const Style& style, const ReceiptsAnswer& answer) {
+        return receipts_view(style, answer, balance.advice);
+      });
 }
 
 ExitCode usage(const Connection& connection, const UsageOptions& options) {

@@ -20,7 +20,15 @@ struct UsageOptions {
   std::uint32_t limit = 31;
 };
 
+struct QuoteOptions {
+  std::string app;
+  std::string size;
+  std::string duration_s;  // as typed
+  std::string max_wait_s;
+};
+
 ExitCode quota(const Connection& connection);
+ExitCode quote(const Connection& connection, const QuoteOptions& options);
 ExitCode receipts(const Connection& connection, const ReceiptsOptions& options);
 ExitCode usage(const Connection& connection, const UsageOptions& options);
 ExitCode explain(const Connection& connection, const std::string& job_or_request);

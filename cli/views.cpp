@@ -83,6 +83,12 @@ std::string fits_text(const Style& style, const Balance& balance) {
   return text;
 }
 
+// What past runs say about the next; nothing if that is nothing.
+std::string advice_lines(const Style& style, const Balance& balance) {
+  const std::string advice = advice_text(balance.advice);
+  return advice.empty() ? "" : "\n" + paragraph(style, advice, margin);
+}
+
 Colour colour_of(Outcome outcome) {
   return outcome == Outcome::succeeded   ? Colour::green
          : outcome == Outcome::cancelled ? Colour::yellow
@@ -123,15 +129,31 @@ std::string receipt_row(const Style& style, const Receipt& receipt) {
   return row;
 }
 
+struct LikelyStart {
+  Instant likely{};
+  Instant latest{};
+};
+
+// "0:00:12 to 0:00:31".
+std::string range_text(const LikelyStart& start, Instant now) {
+  const bool is_range = start.latest > start.likely && start.latest != Instant::never();
+  return countdown_text(std::max(start.likely - now, Duration{})) +
+         (is_range ? " to " + countdown_text(start.latest - now) : "");
+}
+
+// ", likely start in 0:00:12 to 0:00:31"; empty: it is not foreseen.
+std::string likely_text(const LikelyStart& start, Instant now) {
+  if (!start.likely || start.likely == Instant::never()) return "";
+  if (start.likely <= now && start.latest <= now) return ", likely to start now";
+  return ", likely start in " + range_text(start, now);
+}
+
 std::string where_text(const JobEvent& event) {
   std::string text;
   switch (event.state) {
     case JobState::queued:
       text = event.position > 0 ? "position " + std::to_string(event.position) : "waiting";
-      if (event.likely_start)
-        text += event.likely_start <= event.at
-                    ? ", likely to start now"
-                    : ", likely start in " + countdown_text(event.likely_start - event.at);
+      text += likely_text({event.likely_start, event.likely_latest}, event.at);
       if (event.promise) text += ", promised by " + utc_text(event.promise, Rounding::up);
       break;
     case JobState::starting:
@@ -147,6 +169,8 @@ std::string where_text(const JobEvent& event) {
       break;
   }
   if (!event.node.empty()) text += " on " + event.node;
+  if (event.held_until)
+    text += ", held until " + utc_text(event.held_until).substr(11, 8) + " UTC so far";
   if (!event.notice.empty()) text += "; " + event.notice;
   return text;
 }
@@ -164,10 +188,46 @@ std::string quota_view(const Style& style, const QuotaAnswer& answer) {
          credits_bar(style, balance) + paragraph(style, window_text(balance), margin) +
          paragraph(style, jobs_text(balance), margin) +
          paragraph(style, "one request may cost up to " + seconds_text(balance.longest), margin) +
-         "\n" + fits_text(style, balance);
+         "\n" + fits_text(style, balance) + advice_lines(style, balance);
 }
 
-std::string receipts_view(const Style& style, const ReceiptsAnswer& answer) {
+std::string quote_view(const Style& style, const QuoteAnswer& answer) {
+  if (answer.refusal.code != Errc{}) return refusal_view(style, answer.refusal);
+  std::string text = paragraph(style, caller_text(answer.caller), 0) + "\n";
+  const auto line = [&](const std::string& name, const std::string& words) {
+    text += "  " + coloured(style, Colour::bold, padded_right(name, 8)) + "  " +
+            wrapped(style, printable(words), 12) + "\n";
+  };
+  std::string cost = seconds_text(answer.cost) + " at most: " + answer.app + " for up to " +
+                     seconds_text(answer.declared) + " at " + answer.size + ", factor " +
+                     std::to_string(answer.factor);
+  if (answer.first_held < answer.declared)
+    cost += "; " + seconds_text(cost_of(answer.first_held, answer.factor)) +
+            " of it held at first, and more while it runs";
+  line("cost", cost + "; only what it really runs is charged");
+  std::string left = seconds_text(Duration{answer.left.ms}, Rounding::down) + " of " +
+                     seconds_text(answer.balance.allowance) + " while it is held";
+  if (answer.held_credits > GpuTime{})
+    left += ", and " + seconds_text(answer.held_credits) + " of credits held";
+  line("left", left);
+  const Instant now = answer.balance.at;
+  std::string likely = "not foreseen";
+  if (answer.likely_start <= now && answer.likely_latest <= now)
+    likely = "at once";
+  else if (answer.likely_start != Instant::never())
+    likely = "a start in " + range_text({answer.likely_start, answer.likely_latest}, now);
+  const std::string ahead = answer.ahead == 0 ? "nobody waits before it"
+                            : answer.ahead == 1
+                                ? "1 job waits before it"
+                                : std::to_string(answer.ahead) + " jobs wait before it";
+  line("likely", likely + "; " + ahead);
+  line("promised", "a start by " + utc_text(answer.promise, Rounding::up) + ", in " +
+                       countdown_text(answer.promise - now) +
+                       " (h:mm:ss), whatever comes meanwhile");
+  return text + advice_lines(style, answer.balance);
+}
+
+std::string receipts_view(const Style& style, const ReceiptsAnswer& answer, const Advice& advice) {
   if (answer.receipts.empty()) return "no receipts yet\n";
   std::string text =
       coloured(style, Colour::bold,
@@ -184,6 +244,8 @@ std::string receipts_view(const Style& style, const ReceiptsAnswer& answer) {
   if (answer.more)
     text += "older ones: gpupool receipts --before " +
             std::to_string(answer.receipts.back().job.value) + "\n";
+  if (const std::string words = advice_text(advice); !words.empty())
+    text += paragraph(style, words, 0);
   return text;
 }
 
@@ -263,6 +325,8 @@ std::string receipt_view(const Style& style, const JobDone& done, const Caller& 
                     margin);
   if (const std::string credits = credits_text(balance); !credits.empty())
     text += paragraph(style, "beyond the quota: " + credits, margin);
+  if (const std::string advice = advice_text(balance.advice); !advice.empty())
+    text += paragraph(style, advice, margin);
   return text;
 }
 

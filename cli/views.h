@@ -14,7 +14,11 @@ namespace gpupool {
 std::string caller_text(const Caller& caller);
 
 std::string quota_view(const Style& style, const QuotaAnswer& answer);
-std::string receipts_view(const Style& style, const ReceiptsAnswer& answer);
+// `advice`: what past runs say about the next.
+std::string receipts_view(const Style& style, const ReceiptsAnswer& answer,
+                          const Advice& advice = {});
+// What a request would cost and when it would start; or why it would be refused.
+std::string quote_view(const Style& style, const QuoteAnswer& answer);
 std::string usage_view(const Style& style, const UsageAnswer& answer);
 std::string jobs_view(const Style& style, const JobsAnswer& answer);
 std::string explain_view(const Style& style, const ExplainAnswer& answer);

@@ -42,6 +42,7 @@ struct AppConfig {
   Duration stall = seconds(10);        // no step for so long: the executor hangs
   std::string model;                   // diffusion: folder of the weights
   std::vector<std::string> tiers;      // who may use it; empty: everybody
+  bool automatic = false;  // duration = "auto": a request that declares none holds what runs took
 };
 
 enum class DeviceKind : std::uint8_t { cpu = 1 };
@@ -50,6 +51,18 @@ struct DeviceConfig {
   DeviceKind kind = DeviceKind::cpu;
   std::uint32_t threads = 1;
   std::uint32_t slots = 1;
+  std::string partition = "default";  // of its slots
+};
+
+// Slots that leave their partition for some users alone: for a time, or, without an end, for good
+// (dedicated slots). It is a partition of its own, whose queue only they can be in.
+struct ReservationConfig {
+  std::string name;  // no partition's
+  std::string partition = "default";
+  std::uint32_t slots = 1;
+  std::vector<std::string> users;
+  Instant from{};                    // 0: at once
+  Instant until = Instant::never();  // never(): for good
 };
 
 struct KeyConfig {
@@ -137,6 +150,7 @@ struct Config {
   std::vector<TierConfig> tiers;
   std::vector<SizeConfig> sizes;
   std::vector<AppConfig> apps;
+  std::vector<ReservationConfig> reservations;
 
   const TierConfig* tier(const std::string& name) const;
   const SizeConfig* size(const std::string& name) const;

@@ -121,6 +121,7 @@ DeviceConfig read_device(Section& section) {
   section.text("kind", kind, device_rule);
   section.count("threads", device.threads, {1, 1024});
   section.count("slots", device.slots, slots_range);
+  section.text("partition", device.partition, name_rule);
   return device;
 }
 
@@ -295,6 +296,14 @@ void check_app(Section& section, const Config& config, const AppConfig& app) {
     section.reject("size", "the name of a size", "\"" + app.size + "\"");
   for (const auto& tier : app.tiers)
     if (config.tier(tier) == nullptr) section.reject("tiers", "names of tiers", "\"" + tier + "\"");
+  // Where all slots of the pool are known, one of them must be of its partition.
+  const bool knows_slots =
+      config.broker_role && config.worker_role && config.broker.worker_address.empty();
+  const auto has_slots = [&app](const DeviceConfig& one) { return one.partition == app.partition; };
+  if (knows_slots &&
+      std::none_of(config.worker.devices.begin(), config.worker.devices.end(), has_slots))
+    section.reject("partition", "a partition of some [[worker.devices]], or no job would ever run",
+                   "\"" + app.partition + "\"");
   if (app.default_duration > app.longest)
     section.reject("default_duration_s",
                    "at most longest_s, which is " + seconds_of(app.longest.ms),
@@ -318,11 +327,13 @@ AppConfig read_app(Section& section, const Config& config) {
   AppConfig app;
   std::string executor = "diffusion";
   std::string spread = "devices";
+  std::string duration = "declared";
   section.text("name", app.name, name_rule, Need::required);
   section.text("executor", executor, executor_rule);
   section.text("partition", app.partition, name_rule);
   section.text("size", app.size, name_rule);
   section.text("spread", spread, spread_rule);
+  section.text("duration", duration, app_duration_rule);
   section.duration("default_duration_s", app.default_duration, duration_range);
   section.duration("longest_s", app.longest, duration_range);
   section.duration("start_limit_s", app.start_limit, duration_range);
@@ -331,6 +342,7 @@ AppConfig read_app(Section& section, const Config& config) {
   section.texts("tiers", app.tiers, name_rule);
   app.executor = executor == "noop" ? ExecutorKind::noop : ExecutorKind::diffusion;
   app.spread = spread == "device" ? Spread::device : Spread::devices;
+  app.automatic = duration == "auto";
   reject_repeat(section, config.apps, "name", &AppConfig::name, app);
   check_app(section, config, app);
   return app;
@@ -345,6 +357,33 @@ void read_apps(Section& root, Section defaults, Config& config) {
   // The default apps, too, need the sizes and tiers that the file may have replaced.
   if (!listed)
     for (const auto& app : config.apps) check_app(defaults, config, app);
+}
+
+ReservationConfig read_reservation(Section& section, const Config& config) {
+  ReservationConfig reservation;
+  section.text("name", reservation.name, name_rule, Need::required);
+  section.text("partition", reservation.partition, name_rule);
+  section.count("slots", reservation.slots, slots_range, Need::required);
+  section.texts("users", reservation.users, user_rule);
+  section.moment("from", reservation.from);
+  section.moment("until", reservation.until);
+  reject_repeat(section, config.reservations, "name", &ReservationConfig::name, reservation);
+  const auto is_partition = [&config](const std::string& name) {
+    return std::any_of(config.apps.begin(), config.apps.end(),
+                       [&](const AppConfig& app) { return app.partition == name; });
+  };
+  const auto& devices = config.worker.devices;
+  const bool is_of_device =
+      std::any_of(devices.begin(), devices.end(),
+                  [&](const DeviceConfig& device) { return device.partition == reservation.name; });
+  if (is_partition(reservation.name) || is_of_device)
+    section.reject("name", "a name that no partition has", "\"" + reservation.name + "\"");
+  if (!is_partition(reservation.partition))
+    section.reject("partition", "the partition of some app", "\"" + reservation.partition + "\"");
+  if (reservation.users.empty()) section.reject("users", "at least one user", "none");
+  if (reservation.until <= reservation.from)
+    section.reject("until", "a moment after \"from\"", "one that is not");
+  return reservation;
 }
 
 // In an order in which each part finds what it refers to; findings are told in the file's order.
@@ -368,6 +407,8 @@ Config read_document(std::string_view text, Findings& findings) {
   read_daemon(root.section("daemon"), config);
   read_log(root.section("log"), config);
   read_apps(root, {nullptr, {.line = last_line, .key = "apps"}, findings}, config);
+  root.list<ReservationConfig>("reservations", config.reservations, entries_max,
+                               [&](Section& one) { return read_reservation(one, config); });
   root.finish();
   return config;
 }
@@ -407,8 +448,10 @@ std::vector<std::string> config_keys() {
   // Reading a file with one entry in each list asks for every key; what it finds wrong is no
   // matter.
   Findings findings{std::filesystem::path{}};
-  (void)read_document("[[tiers]]\n[[sizes]]\n[[apps]]\n[[worker.devices]]\n[[identity.keys]]\n",
-                      findings);
+  (void)read_document(
+      "[[tiers]]\n[[sizes]]\n[[apps]]\n[[worker.devices]]\n[[identity.keys]]\n"
+      "[[reservations]]\n",
+      findings);
   return {findings.known_keys().begin(), findings.known_keys().end()};
 }
 

@@ -57,6 +57,7 @@ void take_app(Reload& reload, AppConfig& running, const AppConfig& fresh) {
   take(reload.changed, key + ".default_duration_s", running.default_duration,
        fresh.default_duration);
   take(reload.changed, key + ".longest_s", running.longest, fresh.longest);
+  take(reload.changed, key + ".duration", running.automatic, fresh.automatic);
   take(reload.changed, key + ".tiers", running.tiers, fresh.tiers);
   Keys& waiting = reload.waiting;
   note(waiting, key + ".executor", running.executor, fresh.executor);
@@ -94,6 +95,16 @@ void take_keys(Reload& reload, const std::vector<KeyConfig>& fresh) {
   reload.config.identity.keys = fresh;
 }
 
+// A partition of one that the running apps do not have yet is no matter: nobody stands in it.
+void take_reservations(Reload& reload, const std::vector<ReservationConfig>& fresh) {
+  note_list(reload.changed, "reservations", reload.config.reservations, fresh,
+            [](const ReservationConfig& a, const ReservationConfig& b) {
+              return std::tie(a.name, a.partition, a.slots, a.users, a.from, a.until) ==
+                     std::tie(b.name, b.partition, b.slots, b.users, b.from, b.until);
+            });
+  reload.config.reservations = fresh;
+}
+
 void note_broker(Keys& keys, const BrokerConfig& running, const BrokerConfig& fresh) {
   note(keys, "broker.client_endpoint", running.client_endpoint, fresh.client_endpoint);
   note(keys, "broker.worker_address", running.worker_address, fresh.worker_address);
@@ -111,7 +122,8 @@ void note_worker(Keys& keys, const WorkerConfig& running, const WorkerConfig& fr
   note(keys, "worker.folder", running.folder, fresh.folder);
   note_list(keys, "worker.devices", running.devices, fresh.devices,
             [](const DeviceConfig& a, const DeviceConfig& b) {
-              return std::tie(a.kind, a.threads, a.slots) == std::tie(b.kind, b.threads, b.slots);
+              return std::tie(a.kind, a.threads, a.slots, a.partition) ==
+                     std::tie(b.kind, b.threads, b.slots, b.partition);
             });
   note(keys, "worker.kill_grace_s", running.kill_grace, fresh.kill_grace);
   note(keys, "worker.slot_check_s", running.slot_check, fresh.slot_check);
@@ -174,6 +186,13 @@ Status check_mixture(const Config& config) {
                     seconds_of(app.longest) +
                         " is too long with the running start limit, kill grace and slot check");
   }
+  for (const ReservationConfig& one : config.reservations)
+    for (const AppConfig& app : config.apps)
+      if (app.partition == one.name)
+        return Error{.code = Errc::config_invalid,
+                     .detail = "reservations." + one.name +
+                               ".name: a running app has a partition of this name; a restart "
+                               "would do"};
   return ok();
 }
 
@@ -184,6 +203,7 @@ Result<Reload> reload(const Config& running, const Config& fresh) {
   take_tiers(next, fresh.tiers);
   take_apps(next, fresh.apps);
   take_keys(next, fresh.identity.keys);
+  take_reservations(next, fresh.reservations);
   note_missing(next.waiting, "tiers", running.tiers, fresh.tiers);
   note_missing(next.waiting, "apps", running.apps, fresh.apps);
   note_broker(next.waiting, running.broker, fresh.broker);

@@ -1,6 +1,7 @@
 #include "config/section.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <sstream>
@@ -172,6 +173,24 @@ void Section::duration(std::string_view key, Duration& target, Range allowed, Ne
 
 void Section::amount(std::string_view key, GpuTime& target, Range allowed, Need need) {
   if (const auto ms = milliseconds_of(key, allowed, need)) target = GpuTime{*ms};
+}
+
+void Section::moment(std::string_view key, Instant& target) {
+  constexpr std::string_view expected =
+      "a moment with its time zone, such as 2026-12-01T08:00:00Z, without quotes";
+  const auto* node = find(key, Need::optional, expected);
+  if (node == nullptr) return;
+  const auto* written = node->as_date_time();
+  if (written == nullptr || !written->get().offset) return reject(key, expected, found_in(*node));
+  const toml::date_time& at = written->get();
+  namespace chrono = std::chrono;
+  const chrono::sys_days date{chrono::year_month_day{
+      chrono::year{at.date.year}, chrono::month{at.date.month}, chrono::day{at.date.day}}};
+  const auto time =
+      chrono::hours{at.time.hour} + chrono::minutes{at.time.minute - at.offset->minutes} +
+      chrono::seconds{at.time.second} + chrono::milliseconds{at.time.nanosecond / 1'000'000};
+  target = {chrono::duration_cast<chrono::milliseconds>(date.time_since_epoch() + time).count()};
+  if (target <= Instant{}) reject(key, expected, found_in(*node));
 }
 
 void Section::path(std::string_view key, std::string& target, Need need) {

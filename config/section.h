@@ -75,6 +75,8 @@ class Section {
   // Seconds in the file, whole or to the millisecond; `allowed` is in milliseconds.
   void duration(std::string_view key, Duration& target, Range allowed, Need = Need::optional);
   void amount(std::string_view key, GpuTime& target, Range allowed, Need = Need::optional);
+  // A moment with its time zone, as TOML writes it: 2026-12-01T08:00:00Z.
+  void moment(std::string_view key, Instant& target);
   // Made relative to the file's folder, if it was relative. A default is left as it is.
   void path(std::string_view key, std::string& target, Need need = Need::optional);
 

@@ -33,6 +33,15 @@ inline bool is_loopback(std::string_view text) {
 inline constexpr TextRule name_rule{
     .expected = "a name of 1 to 64 letters, digits, '-', '_' and '.', a letter or digit first",
     .allows = is_name};
+inline constexpr TextRule user_rule{
+    .expected = "the name of a user as tokens have it: letters, digits and ._@+-",
+    .allows = [](std::string_view text) {
+      return !text.empty() && text.size() <= 120 &&
+             std::all_of(text.begin(), text.end(), [](char c) {
+               return is_name(std::string_view(&c, 1)) ||
+                      std::string_view("._@+-").find(c) != std::string_view::npos;
+             });
+    }};
 // What fits into the address of a Unix socket, with its final zero.
 inline constexpr std::size_t socket_path_bytes_max = 107;
 inline constexpr TextRule client_rule{
@@ -77,6 +86,8 @@ inline constexpr TextRule algorithm_rule{"\"HS256\" or \"EdDSA\"", is_one_of<alg
 inline constexpr TextRule device_rule{"\"cpu\"", is_one_of<device_kinds>};
 inline constexpr TextRule executor_rule{"\"diffusion\" or \"noop\"", is_one_of<executors>};
 inline constexpr TextRule spread_rule{"\"devices\" or \"device\"", is_one_of<spreads>};
+inline constexpr std::string_view durations[] = {"declared", "auto"};
+inline constexpr TextRule app_duration_rule{"\"declared\" or \"auto\"", is_one_of<durations>};
 inline constexpr TextRule journal_rule{"\"sqlite\" or \"postgres\"", is_one_of<journals>};
 // A name that PostgreSQL takes unquoted too, so that people can type it.
 inline constexpr TextRule schema_rule{

@@ -122,6 +122,10 @@ Result<UsageAnswer> Client::usage(Instant since, std::uint32_t days) {
   return ask<UsageAnswer>(*conversation_, ClientUsage{.since = since, .limit = days});
 }
 
+Result<QuoteAnswer> Client::quote(const JobRequest& body) {
+  return ask<QuoteAnswer>(*conversation_, ClientQuote{.body = body});
+}
+
 Result<Table> Client::operate(std::vector<std::string> words) {
   Result<OperateAnswer> answer =
       ask<OperateAnswer>(*conversation_, ClientOperate{.words = std::move(words)});

@@ -94,6 +94,9 @@ class Client {
   Result<ChangesAnswer> changes(Instant since, std::uint32_t limit);
   // What was used day by day (UTC) from then on, newest first; since 0: from the beginning.
   Result<UsageAnswer> usage(Instant since, std::uint32_t days);
+  // What such a request would cost, and when it would start; nothing is submitted. Where it would
+  // be refused the answer's `refusal` says why.
+  Result<QuoteAnswer> quote(const JobRequest& body);
   // A command of an operator, word by word: {"drain", "node-2"}. {"help"} lists what there is.
   Result<Table> operate(std::vector<std::string> words);
   // What takes a result's bytes, piece by piece; its error ends the fetch.

@@ -43,6 +43,8 @@ constexpr unsigned char type_of<ClientOperate> = 20;
 template <>
 constexpr unsigned char type_of<ClientUsage> = 21;
 template <>
+constexpr unsigned char type_of<ClientQuote> = 22;
+template <>
 constexpr unsigned char type_of<SessionWelcome> = 64;
 template <>
 constexpr unsigned char type_of<SessionError> = 65;
@@ -74,6 +76,8 @@ template <>
 constexpr unsigned char type_of<SessionNotice> = 81;
 template <>
 constexpr unsigned char type_of<UsageAnswer> = 82;
+template <>
+constexpr unsigned char type_of<QuoteAnswer> = 83;
 
 constexpr unsigned char two_elements = 0x92;  // msgpack: an array of two
 constexpr std::size_t header_bytes = 2;       // that byte and the type

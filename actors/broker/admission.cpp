@@ -38,7 +38,8 @@ void examine_size(const Config& config, const std::string& name, Admission& admi
 }
 
 void examine_duration(const AppConfig& app, Duration declared, Admission& admission) {
-  if (declared == Duration{}) declared = app.default_duration;
+  admission.automatic = app.automatic && declared == Duration{};
+  if (declared == Duration{}) declared = app.automatic ? app.longest : app.default_duration;
   if (declared < Duration{} || declared > app.longest)
     object(admission,
            {.code = Errc::illegal_duration, .want = declared.ms, .have = app.longest.ms});
@@ -55,7 +56,7 @@ void examine_arguments(const AppConfig& app, const JobRequest& body, Admission& 
 
 }  // namespace
 
-Admission examine(const Config& config, const JobRequest& body) {
+Admission examine(const Config& config, const JobRequest& body, Asking asking) {
   Admission admission;
   if (body.max_wait < Duration{})
     object(admission, {.code = Errc::bad_request,
@@ -72,7 +73,7 @@ Admission examine(const Config& config, const JobRequest& body) {
   admission.partition = app->partition;
   admission.app_longest = app->longest;
   admission.spread = app->spread;
-  examine_arguments(*app, body, admission);
+  if (asking == Asking::submit) examine_arguments(*app, body, admission);
   examine_duration(*app, body.declared, admission);
   examine_size(config, body.size.empty() ? app->size : body.size, admission);
   admission.occupancy = occupancy_of(config, *app, admission.declared);

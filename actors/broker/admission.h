@@ -25,9 +25,13 @@ struct Admission {
   std::int64_t have = 0;
   std::string detail;
   Spread spread = Spread::devices;
+  bool automatic = false;  // what is held at first is learned, and `declared` the longest
 };
 
+// A quote is asked before there are arguments: they are not looked at.
+enum class Asking : std::uint8_t { submit, quote };
+
 // Everything that follows from the configuration alone: bad_request to illegal_duration.
-Admission examine(const Config& config, const JobRequest& body);
+Admission examine(const Config& config, const JobRequest& body, Asking asking = Asking::submit);
 
 }  // namespace gpupool

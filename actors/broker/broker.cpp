@@ -17,7 +17,7 @@ constexpr std::size_t before_lead_max = 10'000;
 bool is_asked(const ToBroker& message) {
   return std::holds_alternative<Submit>(message) || std::holds_alternative<Cancel>(message) ||
          std::holds_alternative<Watch>(message) || std::holds_alternative<JobsQuery>(message) ||
-         std::holds_alternative<ClientGone>(message) ||
+         std::holds_alternative<ClientGone>(message) || std::holds_alternative<Quote>(message) ||
          std::holds_alternative<QueueQuery>(message) ||
          std::holds_alternative<OperatorCancel>(message);
 }
@@ -29,7 +29,9 @@ Broker::Broker(const Config& config, std::string build)
 
 void Broker::use(const Config& config) {
   config_ = &config;
-  if (leading()) slots_changed("the configuration changed");
+  if (!leading()) return;
+  read_reservations();
+  slots_changed("the configuration changed");
 }
 
 Effects Broker::start(Instant now) {
@@ -71,6 +73,8 @@ void Broker::on(const Tick&) {
   if (in_grace() && now_ >= grace_ends_) end_grace();
   write_again();
   cancel_the_abandoned();
+  ask_for_extensions();
+  if (leading()) mind_reservations();
   if (leading()) tell_sizes();
   if (now_ >= positions_due_) {
     positions_due_ = now_ + positions_interval;
@@ -108,7 +112,7 @@ void Broker::check_invariants() const {
                                     [&](const PoolSlot& one) { return one.leased_to == id; });
     GPUPOOL_ENSURE(lent == std::ssize(job.place.slots), id, lent);
   }
-  GPUPOOL_ENSURE(queued == dispatcher_.size(), queued, dispatcher_.size());
+  GPUPOOL_ENSURE(queued == waiting_jobs(), queued, waiting_jobs());
   for (const auto& [node_id, node] : placement_.all())
     for (const auto& slot : node.slots) {
       if (!slot.leased_to) continue;

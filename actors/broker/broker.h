@@ -18,10 +18,11 @@
 #include "actors/broker/dispatcher.h"
 #include "actors/broker/forecast.h"
 #include "actors/broker/job.h"
-#include "actors/broker/observed.h"
+#include "actors/broker/partition.h"
 #include "actors/broker/placement.h"
 #include "actors/broker/promise.h"
 #include "actors/effects.h"
+#include "actors/learned.h"
 
 namespace gpupool {
 
@@ -56,7 +57,16 @@ class Broker {
     SessionId session;
     std::uint64_t query = 0;
     bool starts_at_once = false;  // free slots are meant for it
-    Waiting waiting;              // as it will wait, but for its number
+    PartitionId partition;
+    Waiting waiting;  // as it will wait, but for its number
+  };
+  // The hold of a job with duration = "auto" (broker_extend.cpp).
+  struct GrowingHold {
+    Duration held{};           // how long it may run by what is held
+    std::uint32_t number = 1;  // of its next extension
+    Instant due{};             // when to ask for that, or to ask again; 0: not now
+    bool asked = false;        // and not answered
+    bool refused = false;      // its account cannot pay for more, by the last answer
   };
 
   // Clients (broker_admission.cpp)
@@ -65,12 +75,19 @@ class Broker {
   void on(const Watch& watch);
   void on(const JobsQuery& query);
   void on(const ClientGone& gone);
+  void on(const Quote& quote);
   void on(const Stop& stop);
   void on(const Held& held);
   void on(const NotHeld& refused);
   void on(const AlreadyHeld& known);
-  void examine_pool(const Submit& submit, Reserve& reserve, Pending& pending);
-  bool fits_at_once(const Shape& shape, const std::string& app) const;
+  Reserve reserve_for(const Caller& caller, const JobRequest& request, Asking asking,
+                      Pending& pending);
+  void examine_pool(const JobRequest& body, Reserve& reserve, Pending& pending);
+  void choose_queue(const std::vector<PartitionId>& queues, Reserve& reserve, Pending& pending);
+  std::vector<PartitionId> queues_for(const AccountId& account, PartitionId home,
+                                      const Shape& shape) const;
+  bool fits_at_once(const Partition& partition, const Waiting& waiting,
+                    const std::string& app) const;
   std::optional<Pending> take_pending(std::uint64_t ticket);
   void attach(Job& job, SessionId session, std::uint64_t query);
   void cancel_job(Job& job);
@@ -82,7 +99,7 @@ class Broker {
   void on(const DrainNodes& drain);
   NodeView view_of(const Node& node) const;
   Instant latest_end(const Job& job) const;
-  static QueueEntry entry_of(const Job& job);
+  QueueEntry entry_of(const Job& job) const;
   void add_positions(std::vector<QueueEntry>& entries) const;
 
   // The ledger's answers (broker_jobs.cpp)
@@ -92,9 +109,18 @@ class Broker {
   void on(const Settled& settled);
   void on(const SettledBefore& settled);
   void on(const LedgerRefused& refused);
-  // This broker holds all of the declared time at once and asks for no extensions.
-  void on(const Extended&) {}
-  void on(const NotExtended&) {}
+
+  // Holds that grow: duration = "auto" (broker_extend.cpp)
+  void on(const Extended& extended);
+  void on(const NotExtended& refused);
+  void hold_grows(const Hold& hold, const OpenHold& so_far);
+  Duration held_of(const Job& job) const;
+  void plan_extension(const Job& job);
+  void plan_extension(JobId job, GrowingHold& hold, Instant due);
+  void ask_for_extensions();
+  void ask_for_extension(Job& job, GrowingHold& hold, Duration by);
+  void catch_up(Job& job, const SlotReport& report);
+  bool pool_missed_extension(const RunEnded& ended) const;
 
   // Workers (broker_nodes.cpp)
   void on(const Join& join);
@@ -116,41 +142,65 @@ class Broker {
   // The life of a job (broker_jobs.cpp)
   void enqueue(Job& job);
   void dispatch();
+  void dispatch(Partition& partition);
   void lease(Job& job, const Place& place);
   void lose_attempt(Job& job, Errc cause, const std::string& detail);
   void settle(Job& job, Settle how);
   void end_grace();
-  bool leaves_room() const;
-  void restate_for(const Waiting& older, const std::string& reason);
-  void restate_promises(const std::string& reason);
+  bool leaves_room(const Partition& partition) const;
+  void restate_for(const Job& older, const std::string& reason);
+  void restate_promises(const Partition& partition, const std::string& reason);
   void restate(Job& job, Instant promise, const std::string& reason);
   void end(JobId job, const Shared<JobDone>& done);
   void forget(JobId job);
   void acknowledge(Job& job);
   void write_again();
   void cancel_the_abandoned();
-  Job& admit(const Hold& hold);
+  Job& admit(const Shared<Hold>& hold);
   void adopt(Job& job, const Node& node, const SlotReport& report, const Place& place);
   Waiting waiting_of(const Hold& hold) const;
-  Ahead all_waiting() const;
-  Ahead older_than(JobId job) const;
   Instant bound_of(const Job& job) const;
 
   // Sizes and the shapes that the pool has for them (broker_shapes.cpp)
   Shape shape_of(const Hold& hold) const;
-  Capacity capacity() const;
+  Capacity capacity(const Partition& partition) const;
   bool knows_nodes(Duration patience) const;
-  bool lacks(const Shape& shape) const { return placement_.largest(shape.spread) < shape.slots; }
+  bool lacks(PartitionId partition, const Shape& shape) const {
+    return placement_.largest(partition, shape.spread) < shape.slots;
+  }
   bool offers(const SizeConfig& size) const;
   void tell_sizes();
   void slots_changed(const std::string& reason);
+  void see_capacity(Partition& partition, const Capacity& before, const std::string& reason);
   void end_the_impossible();
+
+  // Partitions, and slots that are for some users alone (broker_partitions.cpp)
+  Partition& partition(PartitionId id);
+  const Partition& partition_of(const Job& job) const { return partitions_[job.partition.value]; }
+  Partition& partition_of(const Job& job) { return partition(job.partition); }
+  PartitionId partition_of(const Hold& hold);
+  PartitionId home_of(const Hold& hold);
+  bool may_wait(const ReservedFor& reserved, const Hold& hold, Instant starts_by);
+  std::size_t waiting_jobs() const;
+  void read_reservations();
+  void mind_reservations();
+  void leave_what_is_over();
+  bool leave_what_is_over(Job& job);
+  Job* first_for(const ReservedFor& reserved);
+  void move(Job& job, PartitionId to);
 
   // Events to those who follow a job (broker_events.cpp)
   JobEvent event_of(const Job& job) const;
   void tell(const Job& job);
   void tell_positions();
-  Forecast forecast() const;
+  void tell_positions(Partition& partition);
+  enum class Runs : std::uint8_t { likely, long_ones };
+  Forecast forecast(const Partition& partition, Runs runs) const {
+    return forecast(partition.dispatcher, runs);
+  }
+  Forecast forecast(const Dispatcher& waiting, Runs runs) const;
+  Duration duration_of(const Hold& hold, Runs runs) const;
+  bool may_foresee(const Partition& partition);
   std::uint32_t position_of(JobId job, const Forecast& likely) const;
 
   void ask_ledger(ToLedger message) { out_.to(to_ledger(), std::move(message)); }
@@ -177,24 +227,25 @@ class Broker {
   Instant lead_again_{};  // not leading yet: when to ask again
   Duration lead_retry_ = seconds(1);
   std::map<std::uint64_t, Pending> pending_;
-  Ahead pending_work_;                // what these ask for in all
   std::deque<ToBroker> before_lead_;  // what clients asked before the ledger answered
   std::unordered_map<JobId, Job, IdHash> jobs_;
   std::unordered_map<AccountId, std::set<JobId>, IdHash> by_account_;
-  Dispatcher dispatcher_;
   Placement placement_;
-  ObservedDurations observed_;
-  Duration longest_open_{};  // occupancy of any job since there was last none
-  std::set<Shape> away_;     // shapes that some job waited for in vain: others went past it
+  std::deque<Partition> partitions_{Partition{{}}};  // by their numbers
+  std::vector<ReservedFor> reserved_;
+  Instant reservations_due_ = Instant::never();  // the next one begins or ends
+  LearnedDurations learned_;
+  std::map<JobId, GrowingHold> growing_;
+  std::set<std::pair<Instant, JobId>> extensions_;      // by when they are due
   std::optional<std::vector<std::string>> told_sizes_;  // to the ledger
   std::map<JobId, Instant> unwatched_;                  // not detached, nobody follows it since
   std::map<JobId, Instant> writing_;    // settle or requeue sent; when to send it again
-  std::map<JobId, Waiting> returning_;  // of these the requeues: they will wait again
   std::map<JobId, Restate> restating_;  // sent and not answered yet
   Instant restate_again_{};
   std::unordered_map<SessionId, std::vector<JobId>, IdHash> followed_;
   Instant next_round_{};  // of the housekeeping that Tick does
   Instant positions_due_{};
+  std::uint32_t quotes_left_ = 0;  // that may still look into a long queue in this round
   bool deposed_ = false;
   std::optional<Instant> stop_by_;  // told to stop: nothing is admitted or leased any more
 };

@@ -1,5 +1,6 @@
 // What clients ask of the broker: submit, cancel, follow, list.
 #include <algorithm>
+#include <limits>
 
 #include "actors/broker/broker.h"
 #include "actors/ledger/blob.h"
@@ -38,45 +39,83 @@ JobRequest of_size(const JobRequest& request, const std::string& size) {
 }  // namespace
 
 void Broker::on(const Submit& submit) {
-  const Admission found = examine(*config_, submit.body);
-  Reserve reserve{.ticket = ++last_ticket_,
-                  .epoch = epoch_,
-                  .caller = submit.caller,
-                  .request = submit.request,
-                  .body = of_size(submit.body, found.size),
-                  .body_hash = submit.body_hash,
-                  .partition = found.partition,
+  Pending pending{.session = submit.session, .query = submit.query};
+  Reserve reserve = reserve_for(submit.caller, submit.body, Asking::submit, pending);
+  reserve.ticket = ++last_ticket_;
+  reserve.request = submit.request;
+  reserve.body_hash = submit.body_hash;
+  pending_[reserve.ticket] = pending;
+  partition(pending.partition).pending.add(pending.waiting);
+  ask_ledger(std::move(reserve));
+}
+
+// The same without anything that stays: the ledger answers the session.
+void Broker::on(const Quote& quote) {
+  Pending pending;
+  const Reserve reserve = reserve_for(quote.caller, quote.body, Asking::quote, pending);
+  const Partition& queue = partition(pending.partition);
+  QuoteAnswer answer{.query = quote.query,
+                     .likely_start = Instant::never(),
+                     .likely_latest = Instant::never(),
+                     .promise = reserve.promise,
+                     .ahead = static_cast<std::uint64_t>(queue.waiting().jobs)};
+  if (pending.starts_at_once) {
+    answer.likely_start = answer.likely_latest = now_;
+  } else if (reserve.verdict == Errc{} && may_foresee(queue)) {
+    constexpr JobId newcomer{std::numeric_limits<std::uint64_t>::max()};
+    Dispatcher with_newcomer = queue.dispatcher;
+    pending.waiting.job = newcomer;
+    with_newcomer.push(pending.waiting);
+    answer.likely_start = forecast(with_newcomer, Runs::likely).start_of(newcomer);
+    answer.likely_latest = forecast(with_newcomer, Runs::long_ones).start_of(newcomer);
+  }
+  ask_ledger(QuoteQuery{.session = quote.session, .reserve = reserve, .answer = answer});
+}
+
+// All that the broker has to say of a request, and how it would wait.
+Reserve Broker::reserve_for(const Caller& caller, const JobRequest& request, Asking asking,
+                            Pending& pending) {
+  const Admission found = examine(*config_, request, asking);
+  Reserve reserve{.epoch = epoch_,
+                  .caller = caller,
+                  .body = of_size(request, found.size),
                   .size = found.size,
                   .slots = found.slots,
                   .factor = found.factor,
                   .declared = found.declared,
                   .occupancy = found.occupancy,
                   .app_longest = found.app_longest,
-                  .promise = {},
                   .verdict = found.verdict,
                   .want = found.want,
                   .have = found.have,
                   .detail = found.detail};
-  Pending pending{.session = submit.session,
-                  .query = submit.query,
-                  .waiting = {.shape = shape_for(found.slots, found.spread),
-                              .declared = found.declared,
-                              .occupancy = found.occupancy}};
-  examine_pool(submit, reserve, pending);
-  pending_[reserve.ticket] = pending;
-  pending_work_.add(pending.waiting);
-  ask_ledger(std::move(reserve));
+  const AppConfig* app = config_->app(request.app);
+  if (found.automatic && app != nullptr)
+    reserve.learned = learned_.first_held(app->name, app->default_duration);
+  pending.partition = placement_.partition(found.partition);
+  pending.waiting = {.shape = shape_for(found.slots, found.spread),
+                     .declared = found.declared,
+                     .occupancy = found.occupancy};
+  examine_pool(request, reserve, pending);
+  reserve.partition = placement_.name_of(pending.partition);
+  return reserve;
 }
 
 // The checks that depend on the pool's present state: its shapes, nodes, room in the queue, the
 // promise.
-void Broker::examine_pool(const Submit& submit, Reserve& reserve, Pending& pending) {
+void Broker::examine_pool(const JobRequest& body, Reserve& reserve, Pending& pending) {
   const Shape& shape = pending.waiting.shape;
-  const bool none_healthy = !placement_.has_healthy_slot();
-  if (shape.slots > 1 && !none_healthy && knows_nodes(config_->broker.rejoin_grace) && lacks(shape))
+  const auto queues = queues_for(reserve.caller.account, pending.partition, shape);
+  const auto all = [&queues](const auto& is) {
+    return std::all_of(queues.begin(), queues.end(), is);
+  };
+  const bool none_healthy =
+      all([this](PartitionId one) { return !placement_.has_healthy_slot(one); });
+  if (shape.slots > 1 && !none_healthy && knows_nodes(config_->broker.rejoin_grace) &&
+      all([&](PartitionId one) { return lacks(one, shape); }))
     object(reserve, {.code = Errc::size_unavailable,
                      .want = shape.slots,
-                     .have = placement_.largest(shape.spread)});
+                     .have = placement_.largest(pending.partition, shape.spread)});
   // Right after a start the nodes are still on their way; the queue takes the job meanwhile.
   const bool settled_in = now_ - started_ >= config_->broker.rejoin_grace;
   if (stopping())
@@ -90,28 +129,65 @@ void Broker::examine_pool(const Submit& submit, Reserve& reserve, Pending& pendi
                      .have = 0,
                      .detail = why_none_is_healthy(placement_)});
 
-  const Ahead waiting = all_waiting();
-  if (waiting.jobs >= config_->broker.queue_max)
-    object(reserve,
-           {.code = Errc::overloaded, .want = waiting.jobs + 1, .have = config_->broker.queue_max});
-
-  pending.starts_at_once = fits_at_once(shape, submit.body.app);
-  reserve.promise =
-      now_ + (pending.starts_at_once ? admission_limit
-                                     : longest_wait(dispatcher_.capacity(), waiting, shape.slots));
+  std::size_t waiting = pending_.size();
+  for (const Partition& one : partitions_) waiting += one.dispatcher.size() + one.returning.size();
+  if (waiting >= config_->broker.queue_max)
+    object(reserve, {.code = Errc::overloaded,
+                     .want = static_cast<std::int64_t>(waiting) + 1,
+                     .have = config_->broker.queue_max});
+  choose_queue(queues, reserve, pending);
   const Duration wait = reserve.promise - now_;
-  if (submit.body.max_wait > Duration{} && wait > submit.body.max_wait && !pending.starts_at_once)
-    object(reserve,
-           {.code = Errc::promise_too_late, .want = submit.body.max_wait.ms, .have = wait.ms});
+  if (body.max_wait > Duration{} && wait > body.max_wait && !pending.starts_at_once)
+    object(reserve, {.code = Errc::promise_too_late, .want = body.max_wait.ms, .have = wait.ms});
+}
+
+// Where it starts at once, else where the earliest start can be promised; on reserved slots only if
+// it is sure to be over when the reservation is.
+void Broker::choose_queue(const std::vector<PartitionId>& queues, Reserve& reserve,
+                          Pending& pending) {
+  const Waiting& waiting = pending.waiting;
+  const auto until = [this](PartitionId queue) {
+    for (const ReservedFor& one : reserved_)
+      if (one.reservation.id == queue) return one.reservation.until;
+    return Instant::never();
+  };
+  std::optional<Instant> best;
+  for (const PartitionId id : queues) {
+    const Partition& queue = partition(id);
+    if (queues.size() > 1 && lacks(id, waiting.shape)) continue;
+    if (fits_at_once(queue, waiting, reserve.body->app)) {
+      pending.starts_at_once = true;
+      pending.partition = id;
+      reserve.promise = now_ + admission_limit;
+      return;
+    }
+    const Instant bound =
+        now_ + longest_wait(queue.dispatcher.capacity(), queue.waiting(), waiting.shape.slots);
+    if ((best && *best <= bound) || bound + waiting.occupancy > until(id)) continue;
+    best = bound;
+    pending.partition = id;
+  }
+  reserve.promise = best.value_or(now_ + wait_max);
+  // Only a reservation has the shape, and not for long enough.
+  if (!best)
+    object(reserve, {.code = Errc::size_unavailable,
+                     .want = waiting.shape.slots,
+                     .have = placement_.largest(pending.partition, waiting.shape.spread)});
 }
 
 // Whether slots are free for a newcomer beside those that earlier ones are about to take. One that
 // needs several together can count on them only if nobody else is on the way, nor can anybody who
 // comes after it.
-bool Broker::fits_at_once(const Shape& shape, const std::string& app) const {
-  if (in_grace() || dispatcher_.size() > 0) return false;
-  if (shape.slots > 1) return pending_.empty() && placement_.pick(shape, app).has_value();
-  return pending_work_.gangs == 0 && placement_.free_slots() > pending_.size();
+bool Broker::fits_at_once(const Partition& queue, const Waiting& waiting,
+                          const std::string& app) const {
+  if (in_grace() || queue.dispatcher.size() > 0) return false;
+  const Need need{.partition = queue.id,
+                  .shape = waiting.shape,
+                  .now = now_,
+                  .ends = now_ + admission_limit + waiting.occupancy};
+  if (waiting.shape.slots > 1)
+    return queue.pending.jobs == 0 && placement_.pick(need, app).has_value();
+  return queue.pending.gangs == 0 && placement_.free_slots(need) > queue.pending.jobs;
 }
 
 std::optional<Broker::Pending> Broker::take_pending(std::uint64_t ticket) {
@@ -119,27 +195,18 @@ std::optional<Broker::Pending> Broker::take_pending(std::uint64_t ticket) {
   if (!asked) return std::nullopt;
   Ahead answered;
   answered.add(asked.mapped().waiting);
-  pending_work_ -= answered;
+  partition(asked.mapped().partition).pending -= answered;
   return asked.mapped();
 }
 
-// Jobs that stand before a newcomer and are not on a slot: queued, between two attempts, or their
-// hold not yet answered.
-Ahead Broker::all_waiting() const {
-  Ahead all = dispatcher_.all();
-  for (const auto& [job, waiting] : returning_) all.add(waiting);
-  all += pending_work_;
-  return all;
-}
-
-Job& Broker::admit(const Hold& hold) {
-  Job& job = jobs_[hold.job];
+Job& Broker::admit(const Shared<Hold>& hold) {
+  Job& job = jobs_[hold->job];
   job.hold = hold;
-  job.promise = hold.promise;
-  by_account_[hold.account].insert(hold.job);
-  if (jobs_.size() == 1) longest_open_ = {};
-  longest_open_ = std::max(longest_open_, hold.occupancy);
-  if (!hold.body->detached) unwatched_[hold.job] = now_;
+  job.promise = hold->promise;
+  job.partition = partition_of(*hold);
+  by_account_[hold->account].insert(hold->job);
+  partition(job.partition).take(*hold);
+  if (!hold->body->detached) unwatched_[hold->job] = now_;
   enqueue(job);
   return job;
 }
@@ -147,10 +214,14 @@ Job& Broker::admit(const Hold& hold) {
 void Broker::on(const Held& held) {
   const auto asked = take_pending(held.ticket);
   Job& job = admit(held.hold);
+  hold_grows(held.hold, {});
   // Before its client is told anything: one that starts at once has no place in the queue to tell.
   dispatch();
   if (asked && asked->session) attach(job, asked->session, asked->query);
-  if (asked && asked->starts_at_once && job.phase == Phase::queued)
+  if (!asked || job.phase != Phase::queued) return;
+  if (asked->partition != job.partition)
+    restate(job, bound_of(job), "the slots that were reserved for it are not there any more");
+  else if (asked->starts_at_once)
     restate(job, bound_of(job), "the slot that was free at admission is not free any more");
 }
 

@@ -10,6 +10,8 @@ namespace {
 // queue the positions follow within a second, in one walk for all.
 constexpr std::size_t short_queue = 16;
 
+constexpr std::uint32_t quotes_a_round = 4;  // may look into a long queue
+
 // Further than so many starts ahead nobody is told when it is likely to be his turn.
 constexpr std::size_t foreseen_starts = 1'000;
 
@@ -34,23 +36,45 @@ JobEvent Broker::event_of(const Job& job) const {
                  .node = job.has_slot() ? job.node_name : std::string{},
                  .notice = job.notice,
                  .at = now_};
-  if (job.phase != Phase::queued || dispatcher_.size() > short_queue) return event;
-  const Forecast likely = forecast();
+  if (job.phase == Phase::running && growing_.contains(event.job))
+    event.held_until = job.began + held_of(job);
+  const Partition& queue = partition_of(job);
+  if (job.phase != Phase::queued || queue.dispatcher.size() > short_queue) return event;
+  const Forecast likely = forecast(queue, Runs::likely);
   event.position = position_of(event.job, likely);
   event.likely_start = likely.start_of(event.job);
+  event.likely_latest = forecast(queue, Runs::long_ones).start_of(event.job);
   return event;
 }
 
-// By what such jobs really took, where that is known; at most what was declared.
-Forecast Broker::forecast() const {
-  const auto likely = [this](JobId id) {
-    const Job& job = jobs_.at(id);
-    const Duration declared = job.hold->declared;
-    const auto ran = observed_.likely(job.hold->account, job.hold->body->app);
-    const Duration starting = job.began ? job.began - job.leased_at : Duration{};
-    return starting + std::min(ran.value_or(declared), declared);
+// By what such jobs really took, where that is known; at most what was declared. Long runs: what
+// nine of ten don't exceed, so that a range can be told.
+Duration Broker::duration_of(const Hold& hold, Runs runs) const {
+  const std::string& app = hold.body->app;
+  const Duration unknown = hold.learned > Duration{} ? hold.learned : hold.declared;
+  Duration ran = learned_.likely(hold.account, app).value_or(unknown);
+  if (runs == Runs::long_ones) ran = std::max(ran, learned_.long_run(app).value_or(unknown));
+  return std::min(ran, hold.declared);
+}
+
+Forecast Broker::forecast(const Dispatcher& waiting, Runs runs) const {
+  const auto likely = [this, runs](JobId id) {
+    const auto job = jobs_.find(id);
+    if (job == jobs_.end()) return Duration{};  // of a quote: nobody is behind it
+    const Job& known = job->second;
+    const Duration starting = known.began ? known.began - known.leased_at : Duration{};
+    return starting + duration_of(known.hold, runs);
   };
-  return {now_, dispatcher_, placement_, likely, foreseen_starts};
+  return {now_, waiting, placement_, likely, foreseen_starts};
+}
+
+// For somebody who only asks. To foresee a long queue takes milliseconds, and nobody may keep the
+// broker at that.
+bool Broker::may_foresee(const Partition& queue) {
+  if (queue.dispatcher.size() <= short_queue) return true;
+  if (quotes_left_ == 0) return false;
+  --quotes_left_;
+  return true;
 }
 
 // In the order in which they are likely to start; so far behind that this is not foreseen, by
@@ -58,7 +82,8 @@ Forecast Broker::forecast() const {
 std::uint32_t Broker::position_of(JobId job, const Forecast& likely) const {
   const std::uint32_t position = likely.position_of(job);
   if (position > 0) return position;
-  return static_cast<std::uint32_t>(dispatcher_.older_than(job).jobs + 1);
+  return static_cast<std::uint32_t>(partition_of(jobs_.at(job)).dispatcher.older_than(job).jobs +
+                                    1);
 }
 
 void Broker::tell(const Job& job) {
@@ -69,9 +94,16 @@ void Broker::tell(const Job& job) {
 }
 
 void Broker::tell_positions() {
-  if (followed_.empty() || dispatcher_.size() == 0) return;
-  const Forecast likely = forecast();
-  dispatcher_.walk([&](const Ahead& older, const Waiting& waiting) {
+  quotes_left_ = quotes_a_round;
+  if (followed_.empty()) return;
+  for (Partition& one : partitions_)
+    if (one.dispatcher.size() > 0) tell_positions(one);
+}
+
+void Broker::tell_positions(Partition& queue) {
+  const Forecast likely = forecast(queue, Runs::likely);
+  const Forecast latest = forecast(queue, Runs::long_ones);
+  queue.dispatcher.walk([&](const Ahead& older, const Waiting& waiting) {
     Job& job = jobs_.at(waiting.job);
     if (job.watchers.empty()) return;
     const std::uint32_t foreseen = likely.position_of(waiting.job);
@@ -87,7 +119,8 @@ void Broker::tell_positions() {
                    .likely_start = likely.start_of(waiting.job),
                    .promise = job.promise,
                    .notice = job.notice,
-                   .at = now_};
+                   .at = now_,
+                   .likely_latest = latest.start_of(waiting.job)};
     for (const SessionId session : job.watchers)
       tell_session(session, JobMoved{.session = session, .query = 0, .event = event});
   });

@@ -22,8 +22,11 @@ void Broker::on(const Leading& leading) {
   if (this->leading() || leading.ticket != last_ticket_) return;
   epoch_ = leading.epoch;
   placement_.drain({leading.draining.begin(), leading.draining.end()});
+  for (const LearnedRuns& row : leading.learned) learned_.restore(row);
+  read_reservations();
   for (const auto& open : leading.open) {
     Job& job = admit(open.hold);
+    hold_grows(open.hold, open);
     job.promise = open.promise;
     job.attempt = open.attempt;
     job.leases = open.attempt;
@@ -32,7 +35,7 @@ void Broker::on(const Leading& leading) {
     unwatched_.erase(open.hold->job);
     if (!open.hold->body->detached) unwatched_[open.hold->job] = now_;
   }
-  dispatcher_.use(capacity());
+  for (Partition& one : partitions_) one.dispatcher.use(capacity(one));
   tell_sizes();
   down_since_ = leading.last_record ? leading.last_record : now_;
   grace_ends_ = now_ + config_->broker.rejoin_grace;
@@ -54,27 +57,25 @@ void Broker::end_grace() {
   // The time without a broker is added to what was promised before it, and what the debt of the old
   // lane may have been; or what can be proven from here on, for a broker before this one may have
   // ended before it could say so.
-  const Capacity& slots = dispatcher_.capacity();
-  const std::int64_t unpinned = std::max<std::int64_t>(slots.unpinned(), 1);
-  const Duration debt{slots.longest.ms * slots.largest / unpinned};
-  const Duration added = now_ - down_since_ + (slots.is_tiny() ? Duration{} : debt);
   std::vector<std::pair<JobId, Instant>> moved;
-  dispatcher_.walk([&](const Ahead&, const Waiting& waiting) {
-    const Job& job = jobs_.at(waiting.job);
-    moved.emplace_back(waiting.job, std::max(job.promise + added, bound_of(job)));
-  });
+  for (const Partition& queue : partitions_) {
+    const Capacity& slots = queue.dispatcher.capacity();
+    const std::int64_t unpinned = std::max<std::int64_t>(slots.unpinned(), 1);
+    const Duration debt{slots.longest.ms * slots.largest / unpinned};
+    const Duration added = now_ - down_since_ + (slots.is_tiny() ? Duration{} : debt);
+    queue.dispatcher.walk([&](const Ahead&, const Waiting& waiting) {
+      const Job& job = jobs_.at(waiting.job);
+      moved.emplace_back(waiting.job, std::max(job.promise + added, bound_of(job)));
+    });
+  }
   for (const auto& [id, promise] : moved) restate(jobs_.at(id), promise, "the broker restarted");
-}
-
-// Jobs that arrived before this one and wait for a slot, or for the ledger to let them wait again.
-Ahead Broker::older_than(JobId job) const {
-  Ahead older = dispatcher_.older_than(job);
-  for (auto it = returning_.begin(); it != returning_.lower_bound(job); ++it) older.add(it->second);
-  return older;
+  slots_changed("the broker restarted");
 }
 
 Instant Broker::bound_of(const Job& job) const {
-  return now_ + longest_wait(dispatcher_.capacity(), older_than(job.hold->job), job.hold->slots);
+  const Partition& queue = partition_of(job);
+  return now_ + longest_wait(queue.dispatcher.capacity(), queue.older_than(job.hold->job),
+                             job.hold->slots);
 }
 
 Waiting Broker::waiting_of(const Hold& hold) const {
@@ -89,15 +90,28 @@ Waiting Broker::waiting_of(const Hold& hold) const {
 void Broker::enqueue(Job& job) {
   job.phase = Phase::queued;
   const Waiting waiting = waiting_of(job.hold);
-  if (waiting.shape.slots > 1 && !placement_.has(waiting.shape)) away_.insert(waiting.shape);
-  dispatcher_.push(waiting);
+  Partition& queue = partition_of(job);
+  if (waiting.shape.slots > 1 && !placement_.has(queue.id, waiting.shape))
+    queue.away.insert(waiting.shape);
+  queue.dispatcher.push(waiting);
 }
 
 void Broker::dispatch() {
   if (!leading() || in_grace() || stopping()) return;
+  for (Partition& one : partitions_) dispatch(one);
+  for (const ReservedFor& reserved : reserved_) {
+    if (!reserved.is_on(now_)) continue;
+    while (Job* job = first_for(reserved)) {
+      move(*job, reserved.reservation.id);
+      dispatch(partition(reserved.reservation.id));
+    }
+  }
+}
+
+void Broker::dispatch(Partition& queue) {
   const auto app_of = [this](JobId job) { return jobs_.at(job).hold->body->app; };
-  while (leaves_room()) {
-    const auto start = dispatcher_.next(now_, placement_, app_of);
+  while (leaves_room(queue)) {
+    const auto start = queue.dispatcher.next(now_, placement_, app_of);
     if (!start) return;
     lease(jobs_.at(start->waiting.job), start->place);
   }
@@ -106,14 +120,15 @@ void Broker::dispatch() {
 // For jobs that are about to wait again free slots are kept while the ledger writes it down, but no
 // longer than it takes a healthy one. Which slots one of several will need is not known before, so
 // all are kept for it.
-bool Broker::leaves_room() const {
+bool Broker::leaves_room(const Partition& queue) const {
   std::size_t kept = 0;
-  for (const auto& [id, waiting] : returning_) {
+  for (const auto& [id, waiting] : queue.returning) {
     if (now_ - jobs_.at(id).requeue_asked >= write_retry) continue;
     if (waiting.shape.slots > 1) return false;
     ++kept;
   }
-  return kept == 0 || placement_.free_slots() > kept;
+  return kept == 0 ||
+         placement_.free_slots({.partition = queue.id, .now = now_, .ends = now_}) > kept;
 }
 
 void Broker::lease(Job& job, const Place& place) {
@@ -137,8 +152,9 @@ void Broker::lease(Job& job, const Place& place) {
 void Broker::lose_attempt(Job& job, Errc cause, const std::string& detail) {
   if (job.phase == Phase::settling || job.phase == Phase::requeueing) return;
   if (job.has_slot()) placement_.take_back(job.place, job.hold->job);
-  if (job.phase == Phase::queued) dispatcher_.remove(job.hold->job, placement_);
+  if (job.phase == Phase::queued) partition_of(job).dispatcher.remove(job.hold->job, placement_);
   job.presumed_leased = false;
+  leave_what_is_over(job);
   ++job.losses;
   if (job.cancelling) {
     settle(job, {.outcome = Outcome::cancelled});
@@ -155,7 +171,7 @@ void Broker::lose_attempt(Job& job, Errc cause, const std::string& detail) {
                           .detail = detail,
                           .promise = bound_of(job) + answer_limit};
     writing_[job.hold->job] = now_ + write_retry;
-    returning_[job.hold->job] = waiting_of(job.hold);
+    partition_of(job).returning[job.hold->job] = waiting_of(job.hold);
     ask_ledger(*job.requeue);
   }
 }
@@ -166,8 +182,9 @@ void Broker::on(const Requeued& requeued) {
   job->promise = job->requeue->promise;
   job->requeue.reset();
   writing_.erase(requeued.job);
-  returning_.erase(requeued.job);
+  partition_of(*job).returning.erase(requeued.job);
   acknowledge(*job);
+  leave_what_is_over(*job);
   enqueue(*job);
   if (job->cancelling) {
     settle(*job, {.outcome = Outcome::cancelled});
@@ -175,13 +192,13 @@ void Broker::on(const Requeued& requeued) {
   }
   tell(*job);
   restate(*job, bound_of(*job), "the ledger was slow to take it back");
-  restate_for(waiting_of(job->hold), "an older job has to run again");
+  restate_for(*job, "an older job has to run again");
 }
 
 // Replaces the hold by what was really used. `how` says outcome, cause and what ran.
 void Broker::settle(Job& job, Settle how) {
   GPUPOOL_ENSURE(job.phase != Phase::settling, job.hold->job);
-  if (job.phase == Phase::queued) dispatcher_.remove(job.hold->job, placement_);
+  if (job.phase == Phase::queued) partition_of(job).dispatcher.remove(job.hold->job, placement_);
   unwatched_.erase(job.hold->job);
   restating_.erase(job.hold->job);
   job.presumed_leased = false;
@@ -201,6 +218,8 @@ void Broker::settle(Job& job, Settle how) {
 void Broker::on(const Settled& settled) {
   const Job* job = find(settled.settled.job);
   if (!job) return;
+  if (settled.settled.outcome == Outcome::succeeded)
+    learned_.note(job->hold->account, job->hold->body->app, settled.settled.ran);
   end(settled.settled.job, job->watchers.empty() ? Shared<JobDone>() : Shared(done_of(settled)));
 }
 
@@ -234,11 +253,14 @@ void Broker::forget(JobId id) {
   const auto account = by_account_.find(job.hold->account);
   account->second.erase(id);
   if (account->second.empty()) by_account_.erase(account);
-  if (job.phase == Phase::queued) dispatcher_.remove(id, placement_);
+  Partition& queue = partition_of(job);
+  if (job.phase == Phase::queued) queue.dispatcher.remove(id, placement_);
+  queue.returning.erase(id);
+  --queue.jobs;
   unwatched_.erase(id);
   writing_.erase(id);
-  returning_.erase(id);
   restating_.erase(id);
+  if (auto growing = growing_.extract(id)) plan_extension(id, growing.mapped(), {});
   jobs_.erase(id);
 }
 
@@ -269,12 +291,14 @@ void Broker::restate(Job& job, Instant promise, const std::string& reason) {
 }
 
 // What the younger ones wait for longer now, or what can be proven from here on if that is less.
-void Broker::restate_for(const Waiting& older, const std::string& reason) {
-  const Capacity& slots = dispatcher_.capacity();
+void Broker::restate_for(const Job& older, const std::string& reason) {
+  const Partition& queue = partition_of(older);
+  const Capacity& slots = queue.dispatcher.capacity();
+  const Waiting work = waiting_of(older.hold);
   std::vector<std::pair<JobId, Instant>> moved;
-  dispatcher_.walk([&](const Ahead& ahead, const Waiting& waiting) {
-    if (waiting.job <= older.job) return;
-    const Duration added = added_wait(slots, older, waiting.shape.slots);
+  queue.dispatcher.walk([&](const Ahead& ahead, const Waiting& waiting) {
+    if (waiting.job <= work.job) return;
+    const Duration added = added_wait(slots, work, waiting.shape.slots);
     const Duration fresh = longest_wait(slots, ahead, waiting.shape.slots);
     moved.emplace_back(waiting.job, std::min(jobs_.at(waiting.job).promise + added, now_ + fresh));
   });
@@ -282,17 +306,17 @@ void Broker::restate_for(const Waiting& older, const std::string& reason) {
 }
 
 // Moves every promise that can no longer be proven; the others stand.
-void Broker::restate_promises(const std::string& reason) {
+void Broker::restate_promises(const Partition& queue, const std::string& reason) {
   std::vector<std::pair<JobId, Instant>> moved;
   Ahead before;
-  auto returning = returning_.begin();
-  dispatcher_.walk([&](const Ahead& ahead, const Waiting& waiting) {
-    for (; returning != returning_.end() && returning->first < waiting.job; ++returning)
+  auto returning = queue.returning.begin();
+  queue.dispatcher.walk([&](const Ahead& ahead, const Waiting& waiting) {
+    for (; returning != queue.returning.end() && returning->first < waiting.job; ++returning)
       before.add(returning->second);
     Ahead older = ahead;
     older += before;
-    moved.emplace_back(waiting.job,
-                       now_ + longest_wait(dispatcher_.capacity(), older, waiting.shape.slots));
+    moved.emplace_back(
+        waiting.job, now_ + longest_wait(queue.dispatcher.capacity(), older, waiting.shape.slots));
   });
   for (const auto& [id, promise] : moved) restate(jobs_.at(id), promise, reason);
 }

@@ -12,6 +12,14 @@ namespace {
 // the same attempt only once.
 constexpr std::uint64_t heartbeats_to_show = 3;
 
+// Which of its slots can be lent now or later, not only how many: each has its partition.
+std::vector<bool> slots_up(const Node& node) {
+  std::vector<bool> up;
+  for (const PoolSlot& slot : node.slots)
+    up.push_back(node.takes_leases() && slot.report.state != SlotState::down);
+  return up;
+}
+
 }  // namespace
 
 void Broker::on(const Join& join) {
@@ -26,6 +34,10 @@ void Broker::on(const Join& join) {
                   "this pool runs build " + build_ + ", the worker " + join.build);
   if (join.slots.size() > static_cast<std::size_t>(limits::slots_per_node_max))
     return refuse(Errc::overloaded, "too many slots for one node");
+  for (const SlotReport& slot : join.slots)
+    for (const ReservationConfig& one : config_->reservations)
+      if (slot.partition == one.name)
+        return refuse(Errc::forbidden, "its partition " + one.name + " is a reservation here");
   Node* known = placement_.find(join.node);
   if (!known && placement_.nodes().size() >= static_cast<std::size_t>(limits::nodes_max))
     return refuse(Errc::overloaded, "the pool has its most nodes");
@@ -50,14 +62,14 @@ void Broker::on(const Heartbeat& heartbeat) {
   }
   tell_worker(node->id, HeartbeatSeen{.epoch = epoch_, .number = heartbeat.number});
   if (heartbeat.number <= node->heartbeat) return;  // late or doubled
-  const std::uint32_t healthy = healthy_slots(*node);
+  const auto were_up = slots_up(*node);
   node->heartbeat = heartbeat.number;
   node->seen = now_;
   node->ending = heartbeat.draining;
   for (const auto& report : heartbeat.slots)
     if (PoolSlot* slot = node->slot(report.slot)) slot->report = report;
   reconcile(*node);
-  if (healthy_slots(*node) != healthy) slots_changed("a slot of node " + node->name + " changed");
+  if (slots_up(*node) != were_up) slots_changed("a slot of node " + node->name + " changed");
 }
 
 // A worker that has fewer slots than before can't run what was leased on the others.
@@ -80,7 +92,10 @@ void Broker::reconcile_slot(Node& node, const PoolSlot& slot) {
   const SlotReport& report = slot.report;
   Job* ours = find(slot.leased_to);
   if (ours && report.job == slot.leased_to && report.attempt == ours->attempt) {
-    if (report.state == SlotState::running) on(RunBegan{node.id, report.job, report.attempt});
+    if (report.state == SlotState::running) {
+      on(RunBegan{node.id, report.job, report.attempt});
+      catch_up(*ours, report);
+    }
     if (ours->cancelling) tell_worker(node.id, CancelRun{epoch_, report.job, report.attempt});
     return;
   }
@@ -118,7 +133,7 @@ void Broker::meet_unknown_run(Node& node, const SlotReport& report) {
 }
 
 void Broker::adopt(Job& job, const Node& node, const SlotReport& report, const Place& place) {
-  dispatcher_.remove(job.hold->job, placement_);
+  partition_of(job).dispatcher.remove(job.hold->job, placement_);
   placement_.lend(place, job.hold->job, {.from = now_, .until = now_ + job.hold->occupancy});
   // An attempt that was given up for lost and came back counts as a lease more: should it be lost
   // again, that is a loss of its own.
@@ -131,13 +146,15 @@ void Broker::adopt(Job& job, const Node& node, const SlotReport& report, const P
   job.node_name = node.name;
   job.heartbeat = node.heartbeat;
   job.leased_at = now_;
-  job.began = job.phase == Phase::running ? now_ : Instant{};
+  job.began = job.phase == Phase::running ? now_ - report.ran : Instant{};
   restating_.erase(job.hold->job);
+  plan_extension(job);
   tell(job);
 }
 
 void Broker::resend_lease(Job& job, Node& node) {
   job.heartbeat = node.heartbeat;
+  const Duration held = held_of(job);
   tell_worker(node.id, Lease{.job = job.hold->job,
                              .attempt = job.attempt,
                              .epoch = epoch_,
@@ -148,7 +165,8 @@ void Broker::resend_lease(Job& job, Node& node) {
                              .app = job.hold->body->app,
                              .body = job.hold->body,
                              .declared = job.hold->declared,
-                             .more_slots = {job.place.slots.begin() + 1, job.place.slots.end()}});
+                             .more_slots = {job.place.slots.begin() + 1, job.place.slots.end()},
+                             .held = held < job.hold->declared ? held : Duration{}});
 }
 
 void Broker::lose_node(Node& node) {
@@ -177,6 +195,7 @@ void Broker::on(const LeaseRefused& refused) {
   if (!job || job->phase != Phase::leased) return;
   placement_.take_back(job->place, job->hold->job);
   job->notice = "its slot was not ready";
+  leave_what_is_over(*job);
   enqueue(*job);
   if (job->cancelling) {
     settle(*job, {.outcome = Outcome::cancelled});
@@ -184,7 +203,7 @@ void Broker::on(const LeaseRefused& refused) {
   }
   tell(*job);
   restate(*job, bound_of(*job), job->notice);
-  restate_for(waiting_of(job->hold), "an older job returned to the queue: its slot was not ready");
+  restate_for(*job, "an older job returned to the queue: its slot was not ready");
 }
 
 void Broker::on(const RunBegan& began) {
@@ -193,6 +212,7 @@ void Broker::on(const RunBegan& began) {
   job->phase = Phase::running;
   job->began = now_;
   job->notice.clear();
+  plan_extension(*job);
   tell(*job);
 }
 
@@ -242,14 +262,16 @@ void Broker::on(const RunEnded& ended) {
       slot->report.job = {};
     }
   }
-  if (ended.outcome == Outcome::succeeded)
-    observed_.note(job->hold->account, job->hold->body->app, ended.ran);
   job->ended = ended;
   job->attempt = ended.attempt;
   job->leases = std::max(job->leases, ended.attempt);
   if (Node* node = placement_.find(ended.node)) job->node_name = node->name;
   if (ended.pool_fault) {
     lose_attempt(*job, ended.cause, ended.detail);
+    return;
+  }
+  if (pool_missed_extension(ended)) {
+    lose_attempt(*job, Errc::ledger_unavailable, ended.detail);
     return;
   }
   settle(*job, {.outcome = ended.outcome,

@@ -29,7 +29,9 @@ NodeView Broker::view_of(const Node& node) const {
     SlotView seen{.slot = slot.report.slot,
                   .device = slot.report.device,
                   .state = slot.report.state,
-                  .warm_app = slot.report.warm_app};
+                  .warm_app = slot.report.warm_app,
+                  .partition = placement_.name_of(slot.partition)};
+    if (slot.reservation) seen.reservation = placement_.name_of(slot.reservation->id);
     if (const auto it = jobs_.find(slot.leased_to); it != jobs_.end()) {
       const Job& job = it->second;
       seen.job = job.hold->job;
@@ -51,7 +53,7 @@ Instant Broker::latest_end(const Job& job) const {
 }
 
 void Broker::on(const QueueQuery& query) {
-  QueueFound found{.ticket = query.ticket, .jobs = {}, .waiting = dispatcher_.size()};
+  QueueFound found{.ticket = query.ticket, .jobs = {}, .waiting = waiting_jobs()};
   std::vector<JobId> open;  // job numbers are the order of arrival
   for (const auto& [id, job] : jobs_)
     if (id > query.after) open.push_back(id);
@@ -66,7 +68,7 @@ void Broker::on(const QueueQuery& query) {
   tell_console(std::move(found));
 }
 
-QueueEntry Broker::entry_of(const Job& job) {
+QueueEntry Broker::entry_of(const Job& job) const {
   return {.job = job.hold->job,
           .account = job.hold->account,
           .tier = job.hold->tier,
@@ -76,16 +78,21 @@ QueueEntry Broker::entry_of(const Job& job) {
           .declared = job.hold->declared,
           .admitted_at = job.hold->admitted_at,
           .promise = job.promise,
-          .node = job.has_slot() ? job.node_name : std::string{}};
+          .node = job.has_slot() ? job.node_name : std::string{},
+          .partition = placement_.name_of(job.partition)};
 }
 
-// One forecast for all of them.
+// One forecast of a queue for all that stand in it.
 void Broker::add_positions(std::vector<QueueEntry>& entries) const {
-  const Forecast likely = forecast();
+  std::map<PartitionId, Forecast> forecasts;
   for (QueueEntry& entry : entries) {
     if (entry.state != JobState::queued) continue;
-    entry.position = position_of(entry.job, likely);
-    const Instant start = likely.start_of(entry.job);
+    const Partition& queue = partition_of(jobs_.at(entry.job));
+    auto likely = forecasts.find(queue.id);
+    if (likely == forecasts.end())
+      likely = forecasts.emplace(queue.id, forecast(queue, Runs::likely)).first;
+    entry.position = position_of(entry.job, likely->second);
+    const Instant start = likely->second.start_of(entry.job);
     if (start != Instant::never()) entry.likely_start = start;
   }
 }

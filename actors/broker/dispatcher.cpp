@@ -86,7 +86,7 @@ Start Dispatcher::take(Lane lane, const Waiting& waiting, Place place) {
 std::optional<Start> Dispatcher::next(Instant now, Placement& slots, const AppOf& app_of) {
   if (size() == 0) return std::nullopt;
   drop_broken_pins(slots);
-  if (auto start = start_pinned(slots, app_of)) return start;
+  if (auto start = start_pinned(now, slots, app_of)) return start;
   if (auto start = start_from_lane(now, slots, app_of)) return start;
   return backfill(now, slots);
 }
@@ -94,7 +94,7 @@ std::optional<Start> Dispatcher::next(Instant now, Placement& slots, const AppOf
 void Dispatcher::drop_broken_pins(Placement& slots) {
   for (std::size_t i = 0; i < pins_.size();) {
     const Pin& pin = pins_[i];
-    if (slots.is_pinned(pin.place, pin.waiting.job)) {
+    if (slots.is_pinned(pin.place, pin.waiting.job, partition_)) {
       ++i;
       continue;
     }
@@ -106,14 +106,19 @@ void Dispatcher::drop_broken_pins(Placement& slots) {
   }
 }
 
+Need Dispatcher::need_of(Instant now, const Waiting& waiting) const {
+  return {
+      .partition = partition_, .shape = waiting.shape, .now = now, .ends = now + waiting.occupancy};
+}
+
 // In its own place; or in another one, if one happens to be free first.
-std::optional<Start> Dispatcher::start_pinned(Placement& slots, const AppOf& app_of) {
+std::optional<Start> Dispatcher::start_pinned(Instant now, Placement& slots, const AppOf& app_of) {
   for (auto pin = pins_.begin(); pin != pins_.end(); ++pin) {
     std::optional<Place> place;
     if (slots.is_free(pin->place))
       place = pin->place;
     else
-      place = slots.pick(pin->waiting.shape, app_of(pin->waiting.job));
+      place = slots.pick(need_of(now, pin->waiting), app_of(pin->waiting.job));
     if (!place) continue;
     slots.unpin(pin->place);
     Start start{.waiting = pin->waiting, .place = *std::move(place)};
@@ -126,16 +131,17 @@ std::optional<Start> Dispatcher::start_pinned(Placement& slots, const AppOf& app
 // A shape that no healthy node has is not waited for: its jobs step aside meanwhile.
 std::optional<Start> Dispatcher::start_from_lane(Instant now, Placement& slots,
                                                  const AppOf& app_of) {
-  const auto is_there = [&slots](const Shape& shape) {
-    return shape.slots == 1 || slots.has(shape);
+  const auto is_there = [&](const Shape& shape) {
+    return shape.slots == 1 || slots.has(partition_, shape);
   };
   while (const Waiting* first = queue_.first(lane(), is_there)) {
-    if (auto place = slots.pick(first->shape, app_of(first->job)))
+    if (auto place = slots.pick(need_of(now, *first), app_of(first->job)))
       return take(lane(), *first, *std::move(place));
     // Nothing is decided for anybody while no slot is free.
-    if (first->shape.slots == 1 || slots.free_slots() == 0) return std::nullopt;
+    const Need any{.partition = partition_, .shape = {}, .now = now, .ends = now};
+    if (first->shape.slots == 1 || slots.free_slots(any) == 0) return std::nullopt;
     if (can_pin()) {
-      auto joint = slots.earliest(first->shape, now, capacity_.longest);
+      auto joint = slots.earliest(need_of(now, *first), capacity_.longest);
       if (joint) {
         const Lane from = lane();
         Pin pin{.waiting = queue_.take_first(from, first->shape),
@@ -147,9 +153,9 @@ std::optional<Start> Dispatcher::start_from_lane(Instant now, Placement& slots,
         continue;
       }
     }
-    const Waiting* other = first_beside(slots);
+    const Waiting* other = first_beside(now, slots);
     if (other == nullptr) return std::nullopt;
-    auto place = slots.pick(other->shape, app_of(other->job));
+    auto place = slots.pick(need_of(now, *other), app_of(other->job));
     if (!place) return std::nullopt;
     return take(lane(), *other, *std::move(place));
   }
@@ -158,12 +164,14 @@ std::optional<Start> Dispatcher::start_from_lane(Instant now, Placement& slots,
 
 // Who may start beside a job that waits for several slots and gets no pin: the next one of the lane
 // that needs but one; with `easy` any that fits.
-const Waiting* Dispatcher::first_beside(const Placement& slots) const {
+const Waiting* Dispatcher::first_beside(Instant now, const Placement& slots) const {
   if (rules_.policy == Policy::floor)
     return queue_.first(lane(), [](const Shape& shape) { return shape.slots == 1; });
   if (rules_.policy != Policy::easy) return nullptr;
-  return queue_.first(lane(),
-                      [&slots](const Shape& shape) { return slots.pick(shape, {}).has_value(); });
+  return queue_.first(lane(), [&](const Shape& shape) {
+    return slots.pick({.partition = partition_, .shape = shape, .now = now, .ends = now}, {})
+        .has_value();
+  });
 }
 
 // What runs on the slots of a pin must be over when its own job can start, so it changes no debt.

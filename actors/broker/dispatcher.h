@@ -42,7 +42,8 @@ struct Pin {
 
 class Dispatcher {
  public:
-  explicit Dispatcher(DispatchRules rules = {}) : rules_(rules) {}
+  explicit Dispatcher(DispatchRules rules = {}, PartitionId partition = {})
+      : rules_(rules), partition_(partition) {}
 
   void use(const Capacity& capacity);
   const Capacity& capacity() const { return capacity_; }
@@ -66,8 +67,9 @@ class Dispatcher {
  private:
   Lane lane() const;
   bool can_pin() const;
-  const Waiting* first_beside(const Placement& slots) const;
-  std::optional<Start> start_pinned(Placement& slots, const AppOf& app_of);
+  const Waiting* first_beside(Instant now, const Placement& slots) const;
+  Need need_of(Instant now, const Waiting& waiting) const;
+  std::optional<Start> start_pinned(Instant now, Placement& slots, const AppOf& app_of);
   void drop_broken_pins(Placement& slots);
   std::optional<Start> start_from_lane(Instant now, Placement& slots, const AppOf& app_of);
   std::optional<Start> backfill(Instant now, Placement& slots);
@@ -76,6 +78,7 @@ class Dispatcher {
   void clamp_debt();
 
   DispatchRules rules_;
+  PartitionId partition_;
   Capacity capacity_;
   Queue queue_;
   std::vector<Pin> pins_;  // as they were made

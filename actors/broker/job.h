@@ -32,6 +32,7 @@ constexpr JobState state_of(Phase phase) {
 struct Job {
   Shared<Hold> hold;
   Phase phase = Phase::queued;
+  PartitionId partition;  // in whose queue it waits, or waited
   Instant promise{};
   std::uint32_t attempt = 0;       // of the present or last lease, as its worker calls it
   std::uint32_t leases = 0;        // made so far: each has its own number, the next is one higher

@@ -11,7 +11,9 @@ bool lendable(const PoolSlot& slot) {
   return slot.report.state == SlotState::free && !slot.leased_to;
 }
 
-bool is_for_anybody(const PoolSlot& slot) { return lendable(slot) && !slot.pinned_for; }
+bool is_for(const PoolSlot& slot, const Need& need) {
+  return lendable(slot) && !slot.pinned_for && slot.serves(need.partition, need.now, need.ends);
+}
 
 bool is_up(const PoolSlot& slot) { return slot.report.state != SlotState::down; }
 
@@ -19,26 +21,31 @@ bool is_up(const PoolSlot& slot) { return slot.report.state != SlotState::down; 
 struct Candidate {
   Place place;
   std::uint32_t warm = 0;  // slots of it on which the app is resident
+  bool is_lent = false;    // by a reservation that has yet to begin: few jobs can be there
   std::uint32_t free = 0;  // slots that it could choose from: of its node, or of its one device
 
   bool is_better_than(const Candidate& other) const {
-    return warm != other.warm ? warm > other.warm : free < other.free;
+    if (warm != other.warm) return warm > other.warm;
+    return is_lent != other.is_lent ? is_lent : free < other.free;
   }
 };
 
-std::optional<Candidate> single_slot(const Node& node, const std::string& app) {
+std::optional<Candidate> single_slot(const Node& node, const Need& need, const std::string& app) {
   const PoolSlot* chosen = nullptr;
-  bool warm = false;
   std::uint32_t free = 0;
+  const auto worth = [&](const PoolSlot& slot) {
+    return (slot.report.warm_app == app ? 2 : 0) + (slot.belongs_to() != need.partition ? 1 : 0);
+  };
   for (const auto& slot : node.slots) {
-    if (!is_for_anybody(slot)) continue;
+    if (!is_for(slot, need)) continue;
     ++free;
-    if (warm || (chosen && slot.report.warm_app != app)) continue;
-    chosen = &slot;
-    warm = slot.report.warm_app == app;
+    if (!chosen || worth(slot) > worth(*chosen)) chosen = &slot;
   }
   if (!chosen) return std::nullopt;
-  return Candidate{{node.id, {chosen->report.slot}}, warm ? 1U : 0U, free};
+  return Candidate{.place = {node.id, {chosen->report.slot}},
+                   .warm = chosen->report.warm_app == app ? 1U : 0U,
+                   .is_lent = chosen->belongs_to() != need.partition,
+                   .free = free};
 }
 
 // Takes the slots in the order in which they are given, as many as there may be of each device.
@@ -61,10 +68,11 @@ std::optional<Candidate> first_of(const Node& node, const Shape& shape, const st
 }
 
 // The best place of several slots on this node.
-std::optional<Candidate> gang(const Node& node, const Shape& shape, const std::string& app) {
+std::optional<Candidate> gang(const Node& node, const Need& need, const std::string& app) {
+  const Shape& shape = need.shape;
   std::vector<const PoolSlot*> free;
   for (const auto& slot : node.slots)
-    if (is_for_anybody(slot)) free.push_back(&slot);
+    if (is_for(slot, need)) free.push_back(&slot);
   // Warm ones first: the first slot of the place is the one that runs the job.
   std::stable_sort(free.begin(), free.end(), [&](const PoolSlot* one, const PoolSlot* other) {
     return one->report.warm_app == app && other->report.warm_app != app;
@@ -110,12 +118,12 @@ std::optional<Placement::Joint> joint_of(NodeId node, const Shape& shape,
 }
 
 // On one node: all on one device, or each on another.
-std::optional<Placement::Joint> joint_on(const Node& node, const Shape& shape, Instant now,
-                                         Duration unknown) {
+std::optional<Placement::Joint> joint_on(const Node& node, const Need& need, Duration unknown) {
+  const Shape& shape = need.shape;
   std::map<std::uint32_t, std::vector<SlotEnd>> by_device;
   for (const PoolSlot& slot : node.slots)
-    if (is_up(slot) && !slot.pinned_for)
-      by_device[slot.report.device].push_back(end_of(slot, now, unknown));
+    if (is_up(slot) && !slot.pinned_for && slot.belongs_to() == need.partition)
+      by_device[slot.report.device].push_back(end_of(slot, need.now, unknown));
   std::optional<Placement::Joint> best;
   const auto consider = [&](std::optional<Placement::Joint> joint) {
     if (joint && (!best || joint->ends < best->ends)) best = std::move(joint);
@@ -147,6 +155,12 @@ std::uint32_t most_together(const Node& node, Spread spread, const Counts& count
 
 }  // namespace
 
+bool PoolSlot::serves(PartitionId asking, Instant now, Instant ends) const {
+  if (!reservation) return asking == partition;
+  if (asking == reservation->id) return now >= reservation->from && ends <= reservation->until;
+  return asking == partition && ends <= reservation->from;
+}
+
 std::uint32_t healthy_slots(const Node& node) {
   if (!node.takes_leases()) return 0;
   return static_cast<std::uint32_t>(std::count_if(node.slots.begin(), node.slots.end(), is_up));
@@ -173,6 +187,7 @@ Node& Placement::join(Instant now, const Join& join) {
     const PoolSlot* before = same_process ? node.slot(report.slot) : nullptr;
     PoolSlot slot = before ? *before : PoolSlot{};
     slot.report = report;
+    slot.partition = partition(report.partition);
     slots.push_back(std::move(slot));
   }
   node = Node{.id = join.node,
@@ -197,23 +212,22 @@ Node* Placement::find(NodeId id) {
   return it == nodes_.end() ? nullptr : &it->second;
 }
 
-std::optional<Place> Placement::pick(const Shape& shape, const std::string& app) const {
+std::optional<Place> Placement::pick(const Need& need, const std::string& app) const {
   std::optional<Candidate> best;
   for (const auto& [id, node] : nodes_) {
     if (!node.takes_leases()) continue;
-    auto found = shape.slots == 1 ? single_slot(node, app) : gang(node, shape, app);
+    auto found = need.shape.slots == 1 ? single_slot(node, need, app) : gang(node, need, app);
     if (found && (!best || found->is_better_than(*best))) best = std::move(found);
   }
   if (!best) return std::nullopt;
   return std::move(best->place);
 }
 
-std::optional<Placement::Joint> Placement::earliest(const Shape& shape, Instant now,
-                                                    Duration unknown) const {
+std::optional<Placement::Joint> Placement::earliest(const Need& need, Duration unknown) const {
   std::optional<Joint> best;
   for (const auto& [id, node] : nodes_) {
     if (!node.takes_leases()) continue;
-    auto joint = joint_on(node, shape, now, unknown);
+    auto joint = joint_on(node, need, unknown);
     if (joint && (!best || joint->ends < best->ends)) best = std::move(joint);
   }
   return best;
@@ -246,40 +260,67 @@ bool Placement::all_of(const Place& place, const Is& is) const {
 }
 
 bool Placement::is_free(const Place& place) const { return all_of(place, lendable); }
-bool Placement::is_pinned(const Place& place, JobId job) const {
-  return all_of(place,
-                [job](const PoolSlot& slot) { return is_up(slot) && slot.pinned_for == job; });
-}
-
-bool Placement::has(const Shape& shape) const {
-  return std::any_of(nodes_.begin(), nodes_.end(), [&](const auto& entry) {
-    const Node& node = entry.second;
-    if (!node.takes_leases()) return false;
-    if (shape.slots == 1) return std::any_of(node.slots.begin(), node.slots.end(), is_up);
-    return most_together(node, shape.spread, is_up) >= shape.slots;
+bool Placement::is_pinned(const Place& place, JobId job, PartitionId partition) const {
+  return all_of(place, [&](const PoolSlot& slot) {
+    return is_up(slot) && slot.pinned_for == job && slot.belongs_to() == partition;
   });
 }
 
-std::uint32_t Placement::largest(Spread spread) const {
+bool Placement::has(PartitionId partition, const Shape& shape) const {
+  const auto counts = [partition](const PoolSlot& slot) {
+    return is_up(slot) && slot.belongs_to() == partition;
+  };
+  return std::any_of(nodes_.begin(), nodes_.end(), [&](const auto& entry) {
+    const Node& node = entry.second;
+    if (!node.takes_leases()) return false;
+    if (shape.slots == 1) return std::any_of(node.slots.begin(), node.slots.end(), counts);
+    return most_together(node, shape.spread, counts) >= shape.slots;
+  });
+}
+
+std::uint32_t Placement::largest(PartitionId partition, Spread spread) const {
+  const auto counts = [partition](const PoolSlot& slot) { return slot.belongs_to() == partition; };
   std::uint32_t largest = 0;
   for (const auto& [id, node] : nodes_)
-    largest = std::max(largest, most_together(node, spread, [](const PoolSlot&) { return true; }));
+    largest = std::max(largest, most_together(node, spread, counts));
   return largest;
 }
 
-std::uint32_t Placement::free_slots() const {
+std::uint32_t Placement::largest_ever(PartitionId partition, Spread spread) const {
+  const auto counts = [partition](const PoolSlot& slot) {
+    const bool comes_back = slot.reservation && slot.reservation->until != Instant::never();
+    return slot.belongs_to() == partition || (slot.partition == partition && comes_back);
+  };
+  std::uint32_t largest = 0;
+  for (const auto& [id, node] : nodes_)
+    largest = std::max(largest, most_together(node, spread, counts));
+  return largest;
+}
+
+std::uint32_t Placement::free_slots(const Need& need) const {
   std::uint32_t count = 0;
   for (const auto& [id, node] : nodes_)
     if (node.takes_leases())
       count += static_cast<std::uint32_t>(
-          std::count_if(node.slots.begin(), node.slots.end(), is_for_anybody));
+          std::count_if(node.slots.begin(), node.slots.end(),
+                        [&need](const PoolSlot& slot) { return is_for(slot, need); }));
   return count;
 }
 
-std::uint32_t Placement::healthy_slots() const {
+std::uint32_t Placement::healthy_slots(PartitionId partition) const {
   std::uint32_t count = 0;
-  for (const auto& [id, node] : nodes_) count += gpupool::healthy_slots(node);
+  for (const auto& [id, node] : nodes_)
+    if (node.takes_leases())
+      count += static_cast<std::uint32_t>(
+          std::count_if(node.slots.begin(), node.slots.end(), [partition](const PoolSlot& slot) {
+            return is_up(slot) && slot.belongs_to() == partition;
+          }));
   return count;
+}
+
+bool Placement::has_healthy_slot() const {
+  return std::any_of(nodes_.begin(), nodes_.end(),
+                     [](const auto& entry) { return gpupool::healthy_slots(entry.second) > 0; });
 }
 
 bool Placement::lends_any() const {
@@ -289,8 +330,6 @@ bool Placement::lends_any() const {
                        [](const PoolSlot& slot) { return bool{slot.leased_to}; });
   });
 }
-
-bool Placement::has_healthy_slot() const { return has({.slots = 1}); }
 
 void Placement::lend(const Place& place, JobId job, const Span& span) {
   Node* node = find(place.node);

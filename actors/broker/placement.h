@@ -16,12 +16,37 @@
 
 namespace gpupool {
 
+// A queue of its own and the slots that serve it: a partition of the configuration, or a
+// reservation, which takes slots of one.
+struct PartitionId {
+  std::uint32_t value = 0;
+  friend auto operator<=>(const PartitionId&, const PartitionId&) = default;
+};
+
+// Slots that leave partition `of` for the partition `id`, from a time on and until another.
+struct Reservation {
+  PartitionId id;
+  PartitionId of;
+  std::uint32_t slots = 0;
+  Instant from{};
+  Instant until = Instant::never();
+};
+
 struct PoolSlot {
   SlotReport report;
   JobId leased_to;       // our lease on it; 0: none
   Instant leased_at;     // when that was made
   Instant leased_until;  // by then it is over and the slot checked, whatever happens
   JobId pinned_for;      // the job that it is kept for; 0: anybody
+  PartitionId partition;
+  std::optional<Reservation> reservation;  // that it is, or will be, part of
+
+  // Whose capacity it is: a reservation's from the moment at which that is known, so that no
+  // promise counts on it any more.
+  PartitionId belongs_to() const { return reservation ? reservation->id : partition; }
+  // Whether a job of this partition may be on it until `ends`. Before a reservation begins, its
+  // slots run what will be over by then.
+  bool serves(PartitionId asking, Instant now, Instant ends) const;
 };
 
 struct Node {
@@ -60,8 +85,25 @@ struct Place {
   std::vector<SlotIndex> slots;
 };
 
+// Where a job of this shape may go: on slots that serve its partition until it is over.
+struct Need {
+  PartitionId partition;
+  Shape shape;
+  Instant now{};
+  Instant ends{};  // at the latest
+};
+
 class Placement {
  public:
+  // The number of a partition by its name: the same for the same one.
+  PartitionId partition(const std::string& name);
+  const std::string& name_of(PartitionId partition) const { return names_[partition.value]; }
+
+  // The reservations that are on or to come, all of them. Each has its slots of those that are
+  // healthy, the idle ones first, and another one for each that breaks; as far as there are any,
+  // and one always stays with the partition.
+  void reserve(const std::vector<Reservation>& reservations);
+
   // A worker introduced itself: its slots are what it says. Leases of ours on slots that it still
   // has are kept; the caller settles what became of the others.
   Node& join(Instant now, const Join& join);
@@ -75,7 +117,7 @@ class Placement {
 
   // Free slots of this shape, kept for nobody, on a node that takes leases; the first is warm for
   // `app` if one is.
-  std::optional<Place> pick(const Shape& shape, const std::string& app) const;
+  std::optional<Place> pick(const Need& need, const std::string& app) const;
 
   // The slots of this shape, kept for nobody, that are free together first, and when: as long as
   // the leases on them last at most, or `unknown` from now where something else keeps them.
@@ -84,24 +126,27 @@ class Placement {
     Instant ends{};
     bool is_sure = true;  // nothing else keeps any of them
   };
-  std::optional<Joint> earliest(const Shape& shape, Instant now, Duration unknown) const;
+  std::optional<Joint> earliest(const Need& need, Duration unknown) const;
   void pin(const Place& place, JobId job);
   void unpin(const Place& place);
   // Whether all its slots are free; and whether they are still kept for this job and can be free at
   // all: none is down, lost or draining.
   bool is_free(const Place& place) const;
-  bool is_pinned(const Place& place, JobId job) const;
+  bool is_pinned(const Place& place, JobId job, PartitionId partition) const;
 
   // Some node that takes leases has the shape, if all its slots that are not down were free. Only
   // then does a job wait for it at the head of the queue.
-  bool has(const Shape& shape) const;
+  bool has(PartitionId partition, const Shape& shape) const;
   // The most slots of one job that any known node has, lost, down or not.
-  std::uint32_t largest(Spread spread) const;
+  std::uint32_t largest(PartitionId partition, Spread spread) const;
+  // And with what a reservation has only for a time.
+  std::uint32_t largest_ever(PartitionId partition, Spread spread) const;
 
-  // Of the nodes that get leases; free ones that are kept for nobody.
-  std::uint32_t free_slots() const;
-  std::uint32_t healthy_slots() const;
-  bool has_healthy_slot() const;  // one that is not down
+  // Of the nodes that get leases; free ones that are kept for nobody and serve this need.
+  std::uint32_t free_slots(const Need& need = {}) const;
+  std::uint32_t healthy_slots(PartitionId partition) const;
+  bool has_healthy_slot(PartitionId partition) const { return healthy_slots(partition) > 0; }
+  bool has_healthy_slot() const;  // of any partition: one that is not down
   bool lends_any() const;
 
   struct Span {
@@ -118,6 +163,7 @@ class Placement {
 
   std::map<NodeId, Node> nodes_;
   std::set<std::string> draining_;
+  std::vector<std::string> names_{"default"};  // of partitions, by their numbers
 };
 
 }  // namespace gpupool

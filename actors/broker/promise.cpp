@@ -69,10 +69,11 @@ Duration added_wait(const Capacity& known, const Waiting& older, std::uint32_t s
                  shared_by(longest, capacity.pins())});
 }
 
-Duration longest_occupancy(const Config& config) {
+Duration longest_occupancy(const Config& config, const std::string& partition) {
   Duration longest{};
   for (const auto& app : config.apps)
-    longest = std::max(longest, occupancy_of(config, app, app.longest));
+    if (app.partition == partition)
+      longest = std::max(longest, occupancy_of(config, app, app.longest));
   return longest;
 }
 

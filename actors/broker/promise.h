@@ -36,7 +36,7 @@ Duration longest_wait(const Capacity& capacity, const Ahead& older, std::uint32_
 // What one more older job, of this work and so many slots, adds to it.
 Duration added_wait(const Capacity& capacity, const Waiting& older, std::uint32_t slots);
 
-// The longest occupancy that any app can ask for.
-Duration longest_occupancy(const Config& config);
+// The longest occupancy that any app of this partition can ask for.
+Duration longest_occupancy(const Config& config, const std::string& partition);
 
 }  // namespace gpupool

@@ -33,7 +33,8 @@ std::vector<AppTerms> terms_of(const std::vector<AppConfig>& apps) {
                      .size = app.size,
                      .default_duration = app.default_duration,
                      .longest = app.longest,
-                     .tiers = app.tiers});
+                     .tiers = app.tiers,
+                     .automatic = app.automatic});
   return terms;
 }
 

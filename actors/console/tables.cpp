@@ -79,6 +79,8 @@ Row row_of(const NodeView& node, const SlotView* slot) {
     row.insert(row.end(), {"", "", "", "", "", cell(Instant{}), "", ""});
   }
   row.insert(row.end(), {cell(node.seen), node.build});
+  row.push_back(slot == nullptr ? "" : slot->partition);
+  row.push_back(slot == nullptr ? "" : slot->reservation);
   return row;
 }
 
@@ -150,12 +152,14 @@ Table table_of_apps(const Config& config) {
                           {"partition"},
                           {"tiers"},
                           {"start_limit", CellKind::duration},
-                          {"stall", CellKind::duration}}};
+                          {"stall", CellKind::duration},
+                          {"duration"}}};
   for (const AppConfig& app : config.apps)
     table.rows.push_back({app.name, app.size, cell(app.default_duration), cell(app.longest),
                           app.executor == ExecutorKind::noop ? "noop" : "diffusion", app.partition,
                           app.tiers.empty() ? "all" : bounded(list_of(app.tiers)),
-                          cell(app.start_limit), cell(app.stall)});
+                          cell(app.start_limit), cell(app.stall),
+                          app.automatic ? "auto" : "declared"});
   if (table.rows.size() > rows_max) {
     table.note =
         "the first " + std::to_string(rows_max) + " of " + counted(config.apps.size(), "app");
@@ -209,13 +213,14 @@ Table table_of(const QueueFound& found) {
                           {"size"},
                           {"tier"},
                           {"node"},
-                          {"admitted_at", CellKind::instant}}};
+                          {"admitted_at", CellKind::instant},
+                          {"partition"}}};
   for (const QueueEntry& job : found.jobs) {
     if (table.rows.size() == rows_max) break;
     table.rows.push_back({cell(job.job.value), std::string(word_of(job.state)),
                           cell_or_empty(job.position), job.account.text, job.app,
                           cell(job.declared), cell(job.likely_start), cell(job.promise), job.size,
-                          job.tier, job.node, cell(job.admitted_at)});
+                          job.tier, job.node, cell(job.admitted_at), job.partition});
   }
   if (!table.rows.empty() && (found.more || found.jobs.size() > rows_max))
     table.more = table.rows.back().front();
@@ -237,7 +242,9 @@ Table table_of(const NodesFound& found, const std::string& after) {
                           {"device", CellKind::count},
                           {"warm_app"},
                           {"seen", CellKind::instant},
-                          {"build"}}};
+                          {"build"},
+                          {"partition"},
+                          {"reservation"}}};
   table.note = note_of(found);
   std::string last;
   for (const NodeView& node : found.nodes) {

@@ -32,6 +32,7 @@ bool is_pool_fault(Errc cause) {
     case Errc::node_lost:
     case Errc::device_failed:
     case Errc::result_not_stored:
+    case Errc::ledger_unavailable:
       return true;
     default:
       return false;

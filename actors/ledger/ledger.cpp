@@ -49,21 +49,32 @@ const Ledger::OpenJob* Ledger::job_of_command(Epoch epoch, JobId job, Effects& e
 }
 
 void Ledger::handle(Instant now, const Lead& lead, Effects& effects) {
+  LearnedDurations learned = learned_;
+  for (const EndedRun& run : ended_runs_)
+    learned.note(run.hold->account, run.hold->body->app, run.ran);
   Leading leading{.ticket = lead.ticket,
                   .last_record = core_.at,
                   .open = open_holds(),
-                  .draining = orders_.draining()};
+                  .draining = orders_.draining(),
+                  .learned = learned.rows()};
   record(now, EpochRaised{.epoch = {core_.epoch.value + 1}}, effects);
   leading.epoch = core_.epoch;
   effects.to(to_broker(), ToBroker{std::move(leading)});
 }
 
-void Ledger::handle(Instant now, const Reserve& reserve, Effects& effects) {
-  if (reserve.epoch != core_.epoch) {
+void Ledger::handle(Instant now, const Reserve& asked, Effects& effects) {
+  if (asked.epoch != core_.epoch) {
     effects.to(to_broker(), ToBroker{refused({}, Errc::stale_epoch)});
     return;
   }
-  const Account* account = this->account(reserve.caller.account);
+  const Account* account = this->account(asked.caller.account);
+  if (asked.learned > Duration{})
+    admit(now, within_tier(now, asked, account), account, effects);
+  else
+    admit(now, asked, account, effects);
+}
+
+void Ledger::admit(Instant now, const Reserve& reserve, const Account* account, Effects& effects) {
   const auto admission = decide(now, reserve, account);
   if (!admission) {
     effects.to(to_broker(), ToBroker{refuse(now, reserve, admission.error())});
@@ -189,13 +200,17 @@ void Ledger::handle(Instant now, const Settle& settle, Effects& effects) {
   // Before the record: an anonymous account can be gone right after it.
   const std::string tier = accounts_[job->account].account.tier;
   record(now, answer.settled, effects);
-  answer.balance = balance_for(now, {.account = answer.hold->account, .tier = tier});
+  answer.balance = balance_for(now, {.account = answer.hold->account,
+                                     .tier = tier,
+                                     .app = &answer.hold->body->app,
+                                     .factor = answer.hold->factor});
   effects.to(to_broker(), ToBroker{std::move(answer)});
 }
 
 void Ledger::begin_batch() {
   core_before_ = core_;
   refusals_in_batch_ = 0;
+  in_batch_ = true;
   accounts_.begin_batch();
   open_.begin_batch();
   requests_.begin_batch();
@@ -206,6 +221,8 @@ void Ledger::begin_batch() {
 
 void Ledger::keep_batch() {
   refusals_in_batch_ = 0;
+  in_batch_ = false;
+  for (const EndedRun& run : std::exchange(ended_runs_, {})) learn(run);
   accounts_.keep_batch();
   open_.keep_batch();
   requests_.keep_batch();
@@ -220,6 +237,8 @@ void Ledger::undo_batch() {
   const auto kept = refusals_.size() - std::min(refusals_in_batch_, refusals_.size());
   refusals_.resize(kept);
   refusals_in_batch_ = 0;
+  in_batch_ = false;
+  ended_runs_.clear();
   accounts_.undo_batch();
   open_.undo_batch();
   requests_.undo_batch();

@@ -31,6 +31,7 @@
 #include <vector>
 
 #include "actors/effects.h"
+#include "actors/learned.h"
 #include "actors/ledger/account.h"
 #include "actors/ledger/order_ids.h"
 #include "actors/ledger/request_table.h"
@@ -68,6 +69,7 @@ class Ledger {
 
   // A refusal of this request with the account's numbers at `now`, remembered for explain.
   NotHeld refuse(Instant now, const Reserve& reserve, const Error& why);
+  Refusal refusal_of(Instant now, const Reserve& reserve, const Error& why) const;
 
   // Everything after begin_batch() can be undone, until it is kept (actors/ledger/group_commit.h).
   void begin_batch();
@@ -156,18 +158,26 @@ class Ledger {
   };
 
   // An account that a refusal or a question is about, with the request's app if it named a known
-  // one.
+  // one; without any, the one that the account used last.
   struct Question {
     const AccountId& account;
     const std::string& tier;
     Duration app_longest{};
+    const std::string* app = nullptr;
+    std::uint32_t factor = 1;
+  };
+  // A run that counts for what is learned.
+  struct EndedRun {
+    Shared<Hold> hold;
+    Duration ran{};
   };
 
   // ledger.cpp: commands.
   void handle(Instant, const Tick&, Effects&) const {}
   void handle(Instant, const ReadJournal&, Effects&) const {}  // its group commit answers it
   void handle(Instant now, const Lead& lead, Effects& effects);
-  void handle(Instant now, const Reserve& reserve, Effects& effects);
+  void handle(Instant now, const Reserve& asked, Effects& effects);
+  void admit(Instant now, const Reserve& reserve, const Account* account, Effects& effects);
   void answer_again(Instant now, const Reserve& reserve, JobId job, Effects& effects) const;
   void handle(Instant now, const Leased& leased, Effects& effects);
   void handle(Instant now, const Requeue& requeue, Effects& effects);
@@ -179,6 +189,11 @@ class Ledger {
 
   // ledger_decide.cpp: admission and its numbers. `account` is the caller's, nullptr: it has none.
   Result<Admission> decide(Instant now, const Reserve& reserve, const Account* account) const;
+  std::optional<Error> caller_missing(const Reserve& reserve) const;
+  Result<JobId> known_id(Instant now, const Reserve& reserve) const;  // 0: the id is new
+  Result<TierLimits> decide_terms(Instant now, const Reserve& reserve,
+                                  const Account* account) const;
+  Reserve within_tier(Instant now, const Reserve& reserve, const Account* account) const;
   bool table_is_full(Instant now) const;
   std::optional<Error> no_room_for(const JobRequest& request) const;
   Error tier_missing(const Caller& caller) const;
@@ -197,6 +212,7 @@ class Ledger {
   WindowSpan window_of_next_hold(Instant now, const Account* account) const;
   Instant end_of_window(const Hold& hold) const;
   Balance balance_for(Instant now, const Question& question) const;
+  Advice advice_for(const Question& question, GpuTime payable) const;
   Instant held_until(const Account& account) const;
 
   // ledger_answers.cpp: questions.
@@ -205,6 +221,7 @@ class Ledger {
   void handle(Instant now, const ReceiptQuery& query, Effects& effects) const;
   void handle(Instant now, const ExplainQuery& query, Effects& effects) const;
   void handle(Instant now, const UsageQuery& query, Effects& effects) const;
+  void handle(Instant now, const QuoteQuery& query, Effects& effects) const;
 
   // ledger_orders.cpp: what operators set, what they ask, and what follows from it.
   void handle(Instant now, const Configure& command, Effects& effects);
@@ -247,6 +264,9 @@ class Ledger {
   void enact(const JobRequeued& requeued, Instant at);
   void enact(const PromiseRestated& restated, Instant at);
   void enact(const HoldSettled& settled, Instant at);
+  void learn(const EndedRun& run) {
+    learned_.note(run.hold->account, run.hold->body->app, run.ran);
+  }
   template <class Order>
   void enact(const Order& order, Instant) {
     orders_.enact(order);
@@ -273,6 +293,9 @@ class Ledger {
   UndoTable<std::pair<Instant, AccountId>, std::monostate> anonymous_;
   StandingOrders orders_;
   OrderIds order_ids_;
+  LearnedDurations learned_;
+  std::vector<EndedRun> ended_runs_;  // in the batch: learned once it is kept
+  bool in_batch_ = false;
   std::deque<Refusal> refusals_;  // the newest last
   // The sizes that there is a shape for. Not state: the broker says so again after every start.
   std::optional<std::vector<std::string>> shapes_;

@@ -32,6 +32,40 @@ void Ledger::handle(Instant, const UsageQuery& query, Effects& effects) const {
   effects.to(to_history(), ToHistory{UsageAsked{.upto = core_.sequence, .query = query}});
 }
 
+// As a request with a new id is decided on, but that nothing is held.
+void Ledger::handle(Instant now, const QuoteQuery& query, Effects& effects) const {
+  const Account* account = this->account(query.reserve.caller.account);
+  const bool is_learned = query.reserve.learned > Duration{};
+  const Reserve reserve = is_learned ? within_tier(now, query.reserve, account) : query.reserve;
+  Quoted quoted{.session = query.session, .answer = query.answer};
+  QuoteAnswer& answer = quoted.answer;
+  answer.caller = reserve.caller;
+  answer.caller.recognised_by = recognised_by(reserve.caller);
+  answer.caller.tier = tier_of(reserve.caller.account, reserve.caller.tier);
+  const Result<TierLimits> tier = decide_terms(now, reserve, account);
+  if (!tier) {
+    answer = {.query = answer.query,
+              .caller = answer.caller,
+              .refusal = refusal_of(now, reserve, tier.error())};
+  } else {
+    const Hold hold = hold_for(now, reserve, *tier, account);
+    answer.app = reserve.body->app;
+    answer.size = reserve.size;
+    answer.factor = hold.factor;
+    answer.declared = hold.declared;
+    answer.cost = cost_of(hold.declared, hold.factor);
+    answer.first_held = hold.learned > Duration{} ? hold.learned : hold.declared;
+    answer.held_credits = hold.credits_part;
+    answer.balance = balance_for(now, {.account = hold.account,
+                                       .tier = reserve.caller.tier,
+                                       .app_longest = reserve.app_longest,
+                                       .app = &answer.app,
+                                       .factor = hold.factor});
+    answer.left = answer.balance.left - hold.quota_part;
+  }
+  effects.to(to_session(query.session), ToSession{std::move(quoted)});
+}
+
 // With the refusals that its requests met, which no record tells of.
 void Ledger::handle(Instant, const ExplainQuery& query, Effects& effects) const {
   StoryAsked asked{.upto = core_.sequence, .query = query};

@@ -74,6 +74,10 @@ void Ledger::enact(const HoldSettled& settled, Instant at) {
   account.close_hold(
       hold, {.held = job.held(), .charged = {settled.charged_quota, settled.charged_credits}});
   core_.blobs -= has_blob(hold) ? 1 : 0;
+  if (settled.outcome == Outcome::succeeded && settled.ran > Duration{}) {
+    const EndedRun run{.hold = job.hold, .ran = settled.ran};
+    in_batch_ ? ended_runs_.push_back(run) : learn(run);
+  }
   if (hold.request.unix_ms() < core_.forgotten_before.ms)
     requests_.forget({hold.request, account_key(hold.account)});
   if (is_anonymous(hold.account)) drop_if_done(job.account, at);

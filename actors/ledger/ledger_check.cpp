@@ -136,6 +136,7 @@ std::uint64_t Ledger::state_digest() const {
   }
   mix(digest, orders_.digest());
   order_ids_.mix_into(digest);
+  for (const LearnedRuns& row : learned_.rows()) mix(digest, row);
   return digest;
 }
 

@@ -47,39 +47,84 @@ std::optional<Error> Ledger::illegal_duration(const Reserve& reserve, const Tier
                .detail = reserve.detail};
 }
 
+namespace {
+
+Error verdict_of(const Reserve& reserve) {
+  return {reserve.verdict, reserve.want, reserve.have, reserve.detail};
+}
+
+bool objects_up_to(const Reserve& reserve, Errc last) {
+  return reserve.verdict != Errc{} && reserve.verdict <= last;
+}
+
+}  // namespace
+
 Result<Ledger::Admission> Ledger::decide(Instant now, const Reserve& reserve,
                                          const Account* account) const {
-  const Error verdict{reserve.verdict, reserve.want, reserve.have, reserve.detail};
-  const auto objects_up_to = [&reserve](Errc last) {
-    return reserve.verdict != Errc{} && reserve.verdict <= last;
-  };
-  if (objects_up_to(Errc::unauthenticated)) return verdict;
+  if (auto missing = caller_missing(reserve)) return *std::move(missing);
+  const Result<JobId> known = known_id(now, reserve);
+  if (!known) return known.error();
+  if (*known) return Admission{.known = *known};
+  const Result<TierLimits> tier = decide_terms(now, reserve, account);
+  if (!tier) return tier.error();
+  return Admission{.known = {}, .tier = *tier};
+}
+
+std::optional<Error> Ledger::caller_missing(const Reserve& reserve) const {
+  if (objects_up_to(reserve, Errc::unauthenticated)) return verdict_of(reserve);
+  if (!limits_of(tier_of(reserve.caller.account, reserve.caller.tier)))
+    return tier_missing(reserve.caller);
+  return std::nullopt;
+}
+
+Result<JobId> Ledger::known_id(Instant now, const Reserve& reserve) const {
+  if (auto expired = id_out_of_range(now, reserve.request)) return *std::move(expired);
+  if (objects_up_to(reserve, Errc::id_reused)) return verdict_of(reserve);
+  const auto* known = requests_.find({reserve.request, account_key(reserve.caller.account)});
+  if (known == nullptr) return JobId{};
+  if (known->body_hash != reserve.body_hash) return Error{.code = Errc::id_reused};
+  return known->job;
+}
+
+// What is checked of a request whose id is new.
+Result<Ledger::TierLimits> Ledger::decide_terms(Instant now, const Reserve& reserve,
+                                                const Account* account) const {
   const std::string& tier_name = tier_of(reserve.caller.account, reserve.caller.tier);
   const std::optional<TierLimits> tier = limits_of(tier_name);
   if (!tier) return tier_missing(reserve.caller);
-  if (auto expired = id_out_of_range(now, reserve.request)) return *std::move(expired);
-  if (objects_up_to(Errc::id_reused)) return verdict;
-  if (const auto* known = requests_.find({reserve.request, account_key(reserve.caller.account)})) {
-    if (known->body_hash != reserve.body_hash) return Error{.code = Errc::id_reused};
-    return Admission{.known = known->job, .tier = *tier};
-  }
-  if (objects_up_to(Errc::unknown_app)) return verdict;
+  if (objects_up_to(reserve, Errc::unknown_app)) return verdict_of(reserve);
   if (auto forbidden = app_closed_to(reserve.body->app, tier_name)) return *std::move(forbidden);
-  if (objects_up_to(Errc::forbidden)) return verdict;
+  if (objects_up_to(reserve, Errc::forbidden)) return verdict_of(reserve);
   if (auto illegal = illegal_duration(reserve, *tier)) return *std::move(illegal);
   const auto jobs = static_cast<std::int64_t>(account == nullptr ? 0 : account->open.size());
   if (jobs + 1 > std::int64_t{tier->jobs_max})
     return Error{.code = Errc::too_many_jobs, .want = jobs + 1, .have = tier->jobs_max};
-  if (objects_up_to(Errc::overloaded)) return verdict;
+  if (objects_up_to(reserve, Errc::overloaded)) return verdict_of(reserve);
   if (table_is_full(now))
     return Error{.code = Errc::overloaded,
                  .want = static_cast<std::int64_t>(requests_.size()) + 1,
                  .have = bounds_.requests_max,
                  .detail = "the table of remembered request ids is full"};
   if (auto none = no_room_for(reserve.body)) return *std::move(none);
-  if (reserve.verdict != Errc{}) return verdict;
+  if (reserve.verdict != Errc{}) return verdict_of(reserve);
   if (auto missing = quota_missing(now, reserve, *tier, account)) return *std::move(missing);
-  return Admission{.known = {}, .tier = *tier};
+  return *tier;
+}
+
+// duration = "auto" declares the longest that both the app and the tier allow. Where the account
+// cannot pay for what is to be held at first, less may do: the hold grows, and its run is warned.
+Reserve Ledger::within_tier(Instant now, const Reserve& reserve, const Account* account) const {
+  Reserve within = reserve;
+  const auto tier = limits_of(tier_of(reserve.caller.account, reserve.caller.tier));
+  if (!tier) return within;
+  within.declared =
+      std::min(reserve.declared, longest_allowed(*tier, reserve.app_longest, factor_of(reserve)));
+  within.occupancy = reserve.occupancy - (reserve.declared - within.declared);
+  for (const Duration less : learned_.shorter_holds(reserve.caller.account, reserve.body->app)) {
+    if (!quota_missing(now, within, *tier, account)) break;
+    within.learned = std::min(within.learned, less);
+  }
+  return within;
 }
 
 // Whoever set it: the way out is another tier for this account, or this tier in the configuration.
@@ -164,10 +209,12 @@ Hold Ledger::hold_for(Instant now, const Reserve& reserve, const TierLimits& tie
   return hold;
 }
 
-NotHeld Ledger::refuse(Instant now, const Reserve& reserve, const Error& why) {
+Refusal Ledger::refusal_of(Instant now, const Reserve& reserve, const Error& why) const {
   const Question question{.account = reserve.caller.account,
                           .tier = reserve.caller.tier,
-                          .app_longest = reserve.app_longest};
+                          .app_longest = reserve.app_longest,
+                          .app = &reserve.body->app,
+                          .factor = factor_of(reserve)};
   Refusal refusal{.code = why.code,
                   .want = why.want,
                   .have = why.have,
@@ -180,6 +227,15 @@ NotHeld Ledger::refuse(Instant now, const Reserve& reserve, const Error& why) {
                   .recognised_by = recognised_by(reserve.caller),
                   .balance = balance_for(std::max(now, core_.at), question),
                   .detail = why.detail};
+  if (held_first(reserve) < reserve.declared) refusal.first_held = held_first(reserve);
+  return refusal;
+}
+
+NotHeld Ledger::refuse(Instant now, const Reserve& reserve, const Error& why) {
+  const Account* account = this->account(reserve.caller.account);
+  const bool is_learned = reserve.learned > Duration{};
+  Refusal refusal = refusal_of(
+      now, is_learned ? within_tier(std::max(now, core_.at), reserve, account) : reserve, why);
   refusals_.push_back(refusal);
   ++refusals_in_batch_;
   if (std::cmp_greater(refusals_.size(), bounds_.refusals_max)) refusals_.pop_front();
@@ -265,7 +321,31 @@ Balance Ledger::balance_for(Instant now, const Question& question) const {
                             .longest = fits ? longest : Duration{},
                             .offered = offered});
   }
+  balance.advice = advice_for(question, payable);
   return balance;
+}
+
+// Declaring less helps only where it is less than what is declared without a word.
+Advice Ledger::advice_for(const Question& question, GpuTime payable) const {
+  static const std::string last_used;
+  Advice advice =
+      learned_.advice(question.account, question.app == nullptr ? last_used : *question.app);
+  if (advice.app.empty()) return advice;
+  const AppConfig* app = config_->app(advice.app);
+  Duration next = advice.declare;
+  if (app != nullptr && app->automatic) {
+    advice.first_held =
+        std::min(learned_.first_held(app->name, app->default_duration), app->longest);
+    advice.declare = {};
+    next = advice.first_held;
+  } else if (app != nullptr && advice.declare > app->default_duration) {
+    advice.declare = {};
+    next = app->default_duration;
+  }
+  const GpuTime cost = saturated_cost(next, std::max(question.factor, 1U));
+  if (cost > GpuTime{})
+    advice.fits = static_cast<std::uint64_t>(std::max(payable, GpuTime{}).ms / cost.ms);
+  return advice;
 }
 
 // The earliest moment by which one of the open holds is sure to be closed: a leased job occupies

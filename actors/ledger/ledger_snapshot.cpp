@@ -22,6 +22,9 @@ void Ledger::write_state(RowWriter& out) const {
   }
   orders_.write_state(out);
   order_ids_.write_state(out);
+  const auto learned = learned_.rows();
+  out.put(static_cast<std::uint64_t>(learned.size()));
+  for (const LearnedRuns& row : learned) out.put(row);
 }
 
 bool Ledger::read_state(RowReader& in) {
@@ -59,9 +62,15 @@ bool Ledger::read_state(RowReader& in) {
     if (is_good) anonymous_.change(key);
     return is_good;
   };
+  const auto take_learned = [&] {
+    LearnedRuns row;
+    const bool is_good = in.take(row);
+    if (is_good) learned_.restore(row);
+    return is_good;
+  };
   return in.take(core_) && each(take_account) && each(take_job) && each(take_request) &&
          each(take_anonymous) && orders_.read_state(in) && order_ids_.read_state(in) &&
-         in.rest().empty();
+         each(take_learned) && in.rest().empty();
 }
 
 }  // namespace gpupool

@@ -102,7 +102,7 @@ inline constexpr auto field_names<TierTerms> = detail::names("name", "allowance"
                                                              "jobs_max");
 template <>
 inline constexpr auto field_names<AppTerms> = detail::names("name", "size", "default_duration",
-                                                            "longest", "tiers");
+                                                            "longest", "tiers", "automatic");
 template <>
 inline constexpr auto field_names<Change> = detail::names("at", "who", "kind", "subject", "field",
                                                           "before", "after", "why");

@@ -35,6 +35,7 @@ std::vector<Fact> facts_of(const AppTerms& app) {
   return {{"size", app.size},
           {"default duration", seconds_text(app.default_duration.ms)},
           {"longest duration", seconds_text(app.longest.ms)},
+          {"duration", app.automatic ? "auto" : "as declared"},
           {open_to, tiers_text(app.tiers)}};
 }
 

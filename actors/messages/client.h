@@ -90,6 +90,13 @@ struct ClientUsage {
   auto fields() { return std::tie(query, since, limit); }
 };
 
+// What such a request would cost, what would be left, and when it would start, without submitting.
+struct ClientQuote {
+  std::uint64_t query = 0;
+  JobRequest body;
+  auto fields() { return std::tie(query, body); }
+};
+
 // A command for the console, word by word as typed: {"drain", "node-2"}. Operators only.
 struct ClientOperate {
   std::uint64_t query = 0;
@@ -140,10 +147,12 @@ struct JobEvent {
   std::string notice;  // why it is queued again, why a promise was restated; empty otherwise
   Shared<Hold> hold;   // filled in the first event that a session gets of this job
   Instant at{};
+  Instant likely_latest{};  // queued: the same estimate if all take as long as such jobs may
+  Instant held_until{};     // running, duration = "auto": its end, unless its hold is extended
 
   auto fields() {
     return std::tie(job, request, state, attempt, position, likely_start, promise, step, of_steps,
-                    node, notice, hold, at);
+                    node, notice, hold, at, likely_latest, held_until);
   }
 };
 
@@ -239,6 +248,31 @@ struct UsageAnswer {
   std::vector<UsageDay> days;  // newest first
   bool more = false;           // older ones were left out
   auto fields() { return std::tie(query, days, more); }
+};
+
+// What would become of a request. `refusal` says why it would not be admitted (its code is 0 if it
+// would): then nothing else is filled but `caller`.
+struct QuoteAnswer {
+  std::uint64_t query = 0;
+  Caller caller;
+  std::string app;
+  std::string size;
+  std::uint32_t factor = 1;
+  Duration declared{};
+  GpuTime cost;            // of all that is declared
+  Duration first_held{};   // duration = "auto": what is held at first; else all of `declared`
+  GpuTime held_credits;    // how much of what is held first would be credits
+  GpuTime left;            // of the quota, after that
+  Instant likely_start{};  // as in JobEvent; never(): not foreseen
+  Instant likely_latest{};
+  Instant promise{};
+  std::uint64_t ahead = 0;  // jobs that wait already
+  Balance balance;          // now
+  Refusal refusal;
+  auto fields() {
+    return std::tie(query, caller, app, size, factor, declared, cost, first_held, held_credits,
+                    left, likely_start, likely_latest, promise, ahead, balance, refusal);
+  }
 };
 
 struct OperateAnswer {

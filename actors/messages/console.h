@@ -32,7 +32,8 @@ struct AppTerms {
   Duration default_duration{};
   Duration longest{};
   std::vector<std::string> tiers;  // who may use it; empty: everybody
-  auto fields() { return std::tie(name, size, default_duration, longest, tiers); }
+  bool automatic = false;          // duration = "auto"
+  auto fields() { return std::tie(name, size, default_duration, longest, tiers, automatic); }
   friend bool operator==(const AppTerms&, const AppTerms&) = default;
 };
 
@@ -216,7 +217,12 @@ struct SlotView {
   AccountId account;
   std::string app;
   Instant ends_by{};  // the latest end of that job
-  auto fields() { return std::tie(slot, device, state, warm_app, job, account, app, ends_by); }
+  std::string partition;
+  std::string reservation;  // that has it, now or soon; empty: none
+  auto fields() {
+    return std::tie(slot, device, state, warm_app, job, account, app, ends_by, partition,
+                    reservation);
+  }
 };
 
 struct NodeView {
@@ -255,9 +261,10 @@ struct QueueEntry {
   Instant promise{};
   Instant likely_start{};
   std::string node;
+  std::string partition;  // or the reservation, in whose queue it stands
   auto fields() {
     return std::tie(job, account, tier, app, size, state, position, declared, admitted_at, promise,
-                    likely_start, node);
+                    likely_start, node, partition);
   }
 };
 

@@ -36,12 +36,22 @@ struct Reserve {
   std::int64_t want = 0;
   std::int64_t have = 0;
   std::string detail;
-  Duration learned{};  // hold the cost of this at first and extend it later; 0: of `declared`
+  // Hold the cost of this at first and extend it later; 0: of `declared`. With it, `declared` is
+  // cut to what the tier's longest cost allows, not refused.
+  Duration learned{};
   auto fields() {
     return std::tie(ticket, epoch, caller, request, body, body_hash, partition, size, slots, factor,
                     declared, occupancy, app_longest, promise, verdict, want, have, detail,
                     learned);
   }
+};
+
+// What would a Reserve like this lead to? Its session is answered (Quoted), and nothing is held.
+struct QuoteQuery {
+  SessionId session;
+  Reserve reserve;     // without a request id
+  QuoteAnswer answer;  // with what the broker knows: the query, likely and promised start
+  auto fields() { return std::tie(session, reserve, answer); }
 };
 
 // Journaled, not waited for: workers' reports rebuild leases.
@@ -126,13 +136,22 @@ struct OpenHold {
   }
 };
 
+// What runs really took, of an app or, with `account`, of one account's runs of it.
+struct LearnedRuns {
+  std::string account;  // empty: everybody's
+  std::string app;
+  std::vector<std::uint32_t> runs;  // milliseconds, the newest last
+  auto fields() { return std::tie(account, app, runs); }
+};
+
 struct Leading {
   std::uint64_t ticket = 0;
   Epoch epoch;
   Instant last_record{};              // before this leadership; 0: an empty journal
   std::vector<OpenHold> open;         // in order of arrival
   std::vector<std::string> draining;  // names of nodes that get no leases
-  auto fields() { return std::tie(ticket, epoch, last_record, open, draining); }
+  std::vector<LearnedRuns> learned;   // what was used last comes last
+  auto fields() { return std::tie(ticket, epoch, last_record, open, draining, learned); }
 };
 
 struct Held {

@@ -62,6 +62,19 @@ struct Fit {
   auto fields() { return std::tie(size, factor, longest, offered); }
 };
 
+// What past runs say about the next one (actors/learned.h). `runs` of this account, or of all where
+// it has too few of its own, took `longest` at most; of all it is what 99 of 100 took.
+struct Advice {
+  std::string app;  // empty: nothing is known
+  std::uint32_t runs = 0;
+  bool own = false;
+  Duration longest{};
+  Duration declare{};      // enough for such a run; 0: no less than what is declared anyway
+  Duration first_held{};   // of an app with duration = "auto": what is held at first
+  std::uint64_t fits = 0;  // so many such jobs can be paid for now, one after the other
+  auto fields() { return std::tie(app, runs, own, longest, declare, first_held, fits); }
+};
+
 // An account's quota at one moment. left = max(0, allowance - used - held) of the current window.
 struct Balance {
   AccountId account;
@@ -80,10 +93,11 @@ struct Balance {
   Instant at{};          // ledger time of this balance
   GpuTime credits;       // beyond quota, whatever the window; what is held of them included
   GpuTime credits_held;  // credits parts of open holds
+  Advice advice;         // about the app in question, or the one that the account used last
 
   auto fields() {
     return std::tie(account, tier, allowance, used, held, left, longest, window_opened, resets_at,
-                    held_until, open_jobs, jobs_max, fits, at, credits, credits_held);
+                    held_until, open_jobs, jobs_max, fits, at, credits, credits_held, advice);
   }
 };
 
@@ -104,10 +118,11 @@ struct Refusal {
   std::string detail;
   std::string sentence;
   std::string hint;
+  Duration first_held{};  // less than `declared`: what `cost` is of, to be extended later
 
   auto fields() {
     return std::tie(code, want, have, request, app, size, factor, declared, cost, recognised_by,
-                    balance, detail, sentence, hint);
+                    balance, detail, sentence, hint, first_held);
   }
 };
 

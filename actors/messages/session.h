@@ -43,6 +43,14 @@ struct JobsQuery {
   auto fields() { return std::tie(session, query, account, job); }
 };
 
+struct Quote {
+  SessionId session;
+  std::uint64_t query = 0;
+  Caller caller;
+  JobRequest body;
+  auto fields() { return std::tie(session, query, caller, body); }
+};
+
 struct ClientGone {
   SessionId session;
   auto fields() { return std::tie(session); }
@@ -164,6 +172,13 @@ struct UsageFound {
   Errc error{};  // history_unavailable, or 0
   UsageAnswer answer;
   auto fields() { return std::tie(session, error, answer); }
+};
+
+// To a Quote, from the ledger: the broker passed it on with what it knows itself.
+struct Quoted {
+  SessionId session;
+  QuoteAnswer answer;
+  auto fields() { return std::tie(session, answer); }
 };
 
 struct ChangesQuery {

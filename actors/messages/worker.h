@@ -16,7 +16,12 @@ struct SlotReport {
   JobId job;  // of the lease that occupies it; 0: none
   std::uint32_t attempt = 0;
   std::string warm_app;  // the app whose executor is resident; empty: none
-  auto fields() { return std::tie(slot, device, state, job, attempt, warm_app); }
+  std::string partition = "default";
+  Duration ran{};   // since its run began; 0: it did not yet
+  Duration held{};  // how long that run may last, by what the worker knows
+  auto fields() {
+    return std::tie(slot, device, state, job, attempt, warm_app, partition, ran, held);
+  }
 };
 
 // A worker introduces itself: at start, after every lost connection, and to a new epoch.
@@ -67,10 +72,21 @@ struct Lease {
   Shared<JobRequest> body;
   Duration declared{};
   std::vector<SlotIndex> more_slots;  // of a bigger size: held with `slot`, which runs it
+  Duration held{};  // what is held of `declared`: it ends then unless ExtendRun comes; 0: all
   auto fields() {
     return std::tie(job, attempt, epoch, node, incarnation, slot, heartbeat, app, body, declared,
-                    more_slots);
+                    more_slots, held);
   }
+};
+
+// More is held for this run now, durably: it may last so long from when it began. Sent again while
+// heartbeats say less.
+struct ExtendRun {
+  Epoch epoch;
+  JobId job;
+  std::uint32_t attempt = 0;
+  Duration held{};
+  auto fields() { return std::tie(epoch, job, attempt, held); }
 };
 
 struct LeaseRefused {

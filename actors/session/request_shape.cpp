@@ -78,8 +78,11 @@ bool is_utf8(std::string_view text) {
 }
 
 Status check_shape(const ClientSubmit& submit) {
-  const JobRequest& body = submit.body;
   if (!is_uuid_7(submit.request)) return bad("the request id is not a UUID of version 7");
+  return check_shape(submit.body);
+}
+
+Status check_shape(const JobRequest& body) {
   if (body.app.empty()) return bad("the request names no app");
   if (Status status = check_name("the app's name", body.app); !status) return status;
   if (Status status = check_name("the size's name", body.size); !status) return status;

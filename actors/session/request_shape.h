@@ -14,8 +14,10 @@ namespace gpupool {
 // Well-formed UTF-8: shortest forms, no surrogates, nothing above U+10FFFF.
 bool is_utf8(std::string_view text);
 
-// bad_request, with what is wrong in `detail`, if the submit breaks a bound of config/limits.h.
+// bad_request, with what is wrong in `detail`, if the submit, or what is asked for, breaks a bound
+// of config/limits.h.
 Status check_shape(const ClientSubmit& submit);
+Status check_shape(const JobRequest& body);
 
 // bad_request, likewise, for the words of an operator's command.
 Status check_words(const std::vector<std::string>& words);

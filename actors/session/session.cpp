@@ -226,6 +226,16 @@ void Session::on(const ClientUsage& usage) {
                                            .limit = std::clamp(usage.limit, 1U, days_max)}});
 }
 
+// Only what could be submitted has a price.
+void Session::on(const ClientQuote& quote) {
+  if (!may_ask(quote)) return;
+  if (const Status shape = check_shape(quote.body); !shape)
+    return answer_error(quote.query, shape.error());
+  const std::uint64_t number = remember(ClientQuote{.query = quote.query, .body = {}});
+  out_.to(to_broker(),
+          ToBroker{Quote{.session = id_, .query = number, .caller = caller_, .body = quote.body}});
+}
+
 // Who may command what is the console's to say.
 void Session::on(const ClientOperate& operate) {
   if (!may_ask(operate)) return;
@@ -390,6 +400,18 @@ void Session::on(const UsageFound& found) {
   if (found.error != Errc{}) return answer_error(usage->query, past_unknown(found.error));
   UsageAnswer answer = found.answer;
   answer.query = usage->query;
+  tell_client(std::move(answer));
+}
+
+void Session::on(const Quoted& quoted) {
+  const auto quote = take<ClientQuote>(quoted.answer.query);
+  if (!quote) return;
+  QuoteAnswer answer = quoted.answer;
+  answer.query = quote->query;
+  if (answer.refusal.code != Errc{}) {
+    answer.refusal.sentence = sentence_of(answer.refusal);
+    answer.refusal.hint = hint_of(answer.refusal);
+  }
   tell_client(std::move(answer));
 }
 

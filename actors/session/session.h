@@ -45,7 +45,7 @@ class Session {
   };
   using Asked = std::variant<ClientSubmit, ClientCancel, ClientWatch, ClientQuota, ClientReceipts,
                              ClientJobs, ClientExplain, ClientFetch, ClientLogs, ClientChanges,
-                             ClientUsage, ClientOperate, Refused>;
+                             ClientUsage, ClientOperate, ClientQuote, Refused>;
   struct Question {
     Asked asked;
     Instant due{};
@@ -67,6 +67,7 @@ class Session {
   void on(const ClientLogs& logs);
   void on(const ClientChanges& changes);
   void on(const ClientUsage& usage);
+  void on(const ClientQuote& quote);
   void on(const ClientOperate& operate);
   void on(const LogChunk& chunk);
   void on(const ChangesFound& found);
@@ -81,6 +82,7 @@ class Session {
   void on(const ReceiptsFound& found);
   void on(const ReceiptFound& found);
   void on(const UsageFound& found);
+  void on(const Quoted& quoted);
   void on(const Explained& explained);
   void on(const ResultChunk& chunk);
 
@@ -96,6 +98,7 @@ class Session {
   void end_questions_about(JobId job);
 
   Refusal refusal_of(const Error& error) const;
+  Refusal refusal_of(const Error& error, const JobRequest& body) const;
   Refusal refusal_of(const Error& error, const ClientSubmit& submit) const;
   void refuse(std::uint64_t query, Refusal refusal);
   void refuse_with_balance(std::uint64_t query, Refusal refusal);

@@ -17,22 +17,27 @@ Refusal Session::refusal_of(const Error& error) const {
   return refusal;
 }
 
-Refusal Session::refusal_of(const Error& error, const ClientSubmit& submit) const {
+Refusal Session::refusal_of(const Error& error, const JobRequest& body) const {
   Refusal refusal = refusal_of(error);
-  refusal.request = submit.request;
   // A name that breaks its bounds is not carried back.
   const auto fit_to_repeat = [](const std::string& name) {
     return name.size() <= static_cast<std::size_t>(limits::name_bytes_max) && is_utf8(name);
   };
-  if (fit_to_repeat(submit.body.app)) refusal.app = submit.body.app;
-  if (fit_to_repeat(submit.body.size)) refusal.size = submit.body.size;
+  if (fit_to_repeat(body.app)) refusal.app = body.app;
+  if (fit_to_repeat(body.size)) refusal.size = body.size;
   const AppConfig* app = config_->app(refusal.app);
   if (refusal.size.empty() && app) refusal.size = app->size;
   if (const SizeConfig* size = config_->size(refusal.size)) refusal.factor = size->factor;
   const Duration wanted =
-      app && submit.body.declared == Duration{} ? app->default_duration : submit.body.declared;
+      app && body.declared == Duration{} ? app->default_duration : body.declared;
   refusal.declared = std::clamp(wanted, Duration{}, Duration{limits::duration_ms_max});
   refusal.cost = cost_of(refusal.declared, refusal.factor);
+  return refusal;
+}
+
+Refusal Session::refusal_of(const Error& error, const ClientSubmit& submit) const {
+  Refusal refusal = refusal_of(error, submit.body);
+  refusal.request = submit.request;
   return refusal;
 }
 

@@ -11,6 +11,7 @@ namespace {
 
 constexpr Duration step_interval = milliseconds(100);  // between two steps told to the broker
 constexpr Duration kill_interval = seconds(1);         // between two orders to kill
+constexpr Duration extension_margin = milliseconds(100);  // then its SIGTERM may be on the way
 constexpr Duration retry_first = seconds(1);           // after a failed start; doubles
 constexpr Duration retry_longest = seconds(30);
 
@@ -39,10 +40,12 @@ RunEnded pool_fault(Errc cause, std::string detail) {
 
 }  // namespace
 
-Slot::Slot(const Config& config, Place place) : config_(config), place_(place) {
-  // The first diffusion app is the warm one: its model takes the longest to load.
+Slot::Slot(const Config& config, Place place) : config_(config), place_(std::move(place)) {
+  // The first diffusion app of its partition is the warm one: its model takes the longest to load.
   for (const AppConfig& app : config.apps)
-    if (warm_app_.empty() && app.executor == ExecutorKind::diffusion) warm_app_ = app.name;
+    if (warm_app_.empty() && app.executor == ExecutorKind::diffusion &&
+        app.partition == place_.partition)
+      warm_app_ = app.name;
 }
 
 const AppConfig& Slot::app_of(const Run& run) const {
@@ -55,7 +58,8 @@ void Slot::start(Instant now, SlotActions& out) { restore(now, out); }
 
 void Slot::take(Instant now, const Lease& lease, SlotActions& out) {
   GPUPOOL_ENSURE(state() == SlotState::free, place_.slot);
-  run_ = Run{.lease = lease};
+  run_ = Run{.lease = lease, .held = lease.declared};
+  if (lease.held > Duration{}) run_->held = std::min(lease.held, lease.declared);
   run_->start_by = now + app_of(*run_).start_limit;
   if (app_of(*run_).executor == ExecutorKind::noop) return run_nothing(now, out);
   if (life_ == Life::absent) {
@@ -88,6 +92,22 @@ void Slot::cancel(Instant now, SlotActions& out) {
   if (!run_->handed_over) return end(now, {.outcome = Outcome::cancelled}, out);
   run_->kill_at = now + config_.worker.kill_grace;
   out.executors.emplace_back(EndBy{.slot = place_.slot, .at = now, .kill_at = run_->kill_at});
+}
+
+void Slot::extend(Instant now, Duration held, SlotActions& out) {
+  if (!run_ || (run_->began && now + extension_margin >= run_->end_at)) return;
+  const Duration may = std::min(held, run_->lease.declared);
+  if (may <= run_->held) return;
+  run_->held = may;
+  if (run_->began && !run_->cancelled && !run_->doom) set_end(out);
+}
+
+// By the supervisor's own timer too.
+void Slot::set_end(SlotActions& out) {
+  run_->end_at = run_->began + run_->held;
+  run_->kill_at = run_->end_at + config_.worker.kill_grace;
+  out.executors.emplace_back(
+      EndBy{.slot = place_.slot, .at = run_->end_at, .kill_at = run_->kill_at});
 }
 
 // ---- The executor's life ---------------------------------------------------------------------
@@ -165,13 +185,10 @@ void Slot::on(Instant now, const ExecutorExited& exited, SlotActions& out) {
 void Slot::on(Instant now, const ExecutorBegan& began, SlotActions& out) {
   if (!carries(began.job, began.attempt) || !run_->handed_over || run_->began) return;
   run_->began = run_->last_step = now;
-  run_->end_at = now + run_->lease.declared;
+  run_->end_at = now + run_->held;
   out.broker.emplace_back(
       RunBegan{.node = place_.node, .job = began.job, .attempt = began.attempt});
-  if (run_->cancelled || run_->doom) return;  // its end is nearer already
-  run_->kill_at = run_->end_at + config_.worker.kill_grace;
-  out.executors.emplace_back(
-      EndBy{.slot = place_.slot, .at = run_->end_at, .kill_at = run_->kill_at});
+  if (!run_->cancelled && !run_->doom) set_end(out);  // else its end is nearer already
 }
 
 void Slot::on(Instant now, const ExecutorStep& step, SlotActions& out) {
@@ -194,10 +211,10 @@ void Slot::on(Instant now, const ExecutorDone& done, SlotActions& out) {
   end(now, std::move(how), out);
 }
 
-// Never more than was declared: what lies between SIGTERM and the end is the pool's time.
+// Never more than was held: what lies between SIGTERM and the end is the pool's time.
 Duration Slot::ran(Instant now) const {
   if (!run_->began) return {};
-  return std::clamp(now - run_->began, Duration{}, run_->lease.declared);
+  return std::clamp(now - run_->began, Duration{}, run_->held);
 }
 
 // What the receipt of a success has to say beyond its numbers.
@@ -226,10 +243,20 @@ RunEnded Slot::verdict_of(Instant now, const ExecutorDone& done) const {
 RunEnded Slot::verdict_without_answer(Instant now, const std::string& what_happened) const {
   if (run_->doom) return pool_fault(run_->doom->code, run_->doom->detail);
   if (run_->cancelled) return {.outcome = Outcome::cancelled, .ran = ran(now)};
-  if (run_->began && now >= run_->end_at) return {.outcome = Outcome::expired, .ran = ran(now)};
+  if (run_->began && now >= run_->end_at) return expired(now);
   if (!run_->began && now >= run_->start_by)
     return pool_fault(Errc::start_limit_missed, what_happened);
   return pool_fault(Errc::executor_crashed, what_happened);
+}
+
+// At its declared end, or before it where no more could be held for it.
+RunEnded Slot::expired(Instant now) const {
+  RunEnded how{.outcome = Outcome::expired, .ran = ran(now)};
+  if (run_->held < run_->lease.declared) {
+    how.cause = Errc::quota_exceeded;
+    how.detail = "its hold of " + in_seconds(run_->held) + " was not extended in time";
+  }
+  return how;
 }
 
 void Slot::end(Instant now, RunEnded how, SlotActions& out) {
@@ -319,11 +346,16 @@ SlotState Slot::state() const {
   return life_ == Life::ready || needs_nothing ? SlotState::free : SlotState::checking;
 }
 
-SlotReport Slot::report() const {
-  SlotReport report{.slot = place_.slot, .device = place_.device, .state = state()};
+SlotReport Slot::report(Instant now) const {
+  SlotReport report{.slot = place_.slot,
+                    .device = place_.device,
+                    .state = state(),
+                    .partition = place_.partition};
   if (run_) {
     report.job = run_->lease.job;
     report.attempt = run_->lease.attempt;
+    report.held = run_->held;
+    if (run_->began) report.ran = std::max(now - run_->began, Duration{1});
   }
   if (life_ == Life::ready) report.warm_app = app_;
   return report;

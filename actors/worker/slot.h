@@ -28,6 +28,7 @@ class Slot {
     NodeId node;
     SlotIndex slot;
     std::uint32_t device = 0;
+    std::string partition = "default";
   };
 
   // A run on another slot whose job holds this one too.
@@ -46,6 +47,9 @@ class Slot {
   // Precondition: the slot is free, and the lease's app is configured.
   void take(Instant now, const Lease& lease, SlotActions& out);
   void cancel(Instant now, SlotActions& out);
+  // The run may last so long from when it began, and never longer than it declared. Too late once
+  // it is ending.
+  void extend(Instant now, Duration held, SlotActions& out);
   // Held for the lease's run on another slot, until leave(); the executor here stays as it is. One
   // that dies meanwhile is started again only then, so that it can't take anything from that run.
   // Precondition: the slot is free.
@@ -61,7 +65,7 @@ class Slot {
   void on(Instant now, const ExecutorExited& exited, SlotActions& out);
 
   SlotState state() const;
-  SlotReport report() const;
+  SlotReport report(Instant now) const;
   bool carries(JobId job, std::uint32_t attempt) const;
   const std::optional<Companion>& companion() const { return companion_; }
   // No run is on, and nothing of one is being killed.
@@ -82,7 +86,8 @@ class Slot {
     Instant start_by{};
     bool handed_over = false;  // the executor has been told to run it
     Instant began{};           // 0: not yet
-    Instant end_at{};          // the declared end; known once it began
+    Duration held{};           // how long it may last: all that it declared, or less
+    Instant end_at{};          // its end by that; known once it began
     Instant kill_at = Instant::never();
     Instant last_step{};
     Instant last_told{};                 // when the broker heard of a step; 0: never
@@ -95,6 +100,7 @@ class Slot {
   void start_executor(Instant now, const std::string& app, SlotActions& out);
   void kill_executor(Instant now, SlotActions& out);
   void hand_over(SlotActions& out);
+  void set_end(SlotActions& out);
   void run_nothing(Instant now, SlotActions& out);
   void restore(Instant now, SlotActions& out);
   void advance_run(Instant now, SlotActions& out);
@@ -105,6 +111,7 @@ class Slot {
   Duration ran(Instant now) const;
   std::string remark() const;
   RunEnded verdict_of(Instant now, const ExecutorDone& done) const;
+  RunEnded expired(Instant now) const;
   RunEnded verdict_without_answer(Instant now, const std::string& what_happened) const;
   void end(Instant now, RunEnded how, SlotActions& out);
 

@@ -20,7 +20,9 @@ Worker::Worker(const Config& config, NodeId node, Incarnation incarnation, std::
   for (const DeviceConfig& each : config.worker.devices) {
     for (std::uint32_t i = 0; i < each.slots; ++i) {
       const SlotIndex index{static_cast<std::uint32_t>(slots_.size())};
-      slots_.emplace_back(config, Slot::Place{.node = node, .slot = index, .device = device});
+      slots_.emplace_back(
+          config,
+          Slot::Place{.node = node, .slot = index, .device = device, .partition = each.partition});
     }
     ++device;
   }
@@ -31,6 +33,7 @@ Worker::Worker(const Config& config, NodeId node, Incarnation incarnation, std::
 
 Effects Worker::start(Instant now) {
   Effects out;
+  now_ = now;
   for (std::uint32_t i = 0; i < slots_.size(); ++i) {
     SlotActions actions;
     slots_[i].start(now, actions);
@@ -238,10 +241,22 @@ Duration Worker::age_of(Instant now, std::uint64_t heartbeat) const {
 
 void Worker::on(Instant now, const CancelRun& cancel, Effects& out) {
   if (cancel.epoch < epoch_) return;
+  with_run(now, cancel, out, [&](Slot& slot, SlotActions& actions) { slot.cancel(now, actions); });
+}
+
+void Worker::on(Instant now, const ExtendRun& extend, Effects& out) {
+  if (extend.epoch < epoch_) return;
+  with_run(now, extend, out,
+           [&](Slot& slot, SlotActions& actions) { slot.extend(now, extend.held, actions); });
+}
+
+// On the slot that runs what a command is about, if there is one.
+template <class Command, class Act>
+void Worker::with_run(Instant now, const Command& command, Effects& out, const Act& act) {
   for (std::uint32_t i = 0; i < slots_.size(); ++i) {
-    if (!slots_[i].carries(cancel.job, cancel.attempt)) continue;
+    if (!slots_[i].carries(command.job, command.attempt)) continue;
     SlotActions actions;
-    slots_[i].cancel(now, actions);
+    act(slots_[i], actions);
     carry_out(now, {i}, std::move(actions), out);
   }
 }
@@ -350,14 +365,17 @@ std::vector<SlotReport> Worker::slot_reports() const {
 // A slot that is held for a run looks like the one that carries it, so that the broker finds the
 // run's slots all together. When the run has ended they are being cleared.
 SlotReport Worker::report_of(const Slot& slot) const {
-  SlotReport report = slot.report();
+  SlotReport report = slot.report(now_);
   const auto& held = slot.companion();
   if (!held) return report;
   const Slot& first = slots_[held->runs_on.value];
   if (!first.carries(held->job, held->attempt)) return report;
-  report.state = first.state();
-  report.job = held->job;
-  report.attempt = held->attempt;
+  const SlotReport runs = first.report(now_);
+  report.state = runs.state;
+  report.job = runs.job;
+  report.attempt = runs.attempt;
+  report.ran = runs.ran;
+  report.held = runs.held;
   return report;
 }
 

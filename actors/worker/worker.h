@@ -56,6 +56,7 @@ class Worker {
   void on(Instant now, const Lease&, Effects& out);
   void on(Instant now, const EndSeen&, Effects& out);
   void on(Instant now, const CancelRun&, Effects& out);
+  void on(Instant now, const ExtendRun&, Effects& out);
   void on(Instant now, const FetchResult&, Effects& out);
   void on(Instant now, const FetchLog&, Effects& out);
   void on(Instant now, const Stop&, Effects& out);
@@ -87,6 +88,8 @@ class Worker {
   void repeat_end(Instant now, UnseenEnd& end, Effects& out);
   void repeat_ends(Instant now, Effects& out);
   Instant next_deadline() const;
+  template <class Command, class Act>
+  void with_run(Instant now, const Command& command, Effects& out, const Act& act);
   // Hands an executor's report to its slot; one about a slot that doesn't exist is dropped.
   template <class Report>
   void tell_slot(Instant now, const Report& report, Effects& out);

@@ -27,7 +27,7 @@ TEST_CASE("A quota in JSON has its keys, milliseconds and RFC 3339 times") {
   CHECK(keys_of(json["balance"]) == Keys{"account", "tier", "allowance_ms", "used_ms", "held_ms",
                                          "left_ms", "longest_cost_ms", "window_opened_at",
                                          "resets_at", "held_until", "open_jobs", "jobs_max", "fits",
-                                         "at", "credits_ms", "credits_held_ms"});
+                                         "at", "credits_ms", "credits_held_ms", "advice"});
   CHECK(json["balance"]["left_ms"] == 146'783);
   CHECK(json["balance"]["resets_at"] == "2026-11-23T12:00:00.000Z");
   CHECK(json["balance"]["fits"][1] ==
@@ -94,7 +94,7 @@ TEST_CASE("A refusal in JSON has its code, numbers with their unit, and the acco
   const Json json = json_of(refusal);
   CHECK(keys_of(json) == Keys{"code", "number", "sentence", "hint", "detail", "want", "have",
                               "unit", "request", "app", "size", "factor", "declared_ms", "cost_ms",
-                              "account", "tier", "recognised_by", "balance"});
+                              "first_held_ms", "account", "tier", "recognised_by", "balance"});
   CHECK(json["code"] == "too_many_jobs");
   CHECK(json["number"] == 107);
   CHECK(json["want"] == 5);
@@ -114,10 +114,26 @@ TEST_CASE("A refusal without an account's numbers has none in JSON, rather than 
 TEST_CASE("Jobs, receipts and stories in JSON are lists under their name") {
   const Json jobs = json_of(JobsAnswer{.jobs = {samples::running(), samples::queued()}});
   REQUIRE(jobs["jobs"].size() == 2);
-  CHECK(keys_of(jobs["jobs"][0]) == Keys{"job", "request", "state", "attempt", "position",
-                                         "likely_start", "promised_start", "step", "of_steps",
-                                         "node", "notice", "app", "size", "factor", "declared_ms",
-                                         "held_ms", "admitted_at", "at"});
+  CHECK(keys_of(jobs["jobs"][0]) == Keys{"job",
+                                         "request",
+                                         "state",
+                                         "attempt",
+                                         "position",
+                                         "likely_start",
+                                         "likely_latest_start",
+                                         "promised_start",
+                                         "step",
+                                         "of_steps",
+                                         "node",
+                                         "notice",
+                                         "app",
+                                         "size",
+                                         "factor",
+                                         "declared_ms",
+                                         "held_ms",
+                                         "admitted_at",
+                                         "at",
+                                         "held_until"});
   CHECK(jobs["jobs"][0]["position"].is_null());
   CHECK(jobs["jobs"][1]["position"] == 2);
   CHECK(jobs["jobs"][1]["likely_start"] == "2026-11-22T12:00:40.500Z");
@@ -125,6 +141,51 @@ TEST_CASE("Jobs, receipts and stories in JSON are lists under their name") {
   CHECK(receipts == Json{{"receipts", Json::array()}, {"more", true}});
   const Json story = json_of(ExplainAnswer{.story = {{samples::noon, "admitted"}}});
   CHECK(story["story"][0] == Json{{"at", "2026-11-22T12:00:00.000Z"}, {"text", "admitted"}});
+}
+
+TEST_CASE("A quote in JSON is under its name, or why it would be refused is") {
+  const QuoteAnswer answer{.caller = samples::ada(),
+                           .app = "emoji",
+                           .size = "xlarge",
+                           .factor = 2,
+                           .declared = seconds(60),
+                           .cost = {120'000},
+                           .first_held = seconds(11),
+                           .left = {26'783},
+                           .likely_start = samples::noon,
+                           .likely_latest = Instant::never(),
+                           .promise = samples::noon + seconds(5),
+                           .ahead = 2,
+                           .balance = samples::balance()};
+  const Json quote = json_of(answer)["quote"];
+  CHECK(quote["cost_ms"] == 120'000);
+  CHECK(quote["first_held_ms"] == 11'000);
+  CHECK(quote["first_held_cost_ms"] == 22'000);
+  CHECK(quote["left_ms"] == 26'783);
+  CHECK(quote["likely_start"] == "2026-11-22T12:00:00.000Z");
+  CHECK(quote["likely_latest_start"].is_null());
+  CHECK(quote["jobs_ahead"] == 2);
+  QuoteAnswer refused;
+  refused.refusal.code = Errc::unknown_app;
+  CHECK(json_of(refused)["refused"]["code"] == "unknown_app");
+}
+
+TEST_CASE("What past runs say is in the balance in JSON, in numbers and in words") {
+  Balance balance = samples::balance();
+  CHECK(json_of(balance)["advice"].is_null());
+  balance.advice = {.app = "emoji",
+                    .runs = 20,
+                    .own = true,
+                    .longest = milliseconds(7'900),
+                    .declare = seconds(10),
+                    .fits = 14};
+  const Json advice = json_of(balance)["advice"];
+  CHECK(advice["longest_ms"] == 7'900);
+  CHECK(advice["declare_ms"] == 10'000);
+  CHECK(advice["first_held_ms"].is_null());
+  CHECK(advice["fits"] == 14);
+  CHECK(advice["text"] ==
+        "your last 20 runs of emoji took 7.9 s at most: declare 10 s and 14 more fit");
 }
 
 TEST_CASE("An error in JSON is an object with its sentence") {

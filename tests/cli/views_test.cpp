@@ -183,6 +183,86 @@ TEST_CASE("Jobs show where each one is") {
   CHECK(jobs_view({}, {}) == "no job is queued or running\n");
 }
 
+TEST_CASE("A quote tells cost, rest, likely and promised start, and what is advised") {
+  QuoteAnswer answer{.caller = samples::ada(),
+                     .app = "emoji",
+                     .size = "large",
+                     .factor = 1,
+                     .declared = seconds(60),
+                     .cost = {60'000},
+                     .first_held = seconds(60),
+                     .left = {86'783},
+                     .likely_start = samples::noon + seconds(23),
+                     .likely_latest = samples::noon + seconds(42),
+                     .promise = samples::noon + seconds(205),
+                     .ahead = 2,
+                     .balance = samples::balance()};
+  answer.balance.advice = {.app = "emoji",
+                           .runs = 20,
+                           .own = true,
+                           .longest = milliseconds(7'900),
+                           .declare = seconds(10),
+                           .fits = 14};
+  CHECK(quote_view({}, answer) ==
+        R"(user:ada (tier free), recognised by token for ada, key k1
+
+  cost      60.0 s at most: emoji for up to 60.0 s at large, factor 1; only what
+            it really runs is charged
+  left      86.7 s of 210.0 s while it is held
+  likely    a start in 0:00:12 to 0:00:31; 2 jobs wait before it
+  promised  a start by 2026-11-22T12:03:25Z, in 0:03:14 (h:mm:ss), whatever
+            comes meanwhile
+
+  your last 20 runs of emoji took 7.9 s at most: declare 10 s and 14 more fit
+)");
+  answer.ahead = 0;
+  answer.likely_start = answer.likely_latest = samples::noon;
+  CHECK(quote_view({}, answer).find("  likely    at once; nobody waits before it\n") !=
+        std::string::npos);
+  answer.first_held = seconds(11);
+  answer.declared = seconds(180);
+  answer.cost = {180'000};
+  CHECK(quote_view({}, answer)
+            .find("180.0 s at most: emoji for up to 180.0 s at large, factor 1; "
+                  "11.0 s") != std::string::npos);
+  answer.likely_start = Instant::never();
+  CHECK(quote_view({}, answer).find("  likely    not foreseen; nobody waits before it\n") !=
+        std::string::npos);
+}
+
+TEST_CASE("A quote that would be refused shows the refusal") {
+  QuoteAnswer answer{.caller = samples::ada()};
+  answer.refusal = {.code = Errc::unknown_app, .sentence = "this pool does not know app x"};
+  CHECK(quote_view({}, answer).find("refused: unknown_app") == 0);
+}
+
+TEST_CASE("Quota, receipts and a receipt end with what past runs say about the next") {
+  const std::string words =
+      "your last 20 runs of emoji took 7.9 s at most: declare 10 s and 14 more fit\n";
+  JobDone done = samples::done();
+  done.balance.advice = {.app = "emoji",
+                         .runs = 20,
+                         .own = true,
+                         .longest = milliseconds(7'900),
+                         .declare = seconds(10),
+                         .fits = 14};
+  const auto ends_so = [&words](const std::string& view) { return view.ends_with(words); };
+  CHECK(ends_so(quota_view({}, {.caller = samples::ada(), .balance = done.balance})));
+  CHECK(ends_so(receipts_view({}, {.receipts = {done.receipt}}, done.balance.advice)));
+  CHECK(ends_so(receipt_view({}, done, samples::ada())));
+}
+
+TEST_CASE("A job whose likely start is a range shows both ends, and one that grows its hold") {
+  JobEvent event = samples::queued();
+  event.likely_latest = event.likely_start + seconds(19);
+  CHECK(progress_text({}, event).find("likely start in 0:00:41 to 0:01:00,") != std::string::npos);
+  event.likely_start = event.likely_latest = Instant::never();
+  CHECK(progress_text({}, event).find("likely") == std::string::npos);
+  JobEvent running = samples::running();
+  running.held_until = samples::noon + seconds(11);
+  CHECK(progress_text({}, running).find("held until 12:00:11 UTC so far") != std::string::npos);
+}
+
 TEST_CASE("Progress is one line that fits its terminal") {
   CHECK(progress_text({}, samples::queued()) ==
         "job 18 queued: position 2, likely start in 0:00:41, promised by 2026-11-22T12:03:14Z");

@@ -203,6 +203,7 @@ TEST_CASE("gpupool.toml says what the defaults are, field by field") {
     CHECK(file.worker.devices[i].kind == code.worker.devices[i].kind);
     CHECK(file.worker.devices[i].threads == code.worker.devices[i].threads);
     CHECK(file.worker.devices[i].slots == code.worker.devices[i].slots);
+    CHECK(file.worker.devices[i].partition == code.worker.devices[i].partition);
   }
 
   CHECK(file.window.kind == code.window.kind);
@@ -239,6 +240,7 @@ TEST_CASE("gpupool.toml says what the defaults are, field by field") {
     CHECK(file.apps[i].partition == code.apps[i].partition);
     CHECK(file.apps[i].size == code.apps[i].size);
     CHECK(file.apps[i].spread == code.apps[i].spread);
+    CHECK(file.apps[i].automatic == code.apps[i].automatic);
     CHECK(file.apps[i].default_duration == code.apps[i].default_duration);
     CHECK(file.apps[i].longest == code.apps[i].longest);
     CHECK(file.apps[i].start_limit == code.apps[i].start_limit);

@@ -146,12 +146,14 @@ TEST_CASE("A reload knows every key that a configuration file may hold") {
                    .start_limit = seconds(1),
                    .stall = seconds(1),
                    .model = "m",
-                   .tiers = {"pro"}};
+                   .tiers = {"pro"},
+                   .automatic = true};
+  other.reservations = {{.name = "r"}};
   const Reload next = reloaded(running, other);
   std::set<std::string> told(next.changed.begin(), next.changed.end());
   told.insert(next.waiting.begin(), next.waiting.end());
 
-  const std::set<std::string> whole{"sizes", "worker.devices", "identity.keys"};
+  const std::set<std::string> whole{"sizes", "worker.devices", "identity.keys", "reservations"};
   for (std::string key : config_keys()) {
     for (const auto& [table, entry] :
          {std::pair<std::string, std::string>{"tiers.", "anonymous"}, {"apps.", "emoji"}})

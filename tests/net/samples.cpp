@@ -43,7 +43,14 @@ Balance balance() {
                    {.size = "xlarge", .factor = 2, .longest = {63'300}, .offered = false}},
           .at = noon,
           .credits = {600'000},
-          .credits_held = {10'000}};
+          .credits_held = {10'000},
+          .advice = {.app = "emoji",
+                     .runs = 20,
+                     .own = true,
+                     .longest = milliseconds(7'900),
+                     .declare = seconds(10),
+                     .first_held = seconds(11),
+                     .fits = 12}};
 }
 
 Hold hold() {
@@ -84,7 +91,9 @@ JobEvent event() {
           .node = "node-1",
           .notice = "queued again: node-2 was lost",
           .hold = hold(),
-          .at = noon + seconds(21)};
+          .at = noon + seconds(21),
+          .likely_latest = noon + seconds(45),
+          .held_until = noon + seconds(33)};
 }
 
 Receipt receipt() {
@@ -177,6 +186,7 @@ void add_questions(std::vector<Sample>& samples) {
   add("client_logs", ClientLogs{.query = 16, .job = job, .offset = 300});
   add("client_changes", ClientChanges{.query = 17, .since = noon - hours(24), .limit = 10});
   add("client_usage", ClientUsage{.query = 19, .since = noon - hours(24), .limit = 7});
+  add("client_quote", ClientQuote{.query = 20, .body = body()});
   add("client_operate", ClientOperate{.query = 18, .words = {"drain", "node-2"}});
 }
 
@@ -229,6 +239,22 @@ void add_answers(std::vector<Sample>& samples) {
                                             .held = {180'000},
                                             .charged = {9'000}}},
                                   .more = true});
+  add("quote_answer", QuoteAnswer{.query = 20,
+                                  .caller = caller(),
+                                  .app = "emoji",
+                                  .size = "large",
+                                  .factor = 1,
+                                  .declared = seconds(60),
+                                  .cost = {60'000},
+                                  .first_held = seconds(11),
+                                  .held_credits = {1'000},
+                                  .left = {49'000},
+                                  .likely_start = noon + seconds(20),
+                                  .likely_latest = noon + seconds(45),
+                                  .promise = noon + seconds(300),
+                                  .ahead = 3,
+                                  .balance = balance(),
+                                  .refusal = refusal()});
   add("session_notice", SessionNotice{.text = "maintenance at noon"});
 }
 

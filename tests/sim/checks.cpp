@@ -17,6 +17,7 @@ bool is_pool_fault(Errc cause) {
     case Errc::node_lost:
     case Errc::device_failed:
     case Errc::result_not_stored:
+    case Errc::ledger_unavailable:
       return true;
     default:
       return false;
@@ -240,8 +241,10 @@ void Checks::enact(const HoldSettled& settled) {
             settled.job, settled.result->hash);
     require(result->second.job == settled.job && result->second.attempt == settled.attempt,
             "a receipt names the run that was delivered", settled.job, settled.attempt);
-    require(result->second.ran == settled.ran, "the delivered run is the one charged", settled.job,
-            settled.ran, result->second.ran);
+    // A hold that grows may end sooner, by what its worker had heard.
+    const Duration least = std::min(result->second.ran, result->second.held);
+    require(settled.ran <= result->second.ran && settled.ran >= least,
+            "the delivered run is the one charged", settled.job, settled.ran, result->second.ran);
   }
   credits_held_[hold.account] -= job.credits;
   credits_[hold.account] -= settled.charged_credits;
@@ -353,6 +356,9 @@ void Checks::broker_sent(Instant now, NodeId to, const ToWorker& message) {
     slots = {lease->more_slots.begin(), lease->more_slots.end()};
     slots.insert(lease->slot);
     require(lease->epoch <= epoch_, "an epoch is durable before its first lease", lease->epoch);
+    const Duration may = lease->held > Duration{} ? lease->held : lease->declared;
+    check_may_run(lease->job, may);
+    first_held_.insert({{to, {lease->job, lease->attempt}}, may});
     const Hold& hold = it->second.hold;
     const std::string request = pack(*lease->body);
     require(
@@ -364,10 +370,18 @@ void Checks::broker_sent(Instant now, NodeId to, const ToWorker& message) {
     require(now <= promise, "no lease is later than promised", lease->job, lease->attempt, now,
             promise, "late by ms", (now - promise).ms);
   }
+  if (const auto* extend = std::get_if<ExtendRun>(&message))
+    if (is_open(extend->job)) check_may_run(extend->job, extend->held);
   if (const auto* seen = std::get_if<EndSeen>(&message)) {
     require(!is_open(seen->job) || !succeeded_.contains({to, seen->job, seen->attempt}),
             "a worker keeps a result until its job's end is durable", seen->job, seen->attempt);
   }
+}
+
+void Checks::check_may_run(JobId id, Duration held) const {
+  const Job& job = jobs_.at(id);
+  require(held <= job.hold->declared && cost_of(held, job.hold->factor) <= job.quota + job.credits,
+          "a run may last as long as is held for it, and no longer", id, held);
 }
 
 void Checks::executor_said(Instant now, NodeId node, const ToWorker& message) {
@@ -380,7 +394,9 @@ void Checks::executor_said(Instant now, NodeId node, const ToWorker& message) {
     require(began != began_at_.end() && jobs_.contains(done->job), "what ended had begun", node,
             done->job);
     const Duration ran = std::min(now - began->second, jobs_.at(done->job).hold->declared);
-    results_[done->result.hash] = {done->job, done->attempt, ran};
+    const auto held = first_held_.find({node, {done->job, done->attempt}});
+    results_[done->result.hash] = {done->job, done->attempt, ran,
+                                   held == first_held_.end() ? Duration{} : held->second};
   }
 }
 

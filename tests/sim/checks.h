@@ -86,6 +86,7 @@ class Checks {
     JobId job;
     std::uint32_t attempt = 0;
     Duration ran{};
+    Duration held{};  // of that, at least
   };
   struct Sums {
     GpuTime used;
@@ -130,6 +131,8 @@ class Checks {
   void check_reports(const std::vector<SlotReport>& reports) const;
   std::map<std::pair<NodeId, RunName>, std::set<SlotIndex>> leased_slots_;
   std::map<std::pair<NodeId, SlotIndex>, RunName> occupied_;  // from a run's start to its end
+  void check_may_run(JobId job, Duration held) const;
+  std::map<std::pair<NodeId, RunName>, Duration> first_held_;  // as their leases said
   std::set<JobId> began_;
   std::map<std::tuple<NodeId, JobId, std::uint32_t>, Instant> began_at_;
   std::map<std::string, Result> results_;

@@ -78,7 +78,7 @@ RequestId Client::draw_id() {
 JobRequest Client::draw_body() {
   static const std::vector<std::string> apps{"draw", "draw", "paint", "nothing", "secret"};
   JobRequest body{.app = apps[rng_.below(apps.size())],
-                  .declared = seconds(rng_.between(0, 12)),
+                  .declared = rng_.one_in(3) ? Duration{} : seconds(rng_.between(0, 12)),
                   .detached = rng_.one_in(4)};
   if (rng_.one_in(6)) body.max_wait = seconds(rng_.between(1, 300));
   if (rng_.one_in(4)) body.size = "xlarge";
@@ -136,7 +136,9 @@ void Client::submit(Request& request) {
 void Client::ask_something() {
   const std::uint64_t query = ++last_query_;
   const Request* known = requests_.empty() ? nullptr : &requests_[rng_.below(requests_.size())];
-  switch (rng_.below(11)) {
+  switch (rng_.below(12)) {
+    case 11:
+      return say(ClientQuote{.query = query, .body = draw_body()});
     case 10:
       return say(ClientUsage{.query = query, .limit = 3});
     case 9:
@@ -267,6 +269,16 @@ void Client::on(const ReceiptsAnswer& answer) {
     require(receipt.charged + receipt.given_back == receipt.held, "charged + given back = held",
             receipt.job);
   }
+}
+
+void Client::on(const QuoteAnswer& answer) {
+  if (answer.refusal.code != Errc{}) {
+    require(!answer.refusal.sentence.empty(), "a refusal says why");
+    return;
+  }
+  require(answer.promise > Instant{} && answer.cost > GpuTime{} &&
+              answer.first_held <= answer.declared && answer.left >= GpuTime{},
+          "a quote has its numbers", answer.cost, answer.left);
 }
 
 void Client::on(const UsageAnswer& answer) {

@@ -65,6 +65,7 @@ class Client {
   void on(const LogChunk& chunk);
   void on(const ChangesAnswer& answer);
   void on(const UsageAnswer& answer);
+  void on(const QuoteAnswer& answer);
   void on(const OperateAnswer&) {}
   void on(const SessionNotice&) {}
   void on(const SessionRefused& refused);

@@ -40,11 +40,28 @@ Config draw_config(Prng rng, bool combined) {
   config.apps = {app("draw", ExecutorKind::diffusion), app("paint", ExecutorKind::diffusion),
                  app("nothing", ExecutorKind::noop), app("secret", ExecutorKind::diffusion)};
   config.apps.back().tiers = {"pro"};
+  config.apps[1].automatic = rng.one_in(2);
+  if (rng.one_in(4)) config.apps[2].partition = "other";
   config.worker.kill_grace = milliseconds(rng.between(200, 2000));
   config.worker.slot_check = milliseconds(rng.between(500, 5000));
   config.window.length = one_of(rng, std::vector<Duration>{seconds(60), seconds(300), hours(24)});
   config.window.kind = rng.one_in(2) ? WindowKind::fixed : WindowKind::rolling;
   return config;
+}
+
+// For somebody who may be there or not, on slots that may be there or not.
+std::vector<ReservationConfig> draw_reservations(Prng rng, const Plan& plan) {
+  std::vector<ReservationConfig> reservations;
+  for (std::uint64_t i = sometimes(rng, 2); i > 0; --i) {
+    ReservationConfig one{.name = "kept-" + std::to_string(i),
+                          .slots = one_of<std::uint32_t>(rng, {1, 1, 2}),
+                          .users = {"u" + std::to_string(rng.between(1, 4))}};
+    if (rng.one_in(2)) one.from = plan.start + milliseconds(rng.between(0, plan.faults_last.ms));
+    if (!rng.one_in(3))
+      one.until = std::max(one.from, plan.start) + milliseconds(rng.between(1, 200'000));
+    reservations.push_back(std::move(one));
+  }
+  return reservations;
 }
 
 std::vector<Fault> draw_faults(Prng rng, const Plan& plan) {
@@ -86,6 +103,7 @@ Plan draw_plan(std::uint64_t seed) {
   for (std::uint32_t i = 0; i < plan.nodes; ++i) {
     auto& devices = plan.devices.emplace_back(one_of<std::size_t>(rng, {1, 1, 2, 2, 3, 4}));
     for (DeviceConfig& device : devices) device.slots = one_of<std::uint32_t>(rng, {1, 1, 2});
+    if (i > 0 && rng.one_in(4)) devices.back().partition = "other";
   }
   plan.start = Instant{1'767'225'600'000} + milliseconds(rng.between(0, 86'400'000));
   plan.faults_last = seconds(rng.between(60, 400));
@@ -104,6 +122,7 @@ Plan draw_plan(std::uint64_t seed) {
                     .runs_too_long = one_in(),
                     .result_vanishes = one_in()};
   plan.faults = draw_faults(seeded.fork("faults"), plan);
+  plan.config.reservations = draw_reservations(seeded.fork("reservations"), plan);
   const std::vector<std::string> tiers{"anonymous", "free", "pro", "pro"};
   const auto accounts = rng.between(1, 4);
   for (std::int64_t i = rng.between(1, 6); i > 0; --i) {

@@ -120,8 +120,7 @@ void World::start_pool() {
   if (plan_.combined) start_worker(nodes_.front());
 }
 
-// As a broker does that learned how long jobs take: it holds less at first, and more when a job
-// goes on. This one asks at random, and also for what it may not have.
+// As a broker does for holds that grow, at random, and also for what it may not have.
 void World::extend_later() {
   schedule_.after(milliseconds(rng_.between(1, 4'000)), [this] {
     const Extend extend = checks_.next_extension(rng_.below(std::uint64_t{1} << 40U));
@@ -269,7 +268,9 @@ void World::run() {
   heal();
   // Every open job may need three whole attempts on one slot, the processes have to come back, and
   // whoever is still to be told asks again within a few of its pauses.
-  const Duration longest = longest_occupancy(plan_.config);
+  Duration longest{};
+  for (const char* partition : {"default", "other"})
+    longest = std::max(longest, longest_occupancy(plan_.config, partition));
   const auto open = static_cast<std::int64_t>(checks_.open_count()) + 1;
   run_until(now() + longest * (3 * open) + seconds(180), [this] { return everything_ended(); });
   std::string unresolved;

@@ -275,8 +275,9 @@ std::string PoolProcess::log() const {
 
 std::string PoolProcess::token(const std::string& user, Duration valid) const {
   const Instant now = wall_time();
-  const auto token = mint({.kid = "k1", .algorithm = "HS256", .secret = secret},
-                          {.subject = user, .issued = now, .expires = now + valid});
+  const auto token =
+      mint({.kid = "k1", .algorithm = "HS256", .secret = secret},
+           {.subject = user, .is_operator = user == "root", .issued = now, .expires = now + valid});
   if (!token) throw std::runtime_error(token.error().detail);
   return *token;
 }

@@ -80,6 +80,7 @@ class PoolProcess {
   Output gpupoold(const std::vector<std::string>& arguments,
                   std::vector<std::string> before = {}) const;
 
+  // The user "root" is an operator.
   std::string token(const std::string& user, Duration valid = hours(1)) const;
   std::unique_ptr<Client> client(const std::string& user, std::uint64_t seed = 1) const;
   // Runs gpupool as `user` against this pool; empty: without a token.

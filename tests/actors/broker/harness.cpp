@@ -97,7 +97,12 @@ void Harness::ask(const ToLedger& message) {
       add_to(jobs_[settled->job], record);
   }
   bench::ask_history(ledger, now, records_, effects);
-  for (const Send& answer : effects.send) tell(std::get<ToBroker>(answer.message));
+  for (const Send& answer : effects.send) {
+    if (const auto* told = std::get_if<ToSession>(&answer.message))
+      to_sessions.push_back(*told);
+    else
+      tell(std::get<ToBroker>(answer.message));
+  }
 }
 
 void Harness::carry_out(const Effects& effects) {

@@ -98,7 +98,9 @@ NodesFound two_nodes(std::uint64_t ticket) {
                                 .job = {17},
                                 .account = {"user:ada"},
                                 .app = "emoji",
-                                .ends_by = noon + seconds(62)},
+                                .ends_by = noon + seconds(62),
+                                .partition = "default",
+                                .reservation = "workshop"},
                                {.slot = {1}, .device = 1, .state = SlotState::free}}},
                     {.name = "node-2",
                      .state = NodeState::lost,
@@ -438,7 +440,7 @@ TEST_CASE("nodes shows each slot with its job, and sums up the pool") {
   REQUIRE(table.rows.size() == 3);
   CHECK(table.rows[0] == Words{"node-1", "healthy", "0", "running", "17", "user:ada", "emoji",
                                std::to_string((noon + seconds(62)).ms), "0", "",
-                               std::to_string(noon.ms), "0.1.0"});
+                               std::to_string(noon.ms), "0.1.0", "default", "workshop"});
   CHECK(table.rows[2][1] == "lost");
   CHECK(table.note == "2 nodes, 3 slots: 1 with a job, 1 free; lost: node-2");
   CHECK(table.more == "");

@@ -11,7 +11,7 @@
 #include "base/prng.h"
 
 using namespace gpupool;
-using Advice = Leadership::Advice;
+using Verdict = Leadership::Advice;
 
 namespace {
 
@@ -31,74 +31,74 @@ Leadership leading(Instant asked) {
 
 TEST_CASE("A journal that nobody leads is taken at the first look") {
   Leadership fresh(terms);
-  CHECK(fresh.saw({.epoch = 0, .renewal = 0, .vacant = true}, look_at(start)) == Advice::raise);
+  CHECK(fresh.saw({.epoch = 0, .renewal = 0, .vacant = true}, look_at(start)) == Verdict::raise);
   Leadership after_a_stop(terms);
   CHECK(after_a_stop.saw({.epoch = 9, .renewal = 50, .vacant = true}, look_at(start)) ==
-        Advice::raise);
+        Verdict::raise);
 }
 
 TEST_CASE("A standby raises the epoch after 4 s without a renewal and not before") {
   Leadership standby(terms);
   const LeadRow row{.epoch = 3, .renewal = 20};
-  CHECK(standby.saw(row, look_at(start)) == Advice::wait);
-  CHECK(standby.saw(row, look_at(start + milliseconds(3'999))) == Advice::wait);
-  CHECK(standby.saw(row, look_at(start + milliseconds(4'000))) == Advice::raise);
+  CHECK(standby.saw(row, look_at(start)) == Verdict::wait);
+  CHECK(standby.saw(row, look_at(start + milliseconds(3'999))) == Verdict::wait);
+  CHECK(standby.saw(row, look_at(start + milliseconds(4'000))) == Verdict::raise);
 }
 
 TEST_CASE("Each renewal that a standby sees starts its 4 s anew") {
   Leadership standby(terms);
   for (std::uint64_t renewal = 1; renewal <= 60; ++renewal) {
     const Instant at = start + seconds(3) * static_cast<std::int64_t>(renewal);
-    CHECK(standby.saw({.epoch = 3, .renewal = renewal}, look_at(at)) == Advice::wait);
+    CHECK(standby.saw({.epoch = 3, .renewal = renewal}, look_at(at)) == Verdict::wait);
   }
   const Instant last = start + seconds(180);
   CHECK(standby.saw({.epoch = 4, .renewal = 61}, look_at(last + milliseconds(3'999))) ==
-        Advice::wait);  // another leader counts as one, too
+        Verdict::wait);  // another leader counts as one, too
   CHECK(standby.saw({.epoch = 4, .renewal = 61}, look_at(last + milliseconds(7'998))) ==
-        Advice::wait);
+        Verdict::wait);
   CHECK(standby.saw({.epoch = 4, .renewal = 61}, look_at(last + milliseconds(7'999))) ==
-        Advice::raise);
+        Verdict::raise);
 }
 
 TEST_CASE("The silence counts from an answer to a question, however slow the looks were") {
   Leadership standby(terms);
   const LeadRow row{.epoch = 3, .renewal = 20};
-  CHECK(standby.saw(row, {.asked = start, .answered = start + seconds(3)}) == Advice::wait);
+  CHECK(standby.saw(row, {.asked = start, .answered = start + seconds(3)}) == Verdict::wait);
   // The row may have changed until the answer: only a second has certainly passed since.
   CHECK(standby.saw(row, {.asked = start + seconds(4), .answered = start + seconds(20)}) ==
-        Advice::wait);
+        Verdict::wait);
   CHECK(standby.saw(row, {.asked = start + seconds(7), .answered = start + seconds(7)}) ==
-        Advice::raise);
+        Verdict::raise);
 }
 
 TEST_CASE("A standby that itself stood still raises only what stood still as well") {
   Leadership standby(terms);
-  CHECK(standby.saw({.epoch = 3, .renewal = 20}, look_at(start)) == Advice::wait);
-  CHECK(standby.saw({.epoch = 3, .renewal = 3'620}, look_at(start + hours(1))) == Advice::wait);
+  CHECK(standby.saw({.epoch = 3, .renewal = 20}, look_at(start)) == Verdict::wait);
+  CHECK(standby.saw({.epoch = 3, .renewal = 3'620}, look_at(start + hours(1))) == Verdict::wait);
 }
 
 TEST_CASE("A leader renews every second and stands down 3 s after its last answered renewal") {
   Leadership leader = leading(start);
-  CHECK(leader.at(start) == Advice::lead);
-  CHECK(leader.at(start + milliseconds(999)) == Advice::lead);
-  CHECK(leader.at(start + milliseconds(1'000)) == Advice::renew);
+  CHECK(leader.at(start) == Verdict::lead);
+  CHECK(leader.at(start + milliseconds(999)) == Verdict::lead);
+  CHECK(leader.at(start + milliseconds(1'000)) == Verdict::renew);
   leader.renewed(start + milliseconds(1'000));
-  CHECK(leader.at(start + milliseconds(1'500)) == Advice::lead);
+  CHECK(leader.at(start + milliseconds(1'500)) == Verdict::lead);
   CHECK(leader.sure_until() == start + milliseconds(4'000));
-  CHECK(leader.at(start + milliseconds(3'999)) == Advice::renew);
-  CHECK(leader.at(start + milliseconds(4'000)) == Advice::stand_down);
+  CHECK(leader.at(start + milliseconds(3'999)) == Verdict::renew);
+  CHECK(leader.at(start + milliseconds(4'000)) == Verdict::stand_down);
 }
 
 TEST_CASE("Who stood down or was fenced never leads again") {
   Leadership late = leading(start);
-  CHECK(late.at(start + seconds(3)) == Advice::stand_down);
+  CHECK(late.at(start + seconds(3)) == Verdict::stand_down);
   late.renewed(start + seconds(3));
-  CHECK(late.at(start + seconds(3)) == Advice::stand_down);
+  CHECK(late.at(start + seconds(3)) == Verdict::stand_down);
   CHECK(late.role() == Leadership::Role::deposed);
   Leadership fenced = leading(start);
   fenced.fenced();
-  CHECK(fenced.at(start) == Advice::stand_down);
-  CHECK(fenced.saw({.epoch = 8, .renewal = 9, .vacant = true}, look_at(start)) == Advice::wait);
+  CHECK(fenced.at(start) == Verdict::stand_down);
+  CHECK(fenced.saw({.epoch = 8, .renewal = 9, .vacant = true}, look_at(start)) == Verdict::wait);
 }
 
 TEST_CASE("A renewal counts from when it left, and an older one moves nothing back") {
@@ -137,7 +137,7 @@ class Contender {
 
   bool believes_to_lead(std::int64_t now) {
     return now >= frozen_until_ && leadership_.role() == Leadership::Role::leader &&
-           leadership_.at(clock(now)) != Advice::stand_down;
+           leadership_.at(clock(now)) != Verdict::stand_down;
   }
   std::uint64_t times_led() const { return times_led_; }
 
@@ -160,7 +160,7 @@ class Contender {
   void ask(std::int64_t now) {
     if (leadership_.role() == Leadership::Role::deposed) leadership_ = Leadership(terms);
     const bool leads = leadership_.role() == Leadership::Role::leader;
-    if (leads && leadership_.at(clock(now)) != Advice::renew) return;
+    if (leads && leadership_.at(clock(now)) != Verdict::renew) return;
     question_ = leads ? Question::renew : raises_ ? Question::raise : Question::look;
     asked_ = clock(now);
     takes_effect_at_ =
@@ -181,7 +181,7 @@ class Contender {
     raises_ = false;
     next_at_ = now + 100 + static_cast<std::int64_t>(rng_.below(400));
     if (question_ == Question::look) {
-      raises_ = leadership_.saw(found_, exchange) == Advice::raise;
+      raises_ = leadership_.saw(found_, exchange) == Verdict::raise;
       if (raises_) next_at_ = now;
     } else if (question_ == Question::raise && went_) {
       leadership_.raised(found_.epoch + 1, exchange.asked);

@@ -32,7 +32,8 @@ inline Configure terms_of(const Config& config, const std::string& who = "config
   for (const TierConfig& tier : config.tiers)
     terms.tiers.push_back({tier.name, tier.allowance, tier.longest, tier.rank, tier.jobs_max});
   for (const AppConfig& app : config.apps)
-    terms.apps.push_back({app.name, app.size, app.default_duration, app.longest, app.tiers});
+    terms.apps.push_back(
+        {app.name, app.size, app.default_duration, app.longest, app.tiers, app.automatic});
   terms.window = terms_of(config.window);
   return terms;
 }

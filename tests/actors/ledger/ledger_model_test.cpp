@@ -15,6 +15,12 @@ using namespace gpupool::bench;
 
 namespace {
 
+// Without what past runs say, which learned_hold_test.cpp looks at.
+std::string numbers_of(Balance balance) {
+  balance.advice = {};
+  return pack(balance);
+}
+
 constexpr std::size_t receipts_max = 50;
 
 class Model {
@@ -274,7 +280,7 @@ class Model {
       CHECK(answer.job == known->job);
       CHECK(answer.closed == !known->open);
       if (!known->open) check_receipt(answer.done->receipt, *known);
-      CHECK(pack(answer.done->balance) ==
+      CHECK(numbers_of(answer.done->balance) ==
             pack(naive_.balance(now_, wish.caller.account, wish.caller.tier, {})));
     } else if (faults.empty()) {
       naive_.open(now_, wish);
@@ -297,8 +303,8 @@ class Model {
         CHECK(refusal.want == numbers.first);
         CHECK(refusal.have == numbers.second);
       }
-      CHECK(refusal.cost.ms == NaiveLedger::first_held(wish));
-      CHECK(pack(refusal.balance) ==
+      CHECK(refusal.cost.ms == NaiveLedger::first_held(naive_.within(now_, wish)));
+      CHECK(numbers_of(refusal.balance) ==
             pack(naive_.balance(now_, wish.caller.account, wish.caller.tier, wish.app_longest)));
     }
   }
@@ -346,7 +352,8 @@ class Model {
     const JobDone done = done_in(effects);
     check_receipt(done.receipt, *hold);
     const Balance& balance = done.balance;
-    CHECK(pack(balance) == pack(naive_.balance(now_, hold->wish.caller.account, balance.tier, {})));
+    CHECK(numbers_of(balance) ==
+          pack(naive_.balance(now_, hold->wish.caller.account, balance.tier, {})));
     if (hold->ended == now_ && effects.journal.size() == 1)
       CHECK(done.receipt.left == balance.left);
   }
@@ -445,7 +452,7 @@ class Model {
   void questions() {
     const Caller& who = pick_caller();
     const Effects found = step(QuotaQuery{.caller = who});
-    CHECK(pack(reply<QuotaFound>(found).answer.balance) ==
+    CHECK(numbers_of(reply<QuotaFound>(found).answer.balance) ==
           pack(naive_.balance(now_, who.account, who.tier, {})));
     const auto listed = naive_.listed(who.account, receipts_max);
     const auto answer = reply<ReceiptsFound>(step(ReceiptsQuery{.account = who.account})).answer;

@@ -30,6 +30,7 @@ struct NaiveHold {
   bool open = true;
   std::int64_t charged_quota = 0;
   std::int64_t charged_credits = 0;
+  std::int64_t ran = 0;
   Outcome outcome{};
   Instant ended{};
   std::size_t closing = 0;  // which settle of the pool this was
@@ -231,6 +232,50 @@ class NaiveLedger {
     return balance;
   }
 
+  // What runs of an app took, of everybody or of one account, the last one last.
+  std::vector<std::int64_t> runs_of(const std::string& app, const AccountId* account) const {
+    std::map<std::uint64_t, std::int64_t> runs;
+    for (const NaiveHold& hold : holds) {
+      const bool counts = !hold.open && hold.ran > 0 && hold.outcome == Outcome::succeeded;
+      if (!counts || hold.wish.body->app != app) continue;
+      if (account == nullptr || hold.wish.caller.account == *account)
+        runs[closed_at_sequence.at(hold.job)] = hold.ran;
+    }
+    std::vector<std::int64_t> took;
+    for (const auto& [sequence, ran] : runs) took.push_back(ran);
+    return took;
+  }
+  static std::int64_t with_margin(std::int64_t took) {
+    return (took + std::max<std::int64_t>(took / 4, 3'000) + 999) / 1000 * 1000;
+  }
+  // What a request whose duration is learned declares and holds at first.
+  Reserve within(Instant now, const Reserve& asked) const {
+    const TierConfig* tier = config->tier(tier_of(asked.caller.account, asked.caller.tier));
+    if (asked.learned.ms <= 0 || tier == nullptr) return asked;
+    Reserve wish = asked;
+    std::int64_t longest = tier->longest.ms / asked.factor;
+    if (asked.app_longest.ms > 0) longest = std::min(longest, asked.app_longest.ms);
+    wish.declared = std::min(asked.declared, Duration{longest});
+    wish.occupancy = asked.occupancy - (asked.declared - wish.declared);
+    std::vector<std::int64_t> all = runs_of(asked.body->app, nullptr);
+    if (all.size() < 10) return wish;
+    if (all.size() > 200) all.erase(all.begin(), all.end() - 200);
+    std::sort(all.begin(), all.end());
+    const auto rank = [&all](std::size_t percent) {
+      return all[(all.size() * percent + 99) / 100 - 1];
+    };
+    const std::vector<std::int64_t> own = runs_of(asked.body->app, &asked.caller.account);
+    std::int64_t likely = rank(50);
+    if (!own.empty()) likely = (own.back() + own[own.size() < 2 ? 0 : own.size() - 2]) / 2;
+    const Balance has = balance(now, asked.caller.account, asked.caller.tier, {});
+    const std::int64_t payable = has.left.ms + has.credits.ms - has.credits_held.ms;
+    for (const std::int64_t less : {with_margin(rank(90)), with_margin(likely)}) {
+      if (first_held(wish) <= payable) break;
+      wish.learned = std::min(wish.learned, Duration{less});
+    }
+    return wish;
+  }
+
   static std::int64_t first_held(const Reserve& wish) {
     const bool less = wish.learned.ms > 0 && wish.learned < wish.declared;
     return (less ? wish.learned.ms : wish.declared.ms) * wish.factor;
@@ -279,7 +324,8 @@ class NaiveLedger {
 
   // Every fault of this request; the one with the smallest number is the refusal.
   std::map<Errc, std::pair<std::int64_t, std::int64_t>> faults(Instant now,
-                                                               const Reserve& wish) const {
+                                                               const Reserve& asked) const {
+    const Reserve wish = within(now, asked);
     std::map<Errc, std::pair<std::int64_t, std::int64_t>> found;
     if (wish.verdict != Errc{}) found[wish.verdict] = {wish.want, wish.have};
     const std::string tier_name = tier_of(wish.caller.account, wish.caller.tier);
@@ -319,7 +365,8 @@ class NaiveLedger {
     return found;
   }
 
-  void open(Instant now, const Reserve& wish) {
+  void open(Instant now, const Reserve& asked) {
+    const Reserve wish = within(now, asked);
     const std::int64_t cost = first_held(wish);
     const std::int64_t left = balance(now, wish.caller.account, wish.caller.tier, {}).left.ms;
     advance(now);
@@ -347,6 +394,7 @@ class NaiveLedger {
     hold.charged_quota = std::min(hold.quota, charged);
     hold.charged_credits = charged - hold.charged_quota;
     hold.outcome = settle.outcome;
+    hold.ran = settle.ran.ms;
     hold.ended = now;
     hold.closing = ++closings;
   }

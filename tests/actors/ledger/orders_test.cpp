@@ -124,7 +124,8 @@ TEST_CASE("The first terms are one change, later ones are told field by field") 
                      "free allowance: 210.0 s > 300.0 s",
                      "emoji longest duration: 300.0 s > 90.5 s", "secret open to: pro > everybody",
                      "draw size:  > large", "draw default duration:  > 60.0 s",
-                     "draw longest duration:  > 300.0 s", "draw open to:  > free, pro"});
+                     "draw longest duration:  > 300.0 s", "draw duration:  > as declared",
+                     "draw open to:  > free, pro"});
 }
 
 TEST_CASE("New terms count from their record on, not from the moment a configuration is read") {

@@ -37,6 +37,15 @@ Refusal over_quota() {
   return refusal;
 }
 
+Advice declare_10_s() {
+  return {.app = "emoji",
+          .runs = 20,
+          .own = true,
+          .longest = milliseconds(7'900),
+          .declare = seconds(10),
+          .fits = 1};
+}
+
 Refusal of(Errc code, std::int64_t want, std::int64_t have) {
   Refusal refusal = over_quota();
   refusal.code = code;
@@ -245,4 +254,25 @@ TEST_CASE("A hint's duration is really admissible") {
     const double up_to_s = std::stod(hint.substr(hint.find("up to ") + 6));
     REQUIRE(up_to_s * 1000 <= static_cast<double>(fits.ms) + 1e-6);
   }
+}
+
+TEST_CASE("A hint over the quota begins with what past runs say, where that is less") {
+  Refusal refusal = over_quota();
+  refusal.balance.advice = declare_10_s();
+  CHECK(hint_of(refusal).find("your last 20 runs of emoji took 7.9 s at most: declare 10 s and 1 "
+                              "more fits; a request of up to 10.0 s would be admitted now") == 0);
+  refusal.declared = seconds(10);
+  CHECK(hint_of(refusal).find("your last") == std::string::npos);
+  refusal.declared = seconds(60);
+  refusal.balance.advice.app = "sketch";
+  CHECK(hint_of(refusal).find("your last") == std::string::npos);
+}
+
+TEST_CASE("A refusal of a learned duration says what would be held at first, and of what") {
+  Refusal refusal = over_quota();
+  refusal.declared = seconds(180);
+  refusal.first_held = seconds(11);
+  refusal.cost = {11'000};
+  CHECK(sentence_of(refusal).find("11.0 s to hold at first, of up to 180.0 s declared (large, "
+                                  "factor 1), 10.0 s left") == 0);
 }

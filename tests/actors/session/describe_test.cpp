@@ -204,3 +204,26 @@ TEST_CASE("Absurd numbers are described without overflow") {
                         .given_back = {most}};
   CHECK(arithmetic_of(receipt).find("given back") != std::string::npos);
 }
+TEST_CASE("Advice tells what runs took, what to declare, and how many fit then") {
+  Advice advice{.app = "emoji",
+                .runs = 20,
+                .own = true,
+                .longest = milliseconds(7'900),
+                .declare = seconds(10),
+                .fits = 6};
+  CHECK(advice_text(advice) ==
+        "your last 20 runs of emoji took 7.9 s at most: declare 10 s and 6 more fit");
+  advice.own = false;
+  advice.fits = 1;
+  CHECK(advice_text(advice) ==
+        "of the last 20 runs of emoji 99 in 100 took 7.9 s at most: declare 10 s and 1 more fits");
+  advice.declare = {};
+  CHECK(advice_text(advice).empty());
+  advice.first_held = seconds(11);
+  CHECK(advice_text(advice) ==
+        "of the last 20 runs of emoji 99 in 100 took 7.9 s at most: it holds 11.0 s at first and 1 "
+        "more fits");
+  advice.fits = 0;
+  CHECK(advice_text(advice).empty());
+  CHECK(advice_text({}).empty());
+}

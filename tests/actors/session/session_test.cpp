@@ -389,6 +389,30 @@ TEST_CASE("Questions to the ledger and the broker come back under the client's q
   CHECK(talk.to_client_sent<SessionError>().query == 15);
 }
 
+TEST_CASE("A quote goes to the broker with who asks, and its refusal leaves with its words") {
+  Talk talk;
+  talk.tell(ClientQuote{.query = 31, .body = {.app = "emoji", .declared = seconds(9)}});
+  const auto asked = talk.to_broker_sent<Quote>();
+  CHECK(asked.caller.account == ada().account);
+  CHECK(asked.body.declared == seconds(9));
+  Quoted quoted{.session = session_id};
+  quoted.answer = {.query = asked.query, .cost = {9'000}};
+  talk.tell(quoted);
+  CHECK(talk.to_client_sent<QuoteAnswer>().query == 31);
+
+  talk.tell(ClientQuote{.query = 32, .body = {.app = "emoji"}});
+  quoted.answer = {.query = talk.to_broker_sent<Quote>().query,
+                   .refusal = {.code = Errc::too_many_jobs, .want = 5, .have = 4}};
+  talk.tell(quoted);
+  const auto refused = talk.to_client_sent<QuoteAnswer>();
+  CHECK(refused.query == 32);
+  CHECK_FALSE(refused.refusal.sentence.empty());
+  CHECK_FALSE(refused.refusal.hint.empty());
+
+  talk.tell(ClientQuote{.query = 33, .body = {}});
+  CHECK(talk.to_client_sent<SessionError>().code == Errc::bad_request);
+}
+
 TEST_CASE("Questions about the past are answered, or it is said that the past cannot be read") {
   Talk talk;
   talk.tell(ClientUsage{.query = 21, .since = {5}, .limit = 4'000'000'000U});

@@ -1,0 +1,169 @@
+#include "actors/learned.h"
+
+#include <algorithm>
+#include <limits>
+
+namespace gpupool {
+namespace {
+
+constexpr std::size_t own_enough = 3;  // runs, to speak of one's own
+constexpr std::size_t last_looked_at = 1'000;
+constexpr std::size_t app_enough = 10;  // runs, to hold by them or to speak of everybody's
+// An extension is asked for while this much is left (broker_extend.cpp), so what is held at first
+// is more than the runs took by at least this.
+constexpr Duration margin_least = seconds(3);
+
+// The smallest of the runs that so many of a hundred did not exceed.
+std::uint32_t quantile(const std::vector<std::uint32_t>& sorted, std::size_t percent) {
+  const std::size_t rank = (sorted.size() * percent + 99) / 100;
+  return sorted[std::max<std::size_t>(rank, 1) - 1];
+}
+
+Duration up_to_seconds(Duration exact) { return seconds((exact.ms + 999) / 1000); }
+
+// A quarter more, in whole seconds.
+Duration with_room(Duration longest) { return up_to_seconds({longest.ms + longest.ms / 4}); }
+
+// A quarter, or the time that an extension needs.
+Duration with_margin(Duration took) {
+  return up_to_seconds(took + std::max(Duration{took.ms / 4}, margin_least));
+}
+
+}  // namespace
+
+// Names have no zero bytes.
+std::string LearnedDurations::key_of(const std::string& account, const std::string& app) {
+  std::string key;
+  key.reserve(account.size() + 1 + app.size());
+  return key.append(account).append(1, '\0').append(app);
+}
+
+template <class Row>
+Row& LearnedDurations::Table<Row>::use(Row names, std::size_t most) {
+  const auto [it, is_new] = found_.try_emplace(names.key());
+  if (is_new)
+    it->second = rows_.insert(rows_.end(), std::move(names));
+  else
+    rows_.splice(rows_.end(), rows_, it->second);
+  Row& row = *it->second;
+  if (rows_.size() > most) {
+    found_.erase(rows_.front().key());
+    rows_.pop_front();
+  }
+  return row;
+}
+
+template <class Row>
+const Row* LearnedDurations::Table<Row>::find(const std::string& key) const {
+  const auto it = found_.find(key);
+  return it == found_.end() ? nullptr : &*it->second;
+}
+
+void LearnedDurations::note(const AccountId& account, const std::string& app, Duration ran) {
+  if (ran <= Duration{}) return;
+  const auto ms = static_cast<std::uint32_t>(
+      std::min<std::int64_t>(ran.ms, std::numeric_limits<std::uint32_t>::max()));
+  note_app(app, ms);
+  note_own(account.text, app, ms);
+}
+
+void LearnedDurations::note_app(const std::string& app, std::uint32_t ran) {
+  AppRuns& row = apps_.use({.app = app}, bounds_.apps_max);
+  if (row.runs.size() < app_runs_max) {
+    row.runs.push_back(ran);
+  } else {
+    const std::uint32_t gone = std::exchange(row.runs[row.next], ran);
+    row.sorted.erase(std::lower_bound(row.sorted.begin(), row.sorted.end(), gone));
+    row.next = (row.next + 1) % app_runs_max;
+  }
+  row.sorted.insert(std::upper_bound(row.sorted.begin(), row.sorted.end(), ran), ran);
+}
+
+void LearnedDurations::note_own(const std::string& account, const std::string& app,
+                                std::uint32_t ran) {
+  OwnRuns& row = own_.use({.account = account, .app = app}, bounds_.pairs_max);
+  row.runs[row.count++ % own_runs_max] = ran;
+}
+
+std::optional<Duration> LearnedDurations::likely(const AccountId& account,
+                                                 const std::string& app) const {
+  if (const OwnRuns* own = own_.find(key_of(account.text, app))) {
+    const std::int64_t last = own->runs[(own->count - 1) % own_runs_max];
+    const std::int64_t before = own->count > 1 ? own->runs[(own->count - 2) % own_runs_max] : last;
+    return Duration{(last + before) / 2};
+  }
+  const AppRuns* all = apps_.find(app);
+  return all == nullptr ? std::nullopt : std::optional(Duration{quantile(all->sorted, 50)});
+}
+
+std::optional<Duration> LearnedDurations::long_run(const std::string& app) const {
+  const AppRuns* all = apps_.find(app);
+  return all == nullptr ? std::nullopt : std::optional(Duration{quantile(all->sorted, 90)});
+}
+
+Duration LearnedDurations::first_held(const std::string& app, Duration unknown) const {
+  const AppRuns* all = apps_.find(app);
+  if (all == nullptr || all->runs.size() < app_enough) return unknown;
+  return with_margin({quantile(all->sorted, 99)});
+}
+
+std::vector<Duration> LearnedDurations::shorter_holds(const AccountId& account,
+                                                      const std::string& app) const {
+  const AppRuns* all = apps_.find(app);
+  if (all == nullptr || all->runs.size() < app_enough) return {};
+  return {with_margin({quantile(all->sorted, 90)}), with_margin(*likely(account, app))};
+}
+
+// Among those that were used last, which is where an account that asks nearly always is.
+const LearnedDurations::OwnRuns* LearnedDurations::last_of(const AccountId& account) const {
+  std::size_t looked_at = 0;
+  for (auto row = own_.rows().rbegin(); row != own_.rows().rend(); ++row) {
+    if (row->account == account.text) return &*row;
+    if (++looked_at == last_looked_at) break;
+  }
+  return nullptr;
+}
+
+Advice LearnedDurations::advice(const AccountId& account, const std::string& app) const {
+  const OwnRuns* own = app.empty() ? last_of(account) : own_.find(key_of(account.text, app));
+  const std::string& about = app.empty() && own != nullptr ? own->app : app;
+  if (own != nullptr && own->count >= own_enough) {
+    const std::uint32_t kept = std::min<std::uint32_t>(own->count, own_runs_max);
+    const Duration longest{*std::max_element(own->runs.begin(), own->runs.begin() + kept)};
+    return {
+        .app = about, .runs = kept, .own = true, .longest = longest, .declare = with_room(longest)};
+  }
+  const AppRuns* all = apps_.find(about);
+  if (all == nullptr || all->runs.size() < app_enough) return {};
+  const Duration longest{quantile(all->sorted, 99)};
+  return {.app = about,
+          .runs = static_cast<std::uint32_t>(all->runs.size()),
+          .longest = longest,
+          .declare = with_room(longest)};
+}
+
+std::vector<LearnedRuns> LearnedDurations::rows() const {
+  std::vector<LearnedRuns> rows;
+  rows.reserve(apps_.rows().size() + own_.rows().size());
+  const auto in_order = [](const auto& ring, std::size_t size, std::size_t first) {
+    std::vector<std::uint32_t> runs;
+    for (std::size_t i = 0; i < size; ++i) runs.push_back(ring[(first + i) % ring.size()]);
+    return runs;
+  };
+  for (const AppRuns& row : apps_.rows())
+    rows.push_back({.app = row.app, .runs = in_order(row.runs, row.runs.size(), row.next)});
+  for (const OwnRuns& row : own_.rows()) {
+    const std::size_t kept = std::min<std::size_t>(row.count, own_runs_max);
+    rows.push_back({.account = row.account,
+                    .app = row.app,
+                    .runs = in_order(row.runs, kept, row.count - kept)});
+  }
+  return rows;
+}
+
+void LearnedDurations::restore(const LearnedRuns& row) {
+  for (const std::uint32_t ran : row.runs)
+    row.account.empty() ? note_app(row.app, ran) : note_own(row.account, row.app, ran);
+}
+
+}  // namespace gpupool

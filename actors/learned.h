@@ -1,0 +1,104 @@
+#pragma once
+// LearnedDurations: how long runs really took, app by app and account by account: the last ones of
+// each. From them come likely starts, advice, and what a job with duration = "auto" holds at first;
+// never a promise. The mean of an account's last two runs of an app foretells the next one better
+// than what it declares (Tsafrir, Etsion and Feitelson, TPDS 2007). The ledger owns it, as part of
+// its state, and hands it to each broker that takes the lead, which goes on with what it sees
+// settled. Bounded: what was used longest ago is forgotten. Plain value.
+
+#include <array>
+#include <list>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "actors/messages.h"
+
+namespace gpupool {
+
+struct LearnedBounds {
+  std::size_t apps_max = 256;
+  std::size_t pairs_max = 10'000;  // of an account and an app
+};
+
+class LearnedDurations {
+ public:
+  static constexpr std::size_t app_runs_max = 200;
+  static constexpr std::size_t own_runs_max = 20;
+
+  explicit LearnedDurations(LearnedBounds bounds = {}) : bounds_(bounds) {}
+
+  // A run that succeeded. One of no time at all teaches nothing.
+  void note(const AccountId& account, const std::string& app, Duration ran);
+
+  // What the next run will likely take; and at most, nine times in ten. none: nothing is known.
+  std::optional<Duration> likely(const AccountId& account, const std::string& app) const;
+  std::optional<Duration> long_run(const std::string& app) const;
+
+  // What duration = "auto" holds at first: what 99 of 100 runs took and a margin, in which the
+  // first extension has time to be written; `unknown` before there are enough of them.
+  Duration first_held(const std::string& app, Duration unknown) const;
+  // What is held instead by an account that cannot pay for that: by what nine of ten runs took, and
+  // by what its own next one will likely take. Empty: too little is known.
+  std::vector<Duration> shorter_holds(const AccountId& account, const std::string& app) const;
+
+  // Of this account's runs or, if those are few, of all; without a price: `fits` is the caller's.
+  // An app with an empty name: the one that the account used last. Its `app` is empty if nothing
+  // is known.
+  Advice advice(const AccountId& account, const std::string& app) const;
+
+  std::vector<LearnedRuns> rows() const;  // what was used last comes last
+  void restore(const LearnedRuns& row);
+
+ private:
+  struct AppRuns {
+    std::string app;
+    std::string key() const { return app; }
+    std::vector<std::uint32_t> runs;    // milliseconds; a ring once it is full
+    std::vector<std::uint32_t> sorted;  // the same ones
+    std::size_t next = 0;
+  };
+  struct OwnRuns {
+    std::string account;
+    std::string app;
+    std::array<std::uint32_t, own_runs_max> runs{};  // a ring
+    std::uint32_t count = 0;                         // all that there were
+    std::string key() const { return key_of(account, app); }
+  };
+  // By when they were used, the last one last; found by their names.
+  template <class Row>
+  class Table {
+   public:
+    Table() = default;
+    Table(const Table& other) : rows_(other.rows_) {
+      for (auto row = rows_.begin(); row != rows_.end(); ++row) found_[row->key()] = row;
+    }
+    Table(Table&& other) = default;
+    Table& operator=(Table other) {
+      rows_.swap(other.rows_);
+      found_.swap(other.found_);
+      return *this;
+    }
+    ~Table() = default;
+    // Moved to the end, and made if it is not there: the first one goes if there are too many.
+    Row& use(Row names, std::size_t most);
+    const Row* find(const std::string& key) const;
+    const std::list<Row>& rows() const { return rows_; }
+
+   private:
+    std::list<Row> rows_;
+    std::unordered_map<std::string, typename std::list<Row>::iterator> found_;
+  };
+
+  static std::string key_of(const std::string& account, const std::string& app);
+  void note_app(const std::string& app, std::uint32_t ran);
+  void note_own(const std::string& account, const std::string& app, std::uint32_t ran);
+  const OwnRuns* last_of(const AccountId& account) const;
+
+  LearnedBounds bounds_;
+  Table<AppRuns> apps_;
+  Table<OwnRuns> own_;
+};
+
+}  // namespace gpupool
