@@ -102,8 +102,8 @@ void Broker::check_invariants() const {
   std::size_t queued = 0;
   for (const auto& [id, job] : jobs_) {
     queued += job.phase == Phase::queued ? 1U : 0U;
-    GPUPOOL_ENSURE(job.settle.has_value() == (job.phase == Phase::settling), id);
-    GPUPOOL_ENSURE(job.requeue.has_value() == (job.phase == Phase::requeueing), id);
+    GPUPOOL_ENSURE((job.settle != nullptr) == (job.phase == Phase::settling), id);
+    GPUPOOL_ENSURE((job.requeue != nullptr) == (job.phase == Phase::requeueing), id);
     if (!job.has_slot()) continue;
     GPUPOOL_ENSURE(job.place.slots.size() == job.hold->slots, id, job.place.slots.size());
     const auto node = placement_.all().find(job.place.node);

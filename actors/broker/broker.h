@@ -52,6 +52,9 @@ class Broker {
   void check_invariants() const;
 
  private:
+  // An account's open jobs, by arrival. Most have one or a few.
+  using AccountJobs = boost::container::small_vector<JobId, 4>;
+
   // A request that the ledger has been asked about.
   struct Pending {
     SessionId session;
@@ -229,7 +232,7 @@ class Broker {
   std::map<std::uint64_t, Pending> pending_;
   std::deque<ToBroker> before_lead_;  // what clients asked before the ledger answered
   std::unordered_map<JobId, Job, IdHash> jobs_;
-  std::unordered_map<AccountId, std::set<JobId>, IdHash> by_account_;
+  std::unordered_map<AccountId, AccountJobs, IdHash> by_account_;
   Placement placement_;
   std::deque<Partition> partitions_{Partition{{}}};  // by their numbers
   std::vector<ReservedFor> reserved_;

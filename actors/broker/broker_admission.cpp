@@ -204,7 +204,8 @@ Job& Broker::admit(const Shared<Hold>& hold) {
   job.hold = hold;
   job.promise = hold->promise;
   job.partition = partition_of(*hold);
-  by_account_[hold->account].insert(hold->job);
+  AccountJobs& jobs = by_account_[hold->account];
+  jobs.insert(std::lower_bound(jobs.begin(), jobs.end(), hold->job), hold->job);
   partition(job.partition).take(*hold);
   if (!hold->body->detached) unwatched_[hold->job] = now_;
   enqueue(job);
@@ -327,8 +328,9 @@ void Broker::on(const ClientGone& gone) {
   for (const JobId id : followed.mapped()) {
     Job* job = find(id);
     if (!job) continue;
-    std::erase(job->watchers, gone.session);
-    if (job->watchers.empty() && !job->hold->body->detached) unwatched_[id] = now_;
+    auto& watchers = job->watchers;
+    watchers.erase(std::remove(watchers.begin(), watchers.end(), gone.session), watchers.end());
+    if (watchers.empty() && !job->hold->body->detached) unwatched_[id] = now_;
   }
 }
 

@@ -164,12 +164,12 @@ void Broker::lose_attempt(Job& job, Errc cause, const std::string& detail) {
     job.phase = Phase::requeueing;
     job.notice = detail;
     job.requeue_asked = now_;
-    job.requeue = Requeue{.epoch = epoch_,
-                          .job = job.hold->job,
-                          .attempt = job.leases,
-                          .cause = cause,
-                          .detail = detail,
-                          .promise = bound_of(job) + answer_limit};
+    job.requeue = std::make_unique<Requeue>(Requeue{.epoch = epoch_,
+                                                    .job = job.hold->job,
+                                                    .attempt = job.leases,
+                                                    .cause = cause,
+                                                    .detail = detail,
+                                                    .promise = bound_of(job) + answer_limit});
     writing_[job.hold->job] = now_ + write_retry;
     partition_of(job).returning[job.hold->job] = waiting_of(job.hold);
     ask_ledger(*job.requeue);
@@ -210,7 +210,7 @@ void Broker::settle(Job& job, Settle how) {
   how.node = job.node_name;
   if (how.outcome == Outcome::cancelled && !job.cancelled_by.empty())
     how.detail = "cancelled by " + job.cancelled_by;
-  job.settle = std::move(how);
+  job.settle = std::make_unique<Settle>(std::move(how));
   writing_[job.hold->job] = now_ + write_retry;
   ask_ledger(*job.settle);
 }
@@ -251,8 +251,9 @@ void Broker::forget(JobId id) {
       if (it->second.empty()) followed_.erase(it);
     }
   const auto account = by_account_.find(job.hold->account);
-  account->second.erase(id);
-  if (account->second.empty()) by_account_.erase(account);
+  AccountJobs& jobs = account->second;
+  jobs.erase(std::lower_bound(jobs.begin(), jobs.end(), id));
+  if (jobs.empty()) by_account_.erase(account);
   Partition& queue = partition_of(job);
   if (job.phase == Phase::queued) queue.dispatcher.remove(id, placement_);
   queue.returning.erase(id);

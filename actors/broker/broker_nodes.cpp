@@ -262,7 +262,7 @@ void Broker::on(const RunEnded& ended) {
       slot->report.job = {};
     }
   }
-  job->ended = ended;
+  job->ended = std::make_unique<RunEnded>(ended);
   job->attempt = ended.attempt;
   job->leases = std::max(job->leases, ended.attempt);
   if (Node* node = placement_.find(ended.node)) job->node_name = node->name;

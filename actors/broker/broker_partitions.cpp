@@ -9,8 +9,11 @@
 namespace gpupool {
 
 Partition& Broker::partition(PartitionId id) {
-  while (partitions_.size() <= id.value)
-    partitions_.emplace_back(PartitionId{static_cast<std::uint32_t>(partitions_.size())});
+  while (partitions_.size() <= id.value) {
+    Partition& made =
+        partitions_.emplace_back(PartitionId{static_cast<std::uint32_t>(partitions_.size())});
+    made.dispatcher.use(capacity(made));  // its jobs can be promised something before it has a slot
+  }
   return partitions_[id.value];
 }
 

@@ -1,9 +1,9 @@
 #pragma once
 // One admitted job as the broker follows it, from its hold to its receipt. Owned by the broker.
 
-#include <optional>
+#include <boost/container/small_vector.hpp>
+#include <memory>
 #include <string>
-#include <vector>
 
 #include "actors/broker/placement.h"
 #include "actors/messages.h"
@@ -29,32 +29,34 @@ constexpr JobState state_of(Phase phase) {
   return JobState::ended;
 }
 
+// Thousands wait for each one that runs, so what is only needed on a slot or after it is kept
+// apart.
 struct Job {
   Shared<Hold> hold;
   Phase phase = Phase::queued;
-  PartitionId partition;  // in whose queue it waits, or waited
+  bool cancelling = false;
+  bool presumed_leased = false;  // after a restart: the journal says leased, no worker has yet
+  PartitionId partition;         // in whose queue it waits, or waited
   Instant promise{};
   std::uint32_t attempt = 0;       // of the present or last lease, as its worker calls it
   std::uint32_t leases = 0;        // made so far: each has its own number, the next is one higher
   std::uint32_t losses = 0;        // attempts that the pool lost
   std::uint32_t over_attempt = 0;  // the highest that ended or was called off: never taken up again
-  Place place{};                   // leased, running: where, all its slots
+  std::uint32_t told_position = 0;  // in the queue: the last one told to those who follow it
+  boost::container::small_vector<SessionId, 1> watchers;  // whose clients follow it
+  Place place{};                                          // leased, running: where, all its slots
   std::string node_name;
   std::uint64_t heartbeat = 0;  // echoed by the latest copy of the lease
   Instant leased_at{};
   Instant began{};
   std::uint32_t step = 0;
   std::uint32_t of_steps = 0;
-  bool cancelling = false;
-  std::string cancelled_by;         // "operator user:root"; empty: nobody, or its own client
-  bool presumed_leased = false;     // after a restart: the journal says leased, no worker has yet
-  std::string notice;               // why it waits again
-  std::uint32_t told_position = 0;  // in the queue: the last one told to those who follow it
-  std::vector<SessionId> watchers;  // whose clients follow it
-  std::optional<RunEnded> ended;    // settling after this run: acknowledged with the receipt
-  std::optional<Settle> settle;     // sent again until the ledger answers
-  std::optional<Requeue> requeue;   // likewise
-  Instant requeue_asked{};          // first
+  std::string cancelled_by;          // "operator user:root"; empty: nobody, or its own client
+  std::string notice;                // why it waits again
+  std::unique_ptr<RunEnded> ended;   // settling after this run: acknowledged with the receipt
+  std::unique_ptr<Settle> settle;    // sent again until the ledger answers
+  std::unique_ptr<Requeue> requeue;  // likewise
+  Instant requeue_asked{};           // first
 
   bool has_slot() const { return phase == Phase::leased || phase == Phase::running; }
 };

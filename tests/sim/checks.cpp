@@ -113,7 +113,7 @@ void Checks::enact(const HoldOpened& opened, Instant at, std::uint64_t sequence)
   ++open_count_;
   const TierTerms* tier = tier_of(hold);
   require(tier != nullptr, "a hold has a tier");
-  const Sums sums = sums_of(hold.account, hold.window_opened);
+  const Sums sums = sums_of(hold.account, hold.window_opened, hold.window_ends);
   require(hold.quota_part == GpuTime{} || sums.used + sums.held <= tier->allowance,
           "used + held <= allowance at every hold with a quota part", hold.job, sums.used,
           sums.held, tier->allowance);
@@ -150,7 +150,7 @@ void Checks::enact(const HoldExtended& extended) {
   const auto tier = std::find_if(tiers_.begin(), tiers_.end(),
                                  [&](const TierTerms& one) { return one.name == extended.tier; });
   require(tier != tiers_.end() || extended.quota_part == GpuTime{}, "an extension has a tier");
-  const Sums sums = sums_of(account, job.hold->window_opened);
+  const Sums sums = sums_of(account, job.hold->window_opened, job.hold->window_ends);
   require(extended.quota_part == GpuTime{} || sums.used + sums.held <= tier->allowance,
           "used + held <= allowance at every extension", extended.job, sums.used, sums.held);
   ++extended_;

@@ -99,6 +99,7 @@ TEST_CASE("A job of a partition that no node has a slot of ends once all nodes a
   pool.add_slots(1, {"default"});
   const JobId job = pool.admit(pool.wish("secret"));  // the nodes may still be on their way
   REQUIRE(job);
+  CHECK(pool.job(job).promise == pool.now + seconds(2 * (20 + 37)));  // by its own longest app
   pool.pass(seconds(70));
   REQUIRE(pool.receipt(job) != nullptr);
   CHECK(pool.receipt(job)->outcome == Outcome::failed);
