@@ -223,6 +223,11 @@ void add_simulate(CLI::App& app, CommandLine& line) {
   command.add_option("--short-s", options.short_s, "what counts as a short request")
       ->capture_default_str()
       ->check(CLI::PositiveNumber);
+  command
+      .add_option("--foresee", options.foresee_every,
+                  "tell every so manieth that waits its likely start, and compare it [none]")
+      ->type_name("N")
+      ->check(CLI::Range(1, 1'000'000));
   command.add_option("--plot", options.plot, "two charts: waits, and slots over time")
       ->type_name("FILE.svg");
   command.callback(

@@ -139,7 +139,8 @@ Result<Outcomes> run_all(const Connection& connection, const SimulateOptions& op
                                       .start = duration_of(options.start_s),
                                       .kill_grace = duration_of(options.grace_s),
                                       .slot_check = duration_of(options.check_s),
-                                      .tier = *tier};
+                                      .tier = *tier,
+                                      .foresee_every = options.foresee_every};
         progress.step(std::string(name_of((*policies)[i])) + ", " + std::to_string(slots) +
                       " slots, seed " + std::to_string(options.seed + round));
         auto replayed = replay(*trace, replaying);
@@ -183,6 +184,11 @@ Json json_of(const PolicyReport& report) {
     json["promise_violations"] = *report.violations;
     json["worst_of_promise"] = *report.worst_of_bound;
   }
+  if (report.foresight)
+    json["likely_start"] = {{"requests", report.foresight->count},
+                            {"by_later_end", report.foresight->by_latest},
+                            {"median_error_s", report.foresight->median_error},
+                            {"median_wait_s", report.foresight->median_wait}};
   return json;
 }
 
@@ -223,6 +229,12 @@ std::string view_of(const Simulated& simulated) {
                 ? "; promises broken: " + std::to_string(*one.violations) + ", the closest at " +
                       fixed(*one.worst_of_bound, 2) + " of its promise\n"
                 : "; promises nothing\n";
+    if (one.foresight)
+      text += "  likely starts of " + std::to_string(one.foresight->count) +
+              " that waited: " + fixed(100 * one.foresight->by_latest, 1) +
+              " % had started by the later end; half were within " +
+              fixed(one.foresight->median_error, 1) + " s, where half waited " +
+              fixed(one.foresight->median_wait, 1) + " s\n";
   }
   return text + "short: one slot, declared for at most " + seconds_text(simulated.short_most) +
          "; xlarge: several slots\n";

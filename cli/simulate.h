@@ -30,7 +30,8 @@ struct SimulateOptions {
   std::string tier;    // of everybody; empty: no quotas
   std::string config;  // where the tier is; empty: the defaults
   double short_s = 30;
-  std::string plot;  // an SVG file
+  std::uint32_t foresee_every = 0;  // of the requests that wait; 0: none
+  std::string plot;                 // an SVG file
 };
 
 ExitCode simulate(const Connection& connection, const SimulateOptions& options);

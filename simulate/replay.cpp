@@ -4,6 +4,9 @@
 #include <queue>
 #include <unordered_map>
 
+#include "actors/broker/forecast.h"
+#include "actors/broker/foresight.h"
+#include "actors/learned.h"
 #include "actors/ledger/account.h"
 
 namespace gpupool {
@@ -12,6 +15,7 @@ namespace {
 constexpr Instant first_arrival{1'000};  // 0 means "never yet"
 constexpr Duration window_length = hours(24);
 constexpr std::size_t spans = 100;
+constexpr std::size_t foreseen_starts = 1'000;  // as in the broker
 
 // The quota of every account of a trace, by the ledger's rules of holds and windows.
 class Quotas {
@@ -96,12 +100,14 @@ class Pool {
       if (arrives) {
         now_ = first_arrival + trace_.requests[next].arrival;
         arrive(next++);
+        dispatch();
+        if (options_.foresee_every > 0 && next % options_.foresee_every == 0) foresee(JobId{next});
       } else {
         now_ = ends_.top().at;
         end(ends_.top());
         ends_.pop();
+        dispatch();
       }
-      dispatch();
     }
     done_.span = now_ - first_arrival;
     spread_occupancy();
@@ -141,6 +147,7 @@ class Pool {
       ReplayedRequest& done = done_.requests[job.value - 1];
       done.wait = now_ - (first_arrival + request.arrival);
       done.at_once = done.wait == Duration{};
+      if (const auto told = foreseen_.extract(job)) foresight_.note(told.mapped(), done.wait);
       slots_.lend(start->place, job, {.from = now_, .until = now_ + start->waiting.occupancy});
       const bool was_up = request.ran >= request.declared;
       const Duration busy = options_.start + request.ran + options_.slot_check +
@@ -151,7 +158,35 @@ class Pool {
     }
   }
 
+  // What the broker would tell of a job that waits, by what was learned so far.
+  void foresee(JobId job) {
+    ReplayedRequest& done = done_.requests[job.value - 1];
+    if (done.refused != Errc{} || done.at_once) return;
+    const auto start = [&](bool all_are_long) {
+      const auto duration = [&](JobId id) {
+        const TraceRequest& request = request_of(id);
+        Duration ran = learned_.likely(account_of(request), app).value_or(request.declared);
+        if (all_are_long) ran = std::max(ran, learned_.long_run(app).value_or(request.declared));
+        return options_.start + std::min(ran, request.declared);
+      };
+      return Forecast(now_, dispatcher_, slots_, duration, foreseen_starts).start_of(job);
+    };
+    const Instant likely = start(false);
+    const Instant latest = start(true);
+    if (likely == Instant::never() || latest == Instant::never()) return;
+    const Duration bound = std::max(done.bound, latest - now_);
+    done.likely = std::max(likely - now_, Duration{1});
+    done.likely_latest =
+        std::max(done.likely, std::min(foresight_.later_end(latest - now_), bound));
+    foreseen_[job] = latest - now_;
+  }
+
+  static AccountId account_of(const TraceRequest& request) {
+    return {"user:" + std::to_string(request.account)};
+  }
+
   void end(const End& ended) {
+    learned_.note(account_of(request_of(ended.job)), app, request_of(ended.job).ran);
     slots_.take_back(ended.place, ended.job);
     for (const SlotIndex index : ended.place.slots)
       slots_.find(ended.place.node)->slot(index)->report.state = SlotState::free;
@@ -180,8 +215,13 @@ class Pool {
     std::uint32_t slots = 1;
   };
 
+  inline static const std::string app = "trace";
+
   const Trace& trace_;
   const ReplayOptions& options_;
+  LearnedDurations learned_;
+  Foresight foresight_;
+  std::map<JobId, Duration> foreseen_;
   Quotas quotas_;
   Dispatcher dispatcher_;
   Placement slots_;

@@ -27,6 +27,9 @@ struct ReplayOptions {
   Duration kill_grace{};
   Duration slot_check{};
   std::optional<TierConfig> tier;  // of everybody; none: no quotas
+  // The likely start is foreseen for every so manieth request that has to wait, as the broker would
+  // when it is admitted; 0: for none.
+  std::uint32_t foresee_every = 0;
 };
 
 struct ReplayedRequest {
@@ -34,6 +37,9 @@ struct ReplayedRequest {
   Errc refused{};        // 0: admitted
   Duration bound{};      // its promise, from its arrival on; with the policy `floor`
   bool at_once = false;  // it started in the step that admitted it
+  // Foreseen when it was admitted, from then on; 0 and 0: it was not.
+  Duration likely{};
+  Duration likely_latest{};
 };
 
 struct Replayed {

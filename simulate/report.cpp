@@ -39,6 +39,24 @@ double median(std::vector<double> values) {
   return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
 }
 
+std::optional<Foresight> foresight_of(const Replayed& replayed) {
+  std::vector<double> errors, waits;
+  double by_latest = 0;
+  for (const ReplayedRequest& one : replayed.requests) {
+    if (one.likely == Duration{}) continue;
+    const double wait = static_cast<double>(one.wait.ms) / 1000;
+    waits.push_back(wait);
+    errors.push_back(std::abs(wait - static_cast<double>(one.likely.ms) / 1000));
+    by_latest += one.wait <= one.likely_latest ? 1 : 0;
+  }
+  if (waits.empty()) return std::nullopt;
+  const auto count = static_cast<double>(waits.size());
+  return Foresight{.count = waits.size(),
+                   .by_latest = by_latest / count,
+                   .median_error = median(std::move(errors)),
+                   .median_wait = median(std::move(waits))};
+}
+
 // Of what `figure` takes from each report.
 template <class Figure>
 double median_of(const std::vector<PolicyReport>& reports, const Figure& figure) {
@@ -109,6 +127,7 @@ PolicyReport report_of(const Trace& trace, const Replayed& replayed, const Repla
   for (std::size_t i = 0; i < ran.size(); ++i)
     if (took[i] > 0) shares.push_back(ran[i] / took[i]);
   report.jain = jain_index(shares);
+  report.foresight = foresight_of(replayed);
   if (options.rules.policy == Policy::floor) {
     report.violations = violations;
     report.worst_of_bound = worst;
@@ -126,6 +145,16 @@ PolicyReport median_of(const std::vector<PolicyReport>& reports) {
                       .of_xlarge = median_of(reports, &PolicyReport::of_xlarge)};
   median.utilisation = median_of(reports, [](const PolicyReport& one) { return one.utilisation; });
   median.jain = median_of(reports, [](const PolicyReport& one) { return one.jain; });
+  if (std::all_of(reports.begin(), reports.end(),
+                  [](const PolicyReport& one) { return one.foresight.has_value(); })) {
+    const auto of = [&](double Foresight::*figure) {
+      return median_of(reports, [&](const PolicyReport& one) { return *one.foresight.*figure; });
+    };
+    median.foresight = Foresight{.count = reports.front().foresight->count,
+                                 .by_latest = of(&Foresight::by_latest),
+                                 .median_error = of(&Foresight::median_error),
+                                 .median_wait = of(&Foresight::median_wait)};
+  }
   for (const PolicyReport& one : reports) {
     for (const auto& [code, count] : one.refused) median.refused[code] += count;
     if (!one.violations) continue;

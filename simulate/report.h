@@ -21,6 +21,14 @@ struct Waits {
   double max = 0;
 };
 
+// How the likely start that a request was told compares with its start.
+struct Foresight {
+  std::uint64_t count = 0;
+  double by_latest = 0;     // share that had started by the later end of the range
+  double median_error = 0;  // seconds between the likely start and the start
+  double median_wait = 0;   // of the same ones
+};
+
 struct PolicyReport {
   std::string policy;
   std::uint32_t slots = 0;
@@ -32,6 +40,7 @@ struct PolicyReport {
   std::map<Errc, std::uint64_t> refused;
   std::optional<std::uint64_t> violations;  // none: the policy promises nothing
   std::optional<double> worst_of_bound;     // the largest share of its promise that anybody waited
+  std::optional<Foresight> foresight;       // if it was asked for
   double jain =
       0;  // of the accounts' shares: what their jobs ran of what they took, waits included
 };

@@ -193,8 +193,9 @@ class Broker {
   void move(Job& job, PartitionId to);
 
   // Events to those who follow a job (broker_events.cpp)
-  JobEvent event_of(const Job& job) const;
-  void tell(const Job& job);
+  JobEvent event_of(Job& job);
+  void tell(Job& job);
+  void foresee(Job& job, JobEvent& event, Instant likely, Instant latest);
   void tell_positions();
   void tell_positions(Partition& partition);
   enum class Runs : std::uint8_t { likely, long_ones };

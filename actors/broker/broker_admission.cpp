@@ -67,7 +67,10 @@ void Broker::on(const Quote& quote) {
     pending.waiting.job = newcomer;
     with_newcomer.push(pending.waiting);
     answer.likely_start = forecast(with_newcomer, Runs::likely).start_of(newcomer);
-    answer.likely_latest = forecast(with_newcomer, Runs::long_ones).start_of(newcomer);
+    const Instant latest = forecast(with_newcomer, Runs::long_ones).start_of(newcomer);
+    if (latest != Instant::never())
+      answer.likely_latest = std::max(
+          latest, std::min(now_ + queue.foresight.later_end(latest - now_), answer.promise));
   }
   ask_ledger(QuoteQuery{.session = quote.session, .reserve = reserve, .answer = answer});
 }
@@ -312,7 +315,7 @@ void Broker::on(const JobsQuery& query) {
     for (const JobId id : it->second) {
       if (query.job && query.job != id) continue;
       if (list.answer.jobs.size() >= static_cast<std::size_t>(limits::jobs_page_max)) break;
-      const Job& job = jobs_.at(id);
+      Job& job = jobs_.at(id);
       list.answer.jobs.push_back(event_of(job));
       // A page of large requests would be no frame.
       list.answer.jobs.back().hold = has_blob(job.hold) ? Shared(outline_of(job.hold)) : job.hold;

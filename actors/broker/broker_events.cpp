@@ -25,7 +25,7 @@ bool is_news(std::uint32_t told, std::uint32_t position) {
 
 }  // namespace
 
-JobEvent Broker::event_of(const Job& job) const {
+JobEvent Broker::event_of(Job& job) {
   JobEvent event{.job = job.hold->job,
                  .request = job.hold->request,
                  .state = state_of(job.phase),
@@ -42,9 +42,23 @@ JobEvent Broker::event_of(const Job& job) const {
   if (job.phase != Phase::queued || queue.dispatcher.size() > short_queue) return event;
   const Forecast likely = forecast(queue, Runs::likely);
   event.position = position_of(event.job, likely);
-  event.likely_start = likely.start_of(event.job);
-  event.likely_latest = forecast(queue, Runs::long_ones).start_of(event.job);
+  foresee(job, event, likely.start_of(event.job),
+          forecast(queue, Runs::long_ones).start_of(event.job));
   return event;
+}
+
+// The later end is what those before it teach (foresight.h), and never after the promise.
+void Broker::foresee(Job& job, JobEvent& event, Instant likely, Instant latest) {
+  event.likely_start = likely;
+  event.likely_latest = latest;
+  if (latest == Instant::never()) return;
+  const Duration foreseen = latest - now_;
+  if (!job.foreseen_at) {
+    job.foreseen_at = now_;
+    job.foreseen = foreseen;
+  }
+  const Instant taught = now_ + partition_of(job).foresight.later_end(foreseen);
+  event.likely_latest = std::max(likely, std::min(taught, std::max(job.promise, latest)));
 }
 
 // By what such jobs really took, where that is known; at most what was declared. Long runs: what
@@ -86,7 +100,7 @@ std::uint32_t Broker::position_of(JobId job, const Forecast& likely) const {
                                     1);
 }
 
-void Broker::tell(const Job& job) {
+void Broker::tell(Job& job) {
   if (job.watchers.empty()) return;
   const JobEvent event = event_of(job);
   for (const SessionId session : job.watchers)
@@ -116,11 +130,10 @@ void Broker::tell_positions(Partition& queue) {
                    .state = JobState::queued,
                    .attempt = job.attempt,
                    .position = position,
-                   .likely_start = likely.start_of(waiting.job),
                    .promise = job.promise,
                    .notice = job.notice,
-                   .at = now_,
-                   .likely_latest = latest.start_of(waiting.job)};
+                   .at = now_};
+    foresee(job, event, likely.start_of(waiting.job), latest.start_of(waiting.job));
     for (const SessionId session : job.watchers)
       tell_session(session, JobMoved{.session = session, .query = 0, .event = event});
   });

@@ -89,6 +89,7 @@ Waiting Broker::waiting_of(const Hold& hold) const {
 
 void Broker::enqueue(Job& job) {
   job.phase = Phase::queued;
+  job.foreseen_at = {};
   const Waiting waiting = waiting_of(job.hold);
   Partition& queue = partition_of(job);
   if (waiting.shape.slots > 1 && !placement_.has(queue.id, waiting.shape))
@@ -134,6 +135,7 @@ bool Broker::leaves_room(const Partition& queue) const {
 void Broker::lease(Job& job, const Place& place) {
   placement_.lend(place, job.hold->job, {.from = now_, .until = now_ + job.hold->occupancy});
   Node& node = *placement_.find(place.node);
+  if (job.foreseen_at) partition_of(job).foresight.note(job.foreseen, now_ - job.foreseen_at);
   job.phase = Phase::leased;
   job.place = place;
   // A number of its own for each lease: what is said of one can never be taken for another.

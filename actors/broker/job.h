@@ -43,6 +43,8 @@ struct Job {
   std::uint32_t losses = 0;        // attempts that the pool lost
   std::uint32_t over_attempt = 0;  // the highest that ended or was called off: never taken up again
   std::uint32_t told_position = 0;  // in the queue: the last one told to those who follow it
+  Instant foreseen_at{};            // when its start was foreseen first; 0: it was not
+  Duration foreseen{};              // then, until its start at the latest
   boost::container::small_vector<SessionId, 1> watchers;  // whose clients follow it
   Place place{};                                          // leased, running: where, all its slots
   std::string node_name;

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "actors/broker/dispatcher.h"
+#include "actors/broker/foresight.h"
 
 namespace gpupool {
 
@@ -20,6 +21,7 @@ struct Partition {
   Ahead pending;                       // asked of the ledger, and not yet held
   std::set<Shape> away;                // shapes that some job waited for in vain: others went past
   bool is_reservation = false;
+  Foresight foresight;
   std::int64_t jobs = 0;    // open ones
   Duration longest_open{};  // occupancy of any job since there was last none
 

@@ -28,8 +28,8 @@ Refusal Session::refusal_of(const Error& error, const JobRequest& body) const {
   const AppConfig* app = config_->app(refusal.app);
   if (refusal.size.empty() && app) refusal.size = app->size;
   if (const SizeConfig* size = config_->size(refusal.size)) refusal.factor = size->factor;
-  const Duration wanted =
-      app && body.declared == Duration{} ? app->default_duration : body.declared;
+  Duration wanted = body.declared;
+  if (app && wanted == Duration{}) wanted = app->automatic ? app->longest : app->default_duration;
   refusal.declared = std::clamp(wanted, Duration{}, Duration{limits::duration_ms_max});
   refusal.cost = cost_of(refusal.declared, refusal.factor);
   return refusal;

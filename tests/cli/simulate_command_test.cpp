@@ -17,6 +17,8 @@ Simulated sample() {
   floor.policy = "floor";
   floor.violations = 0;
   floor.worst_of_bound = 0.25;
+  floor.foresight =
+      Foresight{.count = 7, .by_latest = 0.875, .median_error = 1.25, .median_wait = 12};
   return {.trace = "a.csv",
           .requests = 5,
           .accounts = 2,
@@ -33,6 +35,8 @@ TEST_CASE("A simulation is told with its waits, refusals by code, and what was p
   CHECK_THAT(view, Catch::Contains("medians over 20 seeds"));
   CHECK_THAT(view, Catch::Contains("refused 3 (overloaded); promises nothing"));
   CHECK_THAT(view, Catch::Contains("promises broken: 0, the closest at 0.25 of its promise"));
+  CHECK_THAT(view, Catch::Contains("  likely starts of 7 that waited: 87.5 % had started by the "
+                                   "later end; half were within 1.2 s, where half waited 12.0 s"));
   CHECK_THAT(view, !Catch::Contains("\n               xlarge"));  // there are none
   for (std::size_t at = 0; at < view.size();) {
     const std::size_t end = std::min(view.find('\n', at), view.size());
@@ -53,4 +57,6 @@ TEST_CASE("The JSON of a simulation has null where a policy promises nothing") {
   CHECK(fifo["refused"]["overloaded"] == 3);
   CHECK(fifo["promise_violations"].is_null());
   CHECK(json["results"][1]["promise_violations"] == 0);
+  CHECK_FALSE(fifo.contains("likely_start"));
+  CHECK(json["results"][1]["likely_start"]["by_later_end"] == 0.875);
 }

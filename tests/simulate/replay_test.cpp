@@ -184,3 +184,42 @@ TEST_CASE("A report has waits by kind, utilisation, and Jain's index of what acc
   CHECK(report.jain == Approx((1 + 0.2) * (1 + 0.2) / (2 * (1 + 0.04))));
   CHECK_FALSE(report.violations);
 }
+
+TEST_CASE("A likely start is exact where all runs take alike and nobody passes") {
+  std::vector<TraceRequest> requests;
+  for (std::int64_t i = 0; i < 40; ++i) requests.push_back(request(i * 3, 20, 10));
+  ReplayOptions options = with(Policy::floor, 1);
+  options.foresee_every = 1;
+  const Trace trace = trace_of(requests);
+  const auto replayed = replay(trace, options);
+  REQUIRE(replayed);
+  // Until a first run has ended it goes by what is declared; the queue is still foreseen.
+  for (std::size_t i = 10; i < 40; ++i) {
+    CHECK(replayed->requests[i].likely == replayed->requests[i].wait);
+    CHECK(replayed->requests[i].likely_latest == replayed->requests[i].wait);
+  }
+  const auto report = report_of(trace, *replayed, options, seconds(30));
+  REQUIRE(report.foresight);
+  CHECK(report.foresight->count == 39);  // the first started at once
+  CHECK(report.foresight->by_latest == 1.0);
+  CHECK(report.foresight->median_error == 0.0);
+  CHECK(report.foresight->median_wait > 0);
+}
+
+TEST_CASE(
+    "A start that comes later than the range is counted as one, and none is foreseen unasked") {
+  // Nine runs of 1 s, then one that takes all of its 100 s.
+  std::vector<TraceRequest> requests;
+  for (std::int64_t i = 0; i < 9; ++i) requests.push_back(request(i * 2, 100, 1));
+  requests.push_back(request(20, 100, 100));
+  requests.push_back(request(21, 100, 1));
+  ReplayOptions options = with(Policy::floor, 1);
+  const Trace trace = trace_of(requests);
+  CHECK_FALSE(report_of(trace, *replay(trace, options), options, seconds(30)).foresight);
+  options.foresee_every = 1;
+  const auto report = report_of(trace, *replay(trace, options), options, seconds(30));
+  REQUIRE(report.foresight);
+  CHECK(report.foresight->count == 1);
+  CHECK(report.foresight->by_latest == 0.0);
+  CHECK(report.foresight->median_error > 90);
+}

@@ -64,6 +64,36 @@ TEST_CASE(
   CHECK(shorter.likely_start == answer.likely_start);
 }
 
+TEST_CASE("The later end of a likely start is what those before it teach, up to the promise") {
+  QuotePool pool;
+  // Twelve that were foreseen to start when the one before has run its usual second, and whose
+  // predecessor then took a minute.
+  for (int i = 0; i < 3; ++i) {
+    pool.admit(seconds(60));
+    const Lease lease = pool.only_lease();
+    pool.begin(lease);
+    pool.end(Harness::success(lease, seconds(1)));
+    pool.beat(pool.nodes.at(NodeId{1}));
+  }
+  pool.admit(seconds(60));
+  for (int i = 0; i < 12; ++i) {
+    const Lease lease = pool.only_lease();
+    pool.begin(lease);
+    const JobId waits = pool.admit(seconds(60));
+    REQUIRE(waits);
+    pool.pass(seconds(40));
+    RunEnded ended = Harness::success(lease, seconds(40));
+    ended.outcome = Outcome::failed;  // teaches no duration
+    ended.cause = Errc::program_failed;
+    pool.end(ended);
+    pool.beat(pool.nodes.at(NodeId{1}));
+  }
+  pool.begin(pool.only_lease());
+  const QuoteAnswer answer = pool.quote({.app = "nothing", .declared = seconds(60)});
+  CHECK(answer.likely_start == pool.now + seconds(1));
+  CHECK(answer.likely_latest == pool.now + seconds(40));
+}
+
 TEST_CASE("A quote leaves nothing behind: not a job, not a place in the queue, not an id") {
   QuotePool pool;
   const std::uint64_t before = pool.ledger.state_digest();
