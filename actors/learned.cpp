@@ -31,32 +31,37 @@ Duration with_margin(Duration took) {
 
 }  // namespace
 
-// Names have no zero bytes.
-std::string LearnedDurations::key_of(const std::string& account, const std::string& app) {
-  std::string key;
-  key.reserve(account.size() + 1 + app.size());
-  return key.append(account).append(1, '\0').append(app);
+template <class Row>
+Row* LearnedDurations::Table<Row>::use(std::string_view account, std::string_view app) {
+  const auto [first, last] = found_.equal_range(hash_of(account, app));
+  for (auto it = first; it != last; ++it) {
+    if (!it->second->is(account, app)) continue;
+    rows_.splice(rows_.end(), rows_, it->second);
+    return &*it->second;
+  }
+  return nullptr;
 }
 
 template <class Row>
-Row& LearnedDurations::Table<Row>::use(Row names, std::size_t most) {
-  const auto [it, is_new] = found_.try_emplace(names.key());
-  if (is_new)
-    it->second = rows_.insert(rows_.end(), std::move(names));
-  else
-    rows_.splice(rows_.end(), rows_, it->second);
-  Row& row = *it->second;
+Row& LearnedDurations::Table<Row>::add(Row row, std::size_t most) {
+  const auto added = rows_.insert(rows_.end(), std::move(row));
+  found_.emplace(added->hash(), added);
   if (rows_.size() > most) {
-    found_.erase(rows_.front().key());
+    const auto [first, last] = found_.equal_range(rows_.front().hash());
+    found_.erase(std::find_if(first, last,
+                              [this](const auto& entry) { return entry.second == rows_.begin(); }));
     rows_.pop_front();
   }
-  return row;
+  return *added;
 }
 
 template <class Row>
-const Row* LearnedDurations::Table<Row>::find(const std::string& key) const {
-  const auto it = found_.find(key);
-  return it == found_.end() ? nullptr : &*it->second;
+const Row* LearnedDurations::Table<Row>::find(std::string_view account,
+                                              std::string_view app) const {
+  const auto [first, last] = found_.equal_range(hash_of(account, app));
+  const auto it =
+      std::find_if(first, last, [&](const auto& entry) { return entry.second->is(account, app); });
+  return it == last ? nullptr : &*it->second;
 }
 
 void LearnedDurations::note(const AccountId& account, const std::string& app, Duration ran) {
@@ -68,7 +73,8 @@ void LearnedDurations::note(const AccountId& account, const std::string& app, Du
 }
 
 void LearnedDurations::note_app(const std::string& app, std::uint32_t ran) {
-  AppRuns& row = apps_.use({.app = app}, bounds_.apps_max);
+  AppRuns* known = apps_.use({}, app);
+  AppRuns& row = known == nullptr ? apps_.add({.app = app}, bounds_.apps_max) : *known;
   if (row.runs.size() < app_runs_max) {
     row.runs.push_back(ran);
   } else {
@@ -81,35 +87,37 @@ void LearnedDurations::note_app(const std::string& app, std::uint32_t ran) {
 
 void LearnedDurations::note_own(const std::string& account, const std::string& app,
                                 std::uint32_t ran) {
-  OwnRuns& row = own_.use({.account = account, .app = app}, bounds_.pairs_max);
+  OwnRuns* known = own_.use(account, app);
+  OwnRuns& row =
+      known == nullptr ? own_.add({.account = account, .app = app}, bounds_.pairs_max) : *known;
   row.runs[row.count++ % own_runs_max] = ran;
 }
 
 std::optional<Duration> LearnedDurations::likely(const AccountId& account,
                                                  const std::string& app) const {
-  if (const OwnRuns* own = own_.find(key_of(account.text, app))) {
+  if (const OwnRuns* own = own_.find(account.text, app)) {
     const std::int64_t last = own->runs[(own->count - 1) % own_runs_max];
     const std::int64_t before = own->count > 1 ? own->runs[(own->count - 2) % own_runs_max] : last;
     return Duration{(last + before) / 2};
   }
-  const AppRuns* all = apps_.find(app);
+  const AppRuns* all = apps_.find({}, app);
   return all == nullptr ? std::nullopt : std::optional(Duration{quantile(all->sorted, 50)});
 }
 
 std::optional<Duration> LearnedDurations::long_run(const std::string& app) const {
-  const AppRuns* all = apps_.find(app);
+  const AppRuns* all = apps_.find({}, app);
   return all == nullptr ? std::nullopt : std::optional(Duration{quantile(all->sorted, 90)});
 }
 
 Duration LearnedDurations::first_held(const std::string& app, Duration unknown) const {
-  const AppRuns* all = apps_.find(app);
+  const AppRuns* all = apps_.find({}, app);
   if (all == nullptr || all->runs.size() < app_enough) return unknown;
   return with_margin({quantile(all->sorted, 99)});
 }
 
 std::vector<Duration> LearnedDurations::shorter_holds(const AccountId& account,
                                                       const std::string& app) const {
-  const AppRuns* all = apps_.find(app);
+  const AppRuns* all = apps_.find({}, app);
   if (all == nullptr || all->runs.size() < app_enough) return {};
   return {with_margin({quantile(all->sorted, 90)}), with_margin(*likely(account, app))};
 }
@@ -125,7 +133,7 @@ const LearnedDurations::OwnRuns* LearnedDurations::last_of(const AccountId& acco
 }
 
 Advice LearnedDurations::advice(const AccountId& account, const std::string& app) const {
-  const OwnRuns* own = app.empty() ? last_of(account) : own_.find(key_of(account.text, app));
+  const OwnRuns* own = app.empty() ? last_of(account) : own_.find(account.text, app);
   const std::string& about = app.empty() && own != nullptr ? own->app : app;
   if (own != nullptr && own->count >= own_enough) {
     const std::uint32_t kept = std::min<std::uint32_t>(own->count, own_runs_max);
@@ -133,7 +141,7 @@ Advice LearnedDurations::advice(const AccountId& account, const std::string& app
     return {
         .app = about, .runs = kept, .own = true, .longest = longest, .declare = with_room(longest)};
   }
-  const AppRuns* all = apps_.find(about);
+  const AppRuns* all = apps_.find({}, about);
   if (all == nullptr || all->runs.size() < app_enough) return {};
   const Duration longest{quantile(all->sorted, 99)};
   return {.app = about,

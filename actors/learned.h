@@ -10,6 +10,7 @@
 #include <list>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
@@ -54,25 +55,29 @@ class LearnedDurations {
  private:
   struct AppRuns {
     std::string app;
-    std::string key() const { return app; }
     std::vector<std::uint32_t> runs;    // milliseconds; a ring once it is full
     std::vector<std::uint32_t> sorted;  // the same ones
     std::size_t next = 0;
+    bool is(std::string_view, std::string_view name) const { return app == name; }
+    std::size_t hash() const { return hash_of({}, app); }
   };
   struct OwnRuns {
     std::string account;
     std::string app;
     std::array<std::uint32_t, own_runs_max> runs{};  // a ring
     std::uint32_t count = 0;                         // all that there were
-    std::string key() const { return key_of(account, app); }
+    bool is(std::string_view who, std::string_view name) const {
+      return app == name && account == who;
+    }
+    std::size_t hash() const { return hash_of(account, app); }
   };
-  // By when they were used, the last one last; found by their names.
+  // By when they were used, the last one last; found by their names, without a copy of them.
   template <class Row>
   class Table {
    public:
     Table() = default;
     Table(const Table& other) : rows_(other.rows_) {
-      for (auto row = rows_.begin(); row != rows_.end(); ++row) found_[row->key()] = row;
+      for (auto row = rows_.begin(); row != rows_.end(); ++row) found_.emplace(row->hash(), row);
     }
     Table(Table&& other) = default;
     Table& operator=(Table other) {
@@ -81,17 +86,23 @@ class LearnedDurations {
       return *this;
     }
     ~Table() = default;
-    // Moved to the end, and made if it is not there: the first one goes if there are too many.
-    Row& use(Row names, std::size_t most);
-    const Row* find(const std::string& key) const;
+    // Moved to the end; nullptr: it is not there.
+    Row* use(std::string_view account, std::string_view app);
+    // At the end; the first one goes if there are too many.
+    Row& add(Row row, std::size_t most);
+    const Row* find(std::string_view account, std::string_view app) const;
     const std::list<Row>& rows() const { return rows_; }
 
    private:
-    std::list<Row> rows_;
-    std::unordered_map<std::string, typename std::list<Row>::iterator> found_;
+    using Rows = std::list<Row>;
+    Rows rows_;
+    std::unordered_multimap<std::size_t, typename Rows::iterator> found_;
   };
 
-  static std::string key_of(const std::string& account, const std::string& app);
+  static std::size_t hash_of(std::string_view account, std::string_view app) {
+    const std::hash<std::string_view> hash;
+    return hash(account) * 31 + hash(app);
+  }
   void note_app(const std::string& app, std::uint32_t ran);
   void note_own(const std::string& account, const std::string& app, std::uint32_t ran);
   const OwnRuns* last_of(const AccountId& account) const;
