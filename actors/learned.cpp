@@ -13,12 +13,6 @@ constexpr std::size_t app_enough = 10;  // runs, to hold by them or to speak of 
 // is more than the runs took by at least this.
 constexpr Duration margin_least = seconds(3);
 
-// The smallest of the runs that so many of a hundred did not exceed.
-std::uint32_t quantile(const std::vector<std::uint32_t>& sorted, std::size_t percent) {
-  const std::size_t rank = (sorted.size() * percent + 99) / 100;
-  return sorted[std::max<std::size_t>(rank, 1) - 1];
-}
-
 Duration up_to_seconds(Duration exact) { return seconds((exact.ms + 999) / 1000); }
 
 // A quarter more, in whole seconds.
@@ -75,14 +69,7 @@ void LearnedDurations::note(const AccountId& account, const std::string& app, Du
 void LearnedDurations::note_app(const std::string& app, std::uint32_t ran) {
   AppRuns* known = apps_.use({}, app);
   AppRuns& row = known == nullptr ? apps_.add({.app = app}, bounds_.apps_max) : *known;
-  if (row.runs.size() < app_runs_max) {
-    row.runs.push_back(ran);
-  } else {
-    const std::uint32_t gone = std::exchange(row.runs[row.next], ran);
-    row.sorted.erase(std::lower_bound(row.sorted.begin(), row.sorted.end(), gone));
-    row.next = (row.next + 1) % app_runs_max;
-  }
-  row.sorted.insert(std::upper_bound(row.sorted.begin(), row.sorted.end(), ran), ran);
+  row.runs.note(ran);
 }
 
 void LearnedDurations::note_own(const std::string& account, const std::string& app,
@@ -101,25 +88,33 @@ std::optional<Duration> LearnedDurations::likely(const AccountId& account,
     return Duration{(last + before) / 2};
   }
   const AppRuns* all = apps_.find({}, app);
-  return all == nullptr ? std::nullopt : std::optional(Duration{quantile(all->sorted, 50)});
+  return all == nullptr ? std::nullopt : std::optional(Duration{all->runs.quantile(50)});
 }
 
 std::optional<Duration> LearnedDurations::long_run(const std::string& app) const {
   const AppRuns* all = apps_.find({}, app);
-  return all == nullptr ? std::nullopt : std::optional(Duration{quantile(all->sorted, 90)});
+  return all == nullptr ? std::nullopt : std::optional(Duration{all->runs.quantile(90)});
+}
+
+Duration LearnedDurations::foreseen(const AccountId& account, const std::string& app,
+                                    const Run& run, Runs runs) const {
+  const Duration usual = likely(account, app).value_or(run.unknown);
+  if (runs == Runs::likely && usual > run.elapsed) return std::min(usual, run.declared);
+  const Duration at_most = std::max(usual, long_run(app).value_or(run.unknown));
+  return at_most > run.elapsed ? std::min(at_most, run.declared) : run.declared;
 }
 
 Duration LearnedDurations::first_held(const std::string& app, Duration unknown) const {
   const AppRuns* all = apps_.find({}, app);
   if (all == nullptr || all->runs.size() < app_enough) return unknown;
-  return with_margin({quantile(all->sorted, 99)});
+  return with_margin({all->runs.quantile(99)});
 }
 
 std::vector<Duration> LearnedDurations::shorter_holds(const AccountId& account,
                                                       const std::string& app) const {
   const AppRuns* all = apps_.find({}, app);
   if (all == nullptr || all->runs.size() < app_enough) return {};
-  return {with_margin({quantile(all->sorted, 90)}), with_margin(*likely(account, app))};
+  return {with_margin({all->runs.quantile(90)}), with_margin(*likely(account, app))};
 }
 
 // Among those that were used last, which is where an account that asks nearly always is.
@@ -143,7 +138,7 @@ Advice LearnedDurations::advice(const AccountId& account, const std::string& app
   }
   const AppRuns* all = apps_.find({}, about);
   if (all == nullptr || all->runs.size() < app_enough) return {};
-  const Duration longest{quantile(all->sorted, 99)};
+  const Duration longest{all->runs.quantile(99)};
   return {.app = about,
           .runs = static_cast<std::uint32_t>(all->runs.size()),
           .longest = longest,
@@ -153,18 +148,13 @@ Advice LearnedDurations::advice(const AccountId& account, const std::string& app
 std::vector<LearnedRuns> LearnedDurations::rows() const {
   std::vector<LearnedRuns> rows;
   rows.reserve(apps_.rows().size() + own_.rows().size());
-  const auto in_order = [](const auto& ring, std::size_t size, std::size_t first) {
-    std::vector<std::uint32_t> runs;
-    for (std::size_t i = 0; i < size; ++i) runs.push_back(ring[(first + i) % ring.size()]);
-    return runs;
-  };
   for (const AppRuns& row : apps_.rows())
-    rows.push_back({.app = row.app, .runs = in_order(row.runs, row.runs.size(), row.next)});
+    rows.push_back({.app = row.app, .runs = row.runs.oldest_first()});
   for (const OwnRuns& row : own_.rows()) {
-    const std::size_t kept = std::min<std::size_t>(row.count, own_runs_max);
-    rows.push_back({.account = row.account,
-                    .app = row.app,
-                    .runs = in_order(row.runs, kept, row.count - kept)});
+    LearnedRuns& own = rows.emplace_back(LearnedRuns{.account = row.account, .app = row.app});
+    const std::uint32_t kept = std::min<std::uint32_t>(row.count, own_runs_max);
+    for (std::uint32_t i = row.count - kept; i < row.count; ++i)
+      own.runs.push_back(row.runs[i % own_runs_max]);
   }
   return rows;
 }

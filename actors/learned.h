@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "actors/messages.h"
+#include "base/recent_values.h"
 
 namespace gpupool {
 
@@ -37,6 +38,17 @@ class LearnedDurations {
   std::optional<Duration> likely(const AccountId& account, const std::string& app) const;
   std::optional<Duration> long_run(const std::string& app) const;
 
+  // How long a run takes that declared so much, by what such runs took; `unknown` where nothing is
+  // known. One that is on for longer than that counts as a long one, and then as all it declared.
+  struct Run {
+    Duration declared{};
+    Duration unknown{};
+    Duration elapsed{};
+  };
+  enum class Runs : std::uint8_t { likely = 1, long_ones };
+  Duration foreseen(const AccountId& account, const std::string& app, const Run& run,
+                    Runs runs) const;
+
   // What duration = "auto" holds at first: what 99 of 100 runs took and a margin, in which the
   // first extension has time to be written; `unknown` before there are enough of them.
   Duration first_held(const std::string& app, Duration unknown) const;
@@ -55,17 +67,16 @@ class LearnedDurations {
  private:
   struct AppRuns {
     std::string app;
-    std::vector<std::uint32_t> runs;    // milliseconds; a ring once it is full
-    std::vector<std::uint32_t> sorted;  // the same ones
-    std::size_t next = 0;
+    RecentValues runs{app_runs_max};  // milliseconds
     bool is(std::string_view, std::string_view name) const { return app == name; }
     std::size_t hash() const { return hash_of({}, app); }
   };
   struct OwnRuns {
     std::string account;
     std::string app;
-    std::array<std::uint32_t, own_runs_max> runs{};  // a ring
-    std::uint32_t count = 0;                         // all that there were
+    // A ring; of so many accounts that it is no RecentValues, whose order nobody asks for here.
+    std::array<std::uint32_t, own_runs_max> runs{};
+    std::uint32_t count = 0;  // all that there were
     bool is(std::string_view who, std::string_view name) const {
       return app == name && account == who;
     }

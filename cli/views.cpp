@@ -136,9 +136,10 @@ struct LikelyStart {
 
 // "0:00:12 to 0:00:31".
 std::string range_text(const LikelyStart& start, Instant now) {
-  const bool is_range = start.latest > start.likely && start.latest != Instant::never();
-  return countdown_text(std::max(start.likely - now, Duration{})) +
-         (is_range ? " to " + countdown_text(start.latest - now) : "");
+  const std::string likely = countdown_text(std::max(start.likely - now, Duration{}));
+  if (start.latest <= start.likely || start.latest == Instant::never()) return likely;
+  const std::string latest = countdown_text(start.latest - now);
+  return latest == likely ? likely : likely + " to " + latest;
 }
 
 // ", likely start in 0:00:12 to 0:00:31"; empty: it is not foreseen.

@@ -154,6 +154,7 @@ class Pool {
                             (was_up ? options_.kill_grace : Duration{});
       occupied_.push_back({now_, now_ + busy, request.slots});
       done_.work += request.ran.ms * std::int64_t{request.slots};
+      if (options_.foresee_every > 0) began_[job] = now_ + options_.start;
       ends_.push({now_ + busy, job, std::move(start->place)});
     }
   }
@@ -162,17 +163,20 @@ class Pool {
   void foresee(JobId job) {
     ReplayedRequest& done = done_.requests[job.value - 1];
     if (done.refused != Errc{} || done.at_once) return;
-    const auto start = [&](bool all_are_long) {
+    const auto start = [&](LearnedDurations::Runs runs) {
       const auto duration = [&](JobId id) {
         const TraceRequest& request = request_of(id);
-        Duration ran = learned_.likely(account_of(request), app).value_or(request.declared);
-        if (all_are_long) ran = std::max(ran, learned_.long_run(app).value_or(request.declared));
-        return options_.start + std::min(ran, request.declared);
+        const Instant began = began_.contains(id) ? began_.at(id) : now_;
+        return options_.start + learned_.foreseen(account_of(request), app,
+                                                  {.declared = request.declared,
+                                                   .unknown = request.declared,
+                                                   .elapsed = now_ - began},
+                                                  runs);
       };
       return Forecast(now_, dispatcher_, slots_, duration, foreseen_starts).start_of(job);
     };
-    const Instant likely = start(false);
-    const Instant latest = start(true);
+    const Instant likely = start(LearnedDurations::Runs::likely);
+    const Instant latest = start(LearnedDurations::Runs::long_ones);
     if (likely == Instant::never() || latest == Instant::never()) return;
     const Duration bound = std::max(done.bound, latest - now_);
     done.likely = std::max(likely - now_, Duration{1});
@@ -186,7 +190,10 @@ class Pool {
   }
 
   void end(const End& ended) {
-    learned_.note(account_of(request_of(ended.job)), app, request_of(ended.job).ran);
+    if (options_.foresee_every > 0) {
+      learned_.note(account_of(request_of(ended.job)), app, request_of(ended.job).ran);
+      began_.erase(ended.job);
+    }
     slots_.take_back(ended.place, ended.job);
     for (const SlotIndex index : ended.place.slots)
       slots_.find(ended.place.node)->slot(index)->report.state = SlotState::free;
@@ -222,6 +229,7 @@ class Pool {
   LearnedDurations learned_;
   Foresight foresight_;
   std::map<JobId, Duration> foreseen_;
+  std::map<JobId, Instant> began_;  // of those that are on their slots
   Quotas quotas_;
   Dispatcher dispatcher_;
   Placement slots_;

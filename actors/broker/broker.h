@@ -198,12 +198,11 @@ class Broker {
   void foresee(Job& job, JobEvent& event, Instant likely, Instant latest);
   void tell_positions();
   void tell_positions(Partition& partition);
-  enum class Runs : std::uint8_t { likely, long_ones };
+  using Runs = LearnedDurations::Runs;
   Forecast forecast(const Partition& partition, Runs runs) const {
     return forecast(partition.dispatcher, runs);
   }
   Forecast forecast(const Dispatcher& waiting, Runs runs) const;
-  Duration duration_of(const Hold& hold, Runs runs) const;
   bool may_foresee(const Partition& partition);
   std::uint32_t position_of(JobId job, const Forecast& likely) const;
 

@@ -61,23 +61,20 @@ void Broker::foresee(Job& job, JobEvent& event, Instant likely, Instant latest) 
   event.likely_latest = std::max(likely, std::min(taught, std::max(job.promise, latest)));
 }
 
-// By what such jobs really took, where that is known; at most what was declared. Long runs: what
-// nine of ten don't exceed, so that a range can be told.
-Duration Broker::duration_of(const Hold& hold, Runs runs) const {
-  const std::string& app = hold.body->app;
-  const Duration unknown = hold.learned > Duration{} ? hold.learned : hold.declared;
-  Duration ran = learned_.likely(hold.account, app).value_or(unknown);
-  if (runs == Runs::long_ones) ran = std::max(ran, learned_.long_run(app).value_or(unknown));
-  return std::min(ran, hold.declared);
-}
-
+// By what such jobs really took, where that is known. Long runs: what nine of ten don't exceed, so
+// that a range can be told.
 Forecast Broker::forecast(const Dispatcher& waiting, Runs runs) const {
   const auto likely = [this, runs](JobId id) {
     const auto job = jobs_.find(id);
     if (job == jobs_.end()) return Duration{};  // of a quote: nobody is behind it
     const Job& known = job->second;
+    const Hold& hold = known.hold;
+    const LearnedDurations::Run run{
+        .declared = hold.declared,
+        .unknown = hold.learned > Duration{} ? hold.learned : hold.declared,
+        .elapsed = known.began ? now_ - known.began : Duration{}};
     const Duration starting = known.began ? known.began - known.leased_at : Duration{};
-    return starting + duration_of(known.hold, runs);
+    return starting + learned_.foreseen(hold.account, hold.body->app, run, runs);
   };
   return {now_, waiting, placement_, likely, foreseen_starts};
 }

@@ -3,9 +3,7 @@
 // an honest one. A forecast knows those who wait, not those who will come and go first; how much
 // that is, the last ones who waited tell. Plain value, bounded, owned by the broker.
 
-#include <cstdint>
-#include <vector>
-
+#include "base/recent_values.h"
 #include "base/time.h"
 
 namespace gpupool {
@@ -19,9 +17,7 @@ class Foresight {
   Duration later_end(Duration foreseen) const;
 
  private:
-  std::vector<std::uint32_t> shares_;  // waited of foreseen, in thousandths; a ring once it is full
-  std::vector<std::uint32_t> sorted_;  // the same ones
-  std::size_t next_ = 0;
+  RecentValues shares_{200};  // waited of foreseen, in thousandths
 };
 
 }  // namespace gpupool

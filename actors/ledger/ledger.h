@@ -189,10 +189,10 @@ class Ledger {
 
   // ledger_decide.cpp: admission and its numbers. `account` is the caller's, nullptr: it has none.
   Result<Admission> decide(Instant now, const Reserve& reserve, const Account* account) const;
-  std::optional<Error> caller_missing(const Reserve& reserve) const;
+  Result<TierLimits> tier_of_caller(const Reserve& reserve) const;
   Result<JobId> known_id(Instant now, const Reserve& reserve) const;  // 0: the id is new
-  Result<TierLimits> decide_terms(Instant now, const Reserve& reserve,
-                                  const Account* account) const;
+  std::optional<Error> refused_terms(Instant now, const Reserve& reserve, const TierLimits& tier,
+                                     const Account* account) const;
   Reserve within_tier(Instant now, const Reserve& reserve, const Account* account) const;
   bool table_is_full(Instant now) const;
   std::optional<Error> no_room_for(const JobRequest& request) const;

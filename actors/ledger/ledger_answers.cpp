@@ -42,11 +42,13 @@ void Ledger::handle(Instant now, const QuoteQuery& query, Effects& effects) cons
   answer.caller = reserve.caller;
   answer.caller.recognised_by = recognised_by(reserve.caller);
   answer.caller.tier = tier_of(reserve.caller.account, reserve.caller.tier);
-  const Result<TierLimits> tier = decide_terms(now, reserve, account);
-  if (!tier) {
+  const Result<TierLimits> tier = tier_of_caller(reserve);
+  const auto refused =
+      tier ? refused_terms(now, reserve, *tier, account) : std::optional(tier.error());
+  if (refused) {
     answer = {.query = answer.query,
               .caller = answer.caller,
-              .refusal = refusal_of(now, reserve, tier.error())};
+              .refusal = refusal_of(now, reserve, *refused)};
   } else {
     const Hold hold = hold_for(now, reserve, *tier, account);
     answer.app = reserve.body->app;

@@ -61,20 +61,20 @@ bool objects_up_to(const Reserve& reserve, Errc last) {
 
 Result<Ledger::Admission> Ledger::decide(Instant now, const Reserve& reserve,
                                          const Account* account) const {
-  if (auto missing = caller_missing(reserve)) return *std::move(missing);
+  const Result<TierLimits> tier = tier_of_caller(reserve);
+  if (!tier) return tier.error();
   const Result<JobId> known = known_id(now, reserve);
   if (!known) return known.error();
   if (*known) return Admission{.known = *known};
-  const Result<TierLimits> tier = decide_terms(now, reserve, account);
-  if (!tier) return tier.error();
+  if (auto refused = refused_terms(now, reserve, *tier, account)) return *std::move(refused);
   return Admission{.known = {}, .tier = *tier};
 }
 
-std::optional<Error> Ledger::caller_missing(const Reserve& reserve) const {
+Result<Ledger::TierLimits> Ledger::tier_of_caller(const Reserve& reserve) const {
   if (objects_up_to(reserve, Errc::unauthenticated)) return verdict_of(reserve);
-  if (!limits_of(tier_of(reserve.caller.account, reserve.caller.tier)))
-    return tier_missing(reserve.caller);
-  return std::nullopt;
+  const auto tier = limits_of(tier_of(reserve.caller.account, reserve.caller.tier));
+  if (!tier) return tier_missing(reserve.caller);
+  return *tier;
 }
 
 Result<JobId> Ledger::known_id(Instant now, const Reserve& reserve) const {
@@ -87,28 +87,25 @@ Result<JobId> Ledger::known_id(Instant now, const Reserve& reserve) const {
 }
 
 // What is checked of a request whose id is new.
-Result<Ledger::TierLimits> Ledger::decide_terms(Instant now, const Reserve& reserve,
-                                                const Account* account) const {
-  const std::string& tier_name = tier_of(reserve.caller.account, reserve.caller.tier);
-  const std::optional<TierLimits> tier = limits_of(tier_name);
-  if (!tier) return tier_missing(reserve.caller);
+std::optional<Error> Ledger::refused_terms(Instant now, const Reserve& reserve,
+                                           const TierLimits& tier, const Account* account) const {
+  const std::string& name = tier_of(reserve.caller.account, reserve.caller.tier);
   if (objects_up_to(reserve, Errc::unknown_app)) return verdict_of(reserve);
-  if (auto forbidden = app_closed_to(reserve.body->app, tier_name)) return *std::move(forbidden);
+  if (auto forbidden = app_closed_to(reserve.body->app, name)) return forbidden;
   if (objects_up_to(reserve, Errc::forbidden)) return verdict_of(reserve);
-  if (auto illegal = illegal_duration(reserve, *tier)) return *std::move(illegal);
+  if (auto illegal = illegal_duration(reserve, tier)) return illegal;
   const auto jobs = static_cast<std::int64_t>(account == nullptr ? 0 : account->open.size());
-  if (jobs + 1 > std::int64_t{tier->jobs_max})
-    return Error{.code = Errc::too_many_jobs, .want = jobs + 1, .have = tier->jobs_max};
+  if (jobs + 1 > std::int64_t{tier.jobs_max})
+    return Error{.code = Errc::too_many_jobs, .want = jobs + 1, .have = tier.jobs_max};
   if (objects_up_to(reserve, Errc::overloaded)) return verdict_of(reserve);
   if (table_is_full(now))
     return Error{.code = Errc::overloaded,
                  .want = static_cast<std::int64_t>(requests_.size()) + 1,
                  .have = bounds_.requests_max,
                  .detail = "the table of remembered request ids is full"};
-  if (auto none = no_room_for(reserve.body)) return *std::move(none);
+  if (auto none = no_room_for(reserve.body)) return none;
   if (reserve.verdict != Errc{}) return verdict_of(reserve);
-  if (auto missing = quota_missing(now, reserve, *tier, account)) return *std::move(missing);
-  return *tier;
+  return quota_missing(now, reserve, tier, account);
 }
 
 // duration = "auto" declares the longest that both the app and the tier allow. Where the account

@@ -144,25 +144,16 @@ TEST_CASE("Jobs, receipts and stories in JSON are lists under their name") {
 }
 
 TEST_CASE("A quote in JSON is under its name, or why it would be refused is") {
-  const QuoteAnswer answer{.caller = samples::ada(),
-                           .app = "emoji",
-                           .size = "xlarge",
-                           .factor = 2,
-                           .declared = seconds(60),
-                           .cost = {120'000},
-                           .first_held = seconds(11),
-                           .left = {26'783},
-                           .likely_start = samples::noon,
-                           .likely_latest = Instant::never(),
-                           .promise = samples::noon + seconds(5),
-                           .ahead = 2,
-                           .balance = samples::balance()};
+  QuoteAnswer answer = samples::quote();
+  answer.factor = 2;
+  answer.first_held = seconds(11);
+  answer.likely_latest = Instant::never();
   const Json quote = json_of(answer)["quote"];
-  CHECK(quote["cost_ms"] == 120'000);
+  CHECK(quote["cost_ms"] == 60'000);
   CHECK(quote["first_held_ms"] == 11'000);
   CHECK(quote["first_held_cost_ms"] == 22'000);
-  CHECK(quote["left_ms"] == 26'783);
-  CHECK(quote["likely_start"] == "2026-11-22T12:00:00.000Z");
+  CHECK(quote["left_ms"] == 86'783);
+  CHECK(quote["likely_start"] == "2026-11-22T12:00:23.000Z");
   CHECK(quote["likely_latest_start"].is_null());
   CHECK(quote["jobs_ahead"] == 2);
   QuoteAnswer refused;
@@ -173,12 +164,7 @@ TEST_CASE("A quote in JSON is under its name, or why it would be refused is") {
 TEST_CASE("What past runs say is in the balance in JSON, in numbers and in words") {
   Balance balance = samples::balance();
   CHECK(json_of(balance)["advice"].is_null());
-  balance.advice = {.app = "emoji",
-                    .runs = 20,
-                    .own = true,
-                    .longest = milliseconds(7'900),
-                    .declare = seconds(10),
-                    .fits = 14};
+  balance.advice = samples::advice();
   const Json advice = json_of(balance)["advice"];
   CHECK(advice["longest_ms"] == 7'900);
   CHECK(advice["declare_ms"] == 10'000);

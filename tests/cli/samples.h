@@ -59,6 +59,32 @@ inline JobDone done() {
   return ended;
 }
 
+inline QuoteAnswer quote() {
+  return {.caller = ada(),
+          .app = "emoji",
+          .size = "large",
+          .factor = 1,
+          .declared = seconds(60),
+          .cost = {60'000},
+          .first_held = seconds(60),
+          .left = {86'783},
+          .likely_start = noon + seconds(23),
+          .likely_latest = noon + seconds(42),
+          .promise = noon + seconds(205),
+          .ahead = 2,
+          .balance = balance()};
+}
+
+// Of an account whose last runs were short.
+inline Advice advice() {
+  return {.app = "emoji",
+          .runs = 20,
+          .own = true,
+          .longest = milliseconds(7'900),
+          .declare = seconds(10),
+          .fits = 14};
+}
+
 inline JobEvent queued() {
   JobEvent event{.job = {18},
                  .state = JobState::queued,

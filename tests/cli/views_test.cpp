@@ -184,25 +184,8 @@ TEST_CASE("Jobs show where each one is") {
 }
 
 TEST_CASE("A quote tells cost, rest, likely and promised start, and what is advised") {
-  QuoteAnswer answer{.caller = samples::ada(),
-                     .app = "emoji",
-                     .size = "large",
-                     .factor = 1,
-                     .declared = seconds(60),
-                     .cost = {60'000},
-                     .first_held = seconds(60),
-                     .left = {86'783},
-                     .likely_start = samples::noon + seconds(23),
-                     .likely_latest = samples::noon + seconds(42),
-                     .promise = samples::noon + seconds(205),
-                     .ahead = 2,
-                     .balance = samples::balance()};
-  answer.balance.advice = {.app = "emoji",
-                           .runs = 20,
-                           .own = true,
-                           .longest = milliseconds(7'900),
-                           .declare = seconds(10),
-                           .fits = 14};
+  QuoteAnswer answer = samples::quote();
+  answer.balance.advice = samples::advice();
   CHECK(quote_view({}, answer) ==
         R"(user:ada (tier free), recognised by token for ada, key k1
 
@@ -240,12 +223,7 @@ TEST_CASE("Quota, receipts and a receipt end with what past runs say about the n
   const std::string words =
       "your last 20 runs of emoji took 7.9 s at most: declare 10 s and 14 more fit\n";
   JobDone done = samples::done();
-  done.balance.advice = {.app = "emoji",
-                         .runs = 20,
-                         .own = true,
-                         .longest = milliseconds(7'900),
-                         .declare = seconds(10),
-                         .fits = 14};
+  done.balance.advice = samples::advice();
   const auto ends_so = [&words](const std::string& view) { return view.ends_with(words); };
   CHECK(ends_so(quota_view({}, {.caller = samples::ada(), .balance = done.balance})));
   CHECK(ends_so(receipts_view({}, {.receipts = {done.receipt}}, done.balance.advice)));
@@ -256,6 +234,8 @@ TEST_CASE("A job whose likely start is a range shows both ends, and one that gro
   JobEvent event = samples::queued();
   event.likely_latest = event.likely_start + seconds(19);
   CHECK(progress_text({}, event).find("likely start in 0:00:41 to 0:01:00,") != std::string::npos);
+  event.likely_latest = event.likely_start + milliseconds(300);  // the same second
+  CHECK(progress_text({}, event).find("likely start in 0:00:41,") != std::string::npos);
   event.likely_start = event.likely_latest = Instant::never();
   CHECK(progress_text({}, event).find("likely") == std::string::npos);
   JobEvent running = samples::running();

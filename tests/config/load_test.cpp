@@ -12,6 +12,7 @@
 #include <string>
 
 #include "config/limits.h"
+#include "tests/config/reading.h"
 
 using namespace gpupool;
 namespace fs = std::filesystem;
@@ -43,20 +44,6 @@ class Folder {
  private:
   fs::path path_;
 };
-
-std::string text_of(const fs::path& file) {
-  std::ostringstream text;
-  text << std::ifstream(file).rdbuf();
-  REQUIRE_FALSE(text.str().empty());
-  return text.str();
-}
-
-Config parsed(const std::string& text, const fs::path& file = "gpupool.toml") {
-  auto config = parse_config(text, file);
-  INFO((config ? "" : config.error().detail));
-  REQUIRE(config);
-  return *std::move(config);
-}
 
 // The error of a text that must not load: "LINE: rest of the detail".
 std::string error_of(const std::string& text, const fs::path& file = "gpupool.toml") {

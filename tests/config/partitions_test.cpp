@@ -1,33 +1,13 @@
 // Partitions, reservations and learned durations as a configuration says them.
 #include <catch2/catch.hpp>
 #include <filesystem>
-#include <fstream>
-#include <sstream>
 #include <string>
 
-#include "config/load.h"
 #include "config/reload.h"
+#include "tests/config/reading.h"
 
 using namespace gpupool;
 namespace fs = std::filesystem;
-
-namespace {
-
-std::string text_of(const fs::path& file) {
-  std::ostringstream text;
-  text << std::ifstream(file).rdbuf();
-  REQUIRE_FALSE(text.str().empty());
-  return text.str();
-}
-
-Config parsed(const std::string& text, const fs::path& file = "gpupool.toml") {
-  auto config = parse_config(text, file);
-  INFO((config ? "" : config.error().detail));
-  REQUIRE(config);
-  return *std::move(config);
-}
-
-}  // namespace
 
 TEST_CASE("The example reservation of gpupool.toml loads once it is uncommented") {
   std::string text = text_of("config/gpupool.toml");

@@ -212,7 +212,7 @@ TEST_CASE(
   std::vector<TraceRequest> requests;
   for (std::int64_t i = 0; i < 9; ++i) requests.push_back(request(i * 2, 100, 1));
   requests.push_back(request(20, 100, 100));
-  requests.push_back(request(21, 100, 1));
+  requests.push_back(request(20, 100, 1));  // before the other is on for longer than is usual
   ReplayOptions options = with(Policy::floor, 1);
   const Trace trace = trace_of(requests);
   CHECK_FALSE(report_of(trace, *replay(trace, options), options, seconds(30)).foresight);

@@ -150,7 +150,6 @@ TEST_CASE("Reserved slots are out of what is promised from the moment they are k
   const Instant from = opening + hours(5);
   PartitionedPool pool(reserved(workshop(from, from + hours(1), 3)));
   pool.add_slots(1, {"default", "default", "default", "default"});
-  PartitionedPool small(reserved(workshop(from, from + hours(1), 3)));
   for (int i = 0; i < 5; ++i) pool.admit(pool.wish("nothing", "user:n" + std::to_string(i)));
   const JobId waits = pool.admit(pool.wish("nothing", "user:last"));
   // As of a pool with one slot: 2 D for each older one that waits, and itself.

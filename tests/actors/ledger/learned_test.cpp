@@ -36,6 +36,25 @@ TEST_CASE("A long run is what nine of ten do not exceed") {
   CHECK(learned.long_run("draw") == milliseconds(900));
 }
 
+TEST_CASE(
+    "A run that is on for longer than is likely counts as a long one, then as all it declared") {
+  using Runs = LearnedDurations::Runs;
+  LearnedDurations learned;
+  const auto foreseen = [&](Duration elapsed, Runs runs, Duration declared = seconds(60)) {
+    return learned.foreseen(
+        ada, "draw", {.declared = declared, .unknown = seconds(30), .elapsed = elapsed}, runs);
+  };
+  CHECK(foreseen({}, Runs::likely) == seconds(30));
+  CHECK(foreseen(seconds(31), Runs::likely) == seconds(60));
+  note_many(learned, 100);  // 0.5 s as a rule, 0.9 s at most nine times in ten
+  CHECK(foreseen({}, Runs::likely) == milliseconds(500));
+  CHECK(foreseen({}, Runs::long_ones) == milliseconds(900));
+  CHECK(foreseen(milliseconds(500), Runs::likely) == milliseconds(900));
+  CHECK(foreseen(milliseconds(900), Runs::likely) == seconds(60));
+  CHECK(foreseen(milliseconds(900), Runs::long_ones) == seconds(60));
+  CHECK(foreseen({}, Runs::likely, milliseconds(200)) == milliseconds(200));  // never more
+}
+
 TEST_CASE("Of an app the last 200 runs count, and of accounts the latest are remembered") {
   LearnedDurations learned({.apps_max = 2, .pairs_max = 2});
   for (int i = 0; i < 200; ++i) learned.note(ada, "draw", seconds(1));
