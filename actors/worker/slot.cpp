@@ -9,10 +9,10 @@
 namespace gpupool {
 namespace {
 
-constexpr Duration step_interval = milliseconds(100);  // between two steps told to the broker
-constexpr Duration kill_interval = seconds(1);         // between two orders to kill
+constexpr Duration step_interval = milliseconds(100);     // between two steps told to the broker
+constexpr Duration kill_interval = seconds(1);            // between two orders to kill
 constexpr Duration extension_margin = milliseconds(100);  // then its SIGTERM may be on the way
-constexpr Duration retry_first = seconds(1);           // after a failed start; doubles
+constexpr Duration retry_first = seconds(1);              // after a failed start; doubles
 constexpr Duration retry_longest = seconds(30);
 
 Duration retry_after(std::uint32_t failed_starts) {
