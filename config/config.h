@@ -28,7 +28,9 @@ struct SizeConfig {
 };
 
 enum class ExecutorKind : std::uint8_t { diffusion = 1, noop = 2 };
-enum class Spread : std::uint8_t { devices = 1, device = 2 };
+// How the slots of a bigger job may lie: on different devices of one node, on one device, or on
+// different devices of as few nodes as can be.
+enum class Spread : std::uint8_t { devices = 1, device = 2, nodes = 3 };
 
 struct AppConfig {
   std::string name;

@@ -341,7 +341,8 @@ AppConfig read_app(Section& section, const Config& config) {
   section.path("model", app.model);
   section.texts("tiers", app.tiers, name_rule);
   app.executor = executor == "noop" ? ExecutorKind::noop : ExecutorKind::diffusion;
-  app.spread = spread == "device" ? Spread::device : Spread::devices;
+  if (spread == "device") app.spread = Spread::device;
+  if (spread == "nodes") app.spread = Spread::nodes;
   app.automatic = duration == "auto";
   reject_repeat(section, config.apps, "name", &AppConfig::name, app);
   check_app(section, config, app);

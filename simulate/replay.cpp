@@ -195,8 +195,8 @@ class Pool {
       began_.erase(ended.job);
     }
     slots_.take_back(ended.place, ended.job);
-    for (const SlotIndex index : ended.place.slots)
-      slots_.find(ended.place.node)->slot(index)->report.state = SlotState::free;
+    for (const PlacedSlot& placed : ended.place.slots)
+      slots_.find(placed.node)->slot(placed.slot)->report.state = SlotState::free;
     quotas_.settle(ended.job, request_of(ended.job));
   }
 

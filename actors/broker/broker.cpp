@@ -106,10 +106,10 @@ void Broker::check_invariants() const {
     GPUPOOL_ENSURE((job.requeue != nullptr) == (job.phase == Phase::requeueing), id);
     if (!job.has_slot()) continue;
     GPUPOOL_ENSURE(job.place.slots.size() == job.hold->slots, id, job.place.slots.size());
-    const auto node = placement_.all().find(job.place.node);
-    GPUPOOL_ENSURE(node != placement_.all().end(), id, job.place.node);
-    const auto lent = std::count_if(node->second.slots.begin(), node->second.slots.end(),
-                                    [&](const PoolSlot& one) { return one.leased_to == id; });
+    std::ptrdiff_t lent = 0;
+    for (const auto& [node_id, node] : placement_.all())
+      lent += std::count_if(node.slots.begin(), node.slots.end(),
+                            [&](const PoolSlot& one) { return one.leased_to == id; });
     GPUPOOL_ENSURE(lent == std::ssize(job.place.slots), id, lent);
   }
   GPUPOOL_ENSURE(queued == waiting_jobs(), queued, waiting_jobs());
@@ -119,9 +119,10 @@ void Broker::check_invariants() const {
       const auto it = jobs_.find(slot.leased_to);
       GPUPOOL_ENSURE(it != jobs_.end(), node_id, slot.leased_to);
       const Place& place = it->second.place;
-      GPUPOOL_ENSURE(it->second.has_slot() && place.node == node_id, node_id, slot.leased_to);
-      GPUPOOL_ENSURE(std::count(place.slots.begin(), place.slots.end(), slot.report.slot) == 1,
-                     node_id, slot.report.slot);
+      const PlacedSlot placed{node_id, slot.report.slot};
+      GPUPOOL_ENSURE(it->second.has_slot(), node_id, slot.leased_to);
+      GPUPOOL_ENSURE(std::count(place.slots.begin(), place.slots.end(), placed) == 1, node_id,
+                     slot.report.slot);
     }
 }
 

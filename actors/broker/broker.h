@@ -3,7 +3,7 @@
 // sees every admitted job to its receipt. A pure state machine: messages and time in, effects out.
 // It keeps nothing on disk: after a restart the ledger's open holds are its queue and the workers'
 // reports are its leases. Always holds: a job is in exactly one phase (job.h); a slot carries at
-// most one lease; a lease has all the slots of its job, on one node, or none; every job that holds
+// most one lease; a job has all its slots leased, or none; every job that holds
 // quota is either queued, on its slots, or being written by the ledger. One thread (broker_actor).
 
 #include <deque>
@@ -137,9 +137,11 @@ class Broker {
   void reconcile(Node& node);
   void reconcile_slot(Node& node, const PoolSlot& slot);
   void meet_unknown_run(Node& node, const SlotReport& report);
-  void resend_lease(Job& job, Node& node);
+  void resend_lease(const Job& job, Node& node);
+  void leave_slots(Job& job, NodeId ended_on);
   void lose_node(Node& node);
   Job* run_of(NodeId node, JobId job, std::uint32_t attempt);
+  std::optional<Place> place_of_run(const Node& node, const SlotReport& report, bool across) const;
   static bool ended_unseen(const Job& job, std::uint32_t attempt);
 
   // The life of a job (broker_jobs.cpp)
@@ -160,7 +162,7 @@ class Broker {
   void write_again();
   void cancel_the_abandoned();
   Job& admit(const Shared<Hold>& hold);
-  void adopt(Job& job, const Node& node, const SlotReport& report, const Place& place);
+  void adopt(Job& job, const Place& place);
   Waiting waiting_of(const Hold& hold) const;
   Instant bound_of(const Job& job) const;
 

@@ -299,7 +299,7 @@ void Broker::cancel_job(Job& job) {
     case Phase::leased:
     case Phase::running:
       job.cancelling = true;
-      tell_worker(job.place.node, CancelRun{epoch_, job.hold->job, job.attempt});
+      tell_worker(job.place.node(), CancelRun{epoch_, job.hold->job, job.attempt});
       break;
     case Phase::requeueing:  // settled as cancelled once the ledger has answered
       job.cancelling = true;

@@ -77,7 +77,7 @@ void Broker::on(const Extended& extended) {
   hold.held = duration_for(extended.held, job->hold->factor);
   plan_extension(*job);
   if (!job->has_slot()) return;
-  tell_worker(job->place.node, ExtendRun{epoch_, extended.job, job->attempt, hold.held});
+  tell_worker(job->place.node(), ExtendRun{epoch_, extended.job, job->attempt, hold.held});
   job->notice = "its hold was extended to " + seconds_text(hold.held);
   tell(*job);
   job->notice.clear();
@@ -126,7 +126,7 @@ void Broker::catch_up(Job& job, const SlotReport& report) {
     plan_extension(job);
   }
   if (report.held < growing->second.held)
-    tell_worker(job.place.node,
+    tell_worker(job.place.node(),
                 ExtendRun{epoch_, job.hold->job, job.attempt, growing->second.held});
 }
 

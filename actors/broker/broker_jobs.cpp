@@ -134,7 +134,7 @@ bool Broker::leaves_room(const Partition& queue) const {
 
 void Broker::lease(Job& job, const Place& place) {
   placement_.lend(place, job.hold->job, {.from = now_, .until = now_ + job.hold->occupancy});
-  Node& node = *placement_.find(place.node);
+  Node& node = *placement_.find(place.node());
   if (job.foreseen_at) partition_of(job).foresight.note(job.foreseen, now_ - job.foreseen_at);
   job.phase = Phase::leased;
   job.place = place;
@@ -145,7 +145,7 @@ void Broker::lease(Job& job, const Place& place) {
   job.began = {};
   job.step = job.of_steps = 0;
   ask_ledger(Leased{epoch_, job.hold->job, job.attempt, node.id, node.name});
-  resend_lease(job, node);
+  for (const NodeId id : place.nodes()) resend_lease(job, *placement_.find(id));
   tell(job);
 }
 
@@ -153,7 +153,7 @@ void Broker::lease(Job& job, const Place& place) {
 // times.
 void Broker::lose_attempt(Job& job, Errc cause, const std::string& detail) {
   if (job.phase == Phase::settling || job.phase == Phase::requeueing) return;
-  if (job.has_slot()) placement_.take_back(job.place, job.hold->job);
+  if (job.has_slot()) leave_slots(job, {});
   if (job.phase == Phase::queued) partition_of(job).dispatcher.remove(job.hold->job, placement_);
   job.presumed_leased = false;
   leave_what_is_over(job);
@@ -246,7 +246,7 @@ void Broker::acknowledge(Job& job) {
 
 void Broker::forget(JobId id) {
   Job& job = jobs_.at(id);
-  if (job.has_slot()) placement_.take_back(job.place, id);
+  if (job.has_slot()) leave_slots(job, {});
   for (const SessionId session : job.watchers)
     if (const auto it = followed_.find(session); it != followed_.end()) {
       std::erase(it->second, id);

@@ -1,5 +1,6 @@
 // Workers: joining, heartbeats, what they run, and what becomes of it when they are lost.
 #include <algorithm>
+#include <utility>
 
 #include "actors/broker/broker.h"
 #include "actors/describe.h"
@@ -91,7 +92,9 @@ void Broker::reconcile(Node& node) {
 void Broker::reconcile_slot(Node& node, const PoolSlot& slot) {
   const SlotReport& report = slot.report;
   Job* ours = find(slot.leased_to);
+  const bool runs_here = ours && ours->place.node() == node.id;
   if (ours && report.job == slot.leased_to && report.attempt == ours->attempt) {
+    if (!runs_here) return;
     if (report.state == SlotState::running) {
       on(RunBegan{node.id, report.job, report.attempt});
       catch_up(*ours, report);
@@ -99,11 +102,12 @@ void Broker::reconcile_slot(Node& node, const PoolSlot& slot) {
     if (ours->cancelling) tell_worker(node.id, CancelRun{epoch_, report.job, report.attempt});
     return;
   }
-  if (ours && !report.job && ours->phase == Phase::leased && report.state == SlotState::free &&
-      node.heartbeat >= ours->heartbeat + heartbeats_to_show) {
+  if (ours && !report.job && (ours->phase == Phase::leased || !runs_here) &&
+      report.state == SlotState::free && node.heartbeat >= slot.heartbeat + heartbeats_to_show) {
     if (!ours->cancelling) return resend_lease(*ours, node);
+    if (!runs_here) return;  // its end gives these back
     // Should the lease arrive after all, its run is called off as one that is not in our books.
-    placement_.take_back(ours->place, ours->hold->job);
+    leave_slots(*ours, node.id);
     return settle(*ours, {.outcome = Outcome::cancelled});
   }
   if (!report.job || slot.leased_to) return;
@@ -112,29 +116,58 @@ void Broker::reconcile_slot(Node& node, const PoolSlot& slot) {
 
 // A run that is not in our books: after a restart of ours, or after its node had been lost. It is
 // taken up whole or not at all. A report names all slots of its node at one moment, so all that the
-// job holds are in it; if one of them is lent to another job, the worker will refuse that lease,
-// since the slot is taken, and a later report finds this run whole: it waits. A run on more or
-// fewer slots than its job holds is called off, for it would not be the run that was admitted.
+// job holds there are in it; if one of them is lent to another job, the worker will refuse that
+// lease, since the slot is taken, and a later report finds this run whole: it waits. While other
+// nodes may still come back it waits for what they hold, too. A run on more or fewer slots than its
+// job holds is called off, for it would not be the run that was admitted.
 void Broker::meet_unknown_run(Node& node, const SlotReport& report) {
   Job* job = find(report.job);
   const bool over = job && report.attempt <= job->over_attempt;
   if (job && !over && job->phase == Phase::requeueing) return;  // the ledger decides first
   if (job && !over && job->phase == Phase::queued) {
-    Place place{.node = node.id, .slots = {}};
-    for (const auto& slot : node.slots) {
-      if (slot.report.job != report.job || slot.report.attempt != report.attempt) continue;
-      if (slot.leased_to) return;
-      place.slots.push_back(slot.report.slot);
-    }
-    if (place.slots.size() == job->hold->slots) return adopt(*job, node, report, place);
+    const bool across = shape_of(job->hold).spread == Spread::nodes;
+    const auto place = place_of_run(node, report, across);
+    if (!place) return;
+    if (place->slots.size() == job->hold->slots) return adopt(*job, *place);
+    if (across && in_grace() && place->slots.size() < job->hold->slots) return;
   }
   if (job) job->over_attempt = std::max(job->over_attempt, report.attempt);
   tell_worker(node.id, CancelRun{epoch_, report.job, report.attempt});
 }
 
-void Broker::adopt(Job& job, const Node& node, const SlotReport& report, const Place& place) {
+// The slots that this node, or all nodes, report to be this run's, the one that runs it first;
+// empty: none of them does. Nothing: one is lent to another job.
+std::optional<Place> Broker::place_of_run(const Node& node, const SlotReport& report,
+                                          bool across) const {
+  Place place;
+  bool runs = false;
+  bool is_lent = false;
+  const auto look_at = [&](const Node& one) {
+    for (const auto& slot : one.slots) {
+      if (slot.report.job != report.job || slot.report.attempt != report.attempt) continue;
+      is_lent = is_lent || slot.leased_to;
+      const bool first = slot.report.state != SlotState::held && !std::exchange(runs, true);
+      place.slots.insert(first ? place.slots.begin() : place.slots.end(),
+                         {one.id, slot.report.slot});
+    }
+  };
+  if (!across) look_at(node);
+  for (const auto& [id, one] : placement_.all())
+    if (across && !one.lost) look_at(one);
+  if (is_lent) return std::nullopt;
+  return runs ? place : Place{};
+}
+
+// As the node says that runs it.
+void Broker::adopt(Job& job, const Place& place) {
+  Node& node = *placement_.find(place.node());
+  const SlotReport& report = node.slot(place.slots.front().slot)->report;
   partition_of(job).dispatcher.remove(job.hold->job, placement_);
   placement_.lend(place, job.hold->job, {.from = now_, .until = now_ + job.hold->occupancy});
+  for (const PlacedSlot& placed : place.slots) {
+    Node& its = *placement_.find(placed.node);
+    its.slot(placed.slot)->heartbeat = its.heartbeat;
+  }
   // An attempt that was given up for lost and came back counts as a lease more: should it be lost
   // again, that is a loss of its own.
   const bool came_back = !job.presumed_leased && report.attempt <= job.leases;
@@ -144,7 +177,6 @@ void Broker::adopt(Job& job, const Node& node, const SlotReport& report, const P
   job.place = place;
   job.attempt = report.attempt;
   job.node_name = node.name;
-  job.heartbeat = node.heartbeat;
   job.leased_at = now_;
   job.began = job.phase == Phase::running ? now_ - report.ran : Instant{};
   restating_.erase(job.hold->job);
@@ -152,21 +184,39 @@ void Broker::adopt(Job& job, const Node& node, const SlotReport& report, const P
   tell(job);
 }
 
-void Broker::resend_lease(Job& job, Node& node) {
-  job.heartbeat = node.heartbeat;
+// To one of the nodes that it is on: to run it, or to hold what it has there.
+void Broker::resend_lease(const Job& job, Node& node) {
+  const std::vector<SlotIndex> here = job.place.on(node.id);
+  for (const SlotIndex index : here) node.slot(index)->heartbeat = node.heartbeat;
   const Duration held = held_of(job);
-  tell_worker(node.id, Lease{.job = job.hold->job,
-                             .attempt = job.attempt,
-                             .epoch = epoch_,
-                             .node = node.id,
-                             .incarnation = node.incarnation,
-                             .slot = job.place.slots.front(),
-                             .heartbeat = node.heartbeat,
-                             .app = job.hold->body->app,
-                             .body = job.hold->body,
-                             .declared = job.hold->declared,
-                             .more_slots = {job.place.slots.begin() + 1, job.place.slots.end()},
-                             .held = held < job.hold->declared ? held : Duration{}});
+  const NodeId runs_on = job.place.node();
+  tell_worker(node.id,
+              Lease{.job = job.hold->job,
+                    .attempt = job.attempt,
+                    .epoch = epoch_,
+                    .node = node.id,
+                    .incarnation = node.incarnation,
+                    .slot = here.front(),
+                    .heartbeat = node.heartbeat,
+                    .app = job.hold->body->app,
+                    .body = job.hold->body,
+                    .declared = job.hold->declared,
+                    .more_slots = {here.begin() + 1, here.end()},
+                    .runs_on = runs_on == node.id ? NodeId{} : runs_on,
+                    .elsewhere = static_cast<std::uint32_t>(job.place.slots.size() - here.size()),
+                    .held = held < job.hold->declared ? held : Duration{}});
+}
+
+// The job is on its slots no more. On one node they are free when its run has ended; on several
+// none of the others knows of that end, and the run can't go on without one of them: each is told.
+void Broker::leave_slots(Job& job, NodeId ended_on) {
+  const Place left = std::exchange(job.place, {});
+  placement_.take_back(left, job.hold->job);
+  const std::vector<NodeId> nodes = left.nodes();
+  if (nodes.size() <= 1) return;
+  job.over_attempt = std::max(job.over_attempt, job.attempt);
+  for (const NodeId node : nodes)
+    if (node != ended_on) tell_worker(node, CancelRun{epoch_, job.hold->job, job.attempt});
 }
 
 void Broker::lose_node(Node& node) {
@@ -183,17 +233,25 @@ void Broker::lose_node(Node& node) {
   slots_changed("node " + node.name + " was lost");
 }
 
-// The job that holds a lease of this attempt on this node, or nullptr.
+// The job that runs by a lease of this attempt on this node, or nullptr.
 Job* Broker::run_of(NodeId node, JobId id, std::uint32_t attempt) {
   Job* job = find(id);
-  const bool current = job && job->has_slot() && job->place.node == node && job->attempt == attempt;
+  const bool current =
+      job && job->has_slot() && job->place.node() == node && job->attempt == attempt;
   return current ? job : nullptr;
 }
 
 void Broker::on(const LeaseRefused& refused) {
-  Job* job = run_of(refused.node, refused.job, refused.attempt);
-  if (!job || job->phase != Phase::leased) return;
-  placement_.take_back(job->place, job->hold->job);
+  Job* job = find(refused.job);
+  if (!job || !job->has_slot() || job->attempt != refused.attempt) return;
+  const bool runs_here = job->place.node() == refused.node;
+  if (!runs_here && job->place.on(refused.node).empty()) return;
+  if (job->phase == Phase::running) {
+    if (runs_here) return;
+    leave_slots(*job, refused.node);
+    return lose_attempt(*job, Errc::lease_refused, "a node could not hold its slots");
+  }
+  leave_slots(*job, refused.node);
   job->notice = "its slot was not ready";
   leave_what_is_over(*job);
   enqueue(*job);
@@ -251,13 +309,14 @@ void Broker::on(const RunEnded& ended) {
     return;
   }
   if (!current && job->has_slot())
-    tell_worker(job->place.node, CancelRun{epoch_, job->hold->job, job->attempt});
+    tell_worker(job->place.node(), CancelRun{epoch_, job->hold->job, job->attempt});
   if (job->has_slot()) {
-    placement_.take_back(job->place, job->hold->job);
+    const SlotIndex first = job->place.slots.front().slot;
+    leave_slots(*job, current ? ended.node : NodeId{});
     // The next heartbeat would say the same, half a second later. Of several slots the first is
     // the one that ran; the others are cleared after it.
     Node* node = current && ended.slots_free ? placement_.find(ended.node) : nullptr;
-    if (PoolSlot* slot = node ? node->slot(job->place.slots.front()) : nullptr) {
+    if (PoolSlot* slot = node ? node->slot(first) : nullptr) {
       slot->report.state = SlotState::free;
       slot->report.job = {};
     }

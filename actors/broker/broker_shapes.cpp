@@ -125,10 +125,13 @@ void Broker::end_the_impossible() {
     Job& job = jobs_.at(id);
     const std::string& partition = placement_.name_of(job.partition);
     std::string why = "no node has a slot of partition " + partition;
-    if (shape.slots > 1)
+    if (shape.slots > 1) {
+      const bool across = shape.spread == Spread::nodes;
       why = "it needs " + std::to_string(shape.slots) +
-            " slots of one node, and the most that a node has is " +
+            (across ? " slots, each of another device, and the most that there are is "
+                    : " slots of one node, and the most that a node has is ") +
             std::to_string(placement_.largest_ever(job.partition, shape.spread));
+    }
     settle(job, {.outcome = Outcome::failed, .cause = Errc::size_unavailable, .detail = why});
   }
 }

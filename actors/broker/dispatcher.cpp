@@ -177,8 +177,8 @@ const Waiting* Dispatcher::first_beside(Instant now, const Placement& slots) con
 // What runs on the slots of a pin must be over when its own job can start, so it changes no debt.
 std::optional<Start> Dispatcher::backfill(Instant now, Placement& slots) {
   for (const Pin& pin : pins_)
-    for (const SlotIndex slot : pin.place.slots) {
-      Place place{.node = pin.place.node, .slots = {slot}};
+    for (const PlacedSlot& slot : pin.place.slots) {
+      Place place{.slots = {slot}};
       if (!slots.is_free(place)) continue;
       const auto fits = [&](const Waiting& one) { return now + one.occupancy <= pin.ready; };
       const Waiting* found = queue_.first_single_that(fits, backfill_looked_at);

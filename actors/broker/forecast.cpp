@@ -17,8 +17,8 @@ struct LikelyEnd {
 };
 
 void set_free(Placement& slots, const Place& place) {
-  for (const SlotIndex index : place.slots) {
-    PoolSlot& slot = *slots.find(place.node)->slot(index);
+  for (const PlacedSlot& placed : place.slots) {
+    PoolSlot& slot = *slots.find(placed.node)->slot(placed.slot);
     slot.leased_to = {};
     slot.report.state = SlotState::free;
   }
@@ -40,8 +40,7 @@ Forecast::Forecast(Instant now, Dispatcher waiting, Placement slots, const Likel
       }
       LikelyEnd& end = running[slot.leased_to];
       end.job = slot.leased_to;
-      end.place.node = id;
-      end.place.slots.push_back(slot.report.slot);
+      end.place.slots.push_back({id, slot.report.slot});
       // One that takes longer than is likely ends at any moment now.
       end.at = std::max(now, slot.leased_at + likely(slot.leased_to));
     }

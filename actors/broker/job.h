@@ -46,9 +46,8 @@ struct Job {
   Instant foreseen_at{};            // when its start was foreseen first; 0: it was not
   Duration foreseen{};              // then, until its start at the latest
   boost::container::small_vector<SessionId, 1> watchers;  // whose clients follow it
-  Place place{};                                          // leased, running: where, all its slots
-  std::string node_name;
-  std::uint64_t heartbeat = 0;  // echoed by the latest copy of the lease
+  Place place;                                            // leased, running: where, all its slots
+  std::string node_name;                                  // of the one that runs it, or ran it last
   Instant leased_at{};
   Instant began{};
   std::uint32_t step = 0;

@@ -1,6 +1,8 @@
 #include "actors/broker/placement.h"
 
 #include <algorithm>
+#include <limits>
+#include <utility>
 
 #include "base/ensure.h"
 
@@ -17,18 +19,33 @@ bool is_for(const PoolSlot& slot, const Need& need) {
 
 bool is_up(const PoolSlot& slot) { return slot.report.state != SlotState::down; }
 
-// A place that a job could get, and what speaks for it.
+// A slot and its node.
+struct Found {
+  NodeId node;
+  const PoolSlot* slot = nullptr;
+};
+using Device = std::pair<NodeId, std::uint32_t>;
+Device device_of(const Found& found) { return {found.node, found.slot->report.device}; }
+
+// Slots that a job could get, and what speaks for them.
 struct Candidate {
-  Place place;
-  std::uint32_t warm = 0;  // slots of it on which the app is resident
+  std::vector<Found> slots;
+  std::uint32_t warm = 0;  // of them, on which the app is resident
   bool is_lent = false;    // by a reservation that has yet to begin: few jobs can be there
-  std::uint32_t free = 0;  // slots that it could choose from: of its node, or of its one device
+  std::uint32_t free = 0;  // that it could choose from: of its node, or of its one device
 
   bool is_better_than(const Candidate& other) const {
     if (warm != other.warm) return warm > other.warm;
     return is_lent != other.is_lent ? is_lent : free < other.free;
   }
 };
+
+std::vector<Found> free_on(const Node& node, const Need& need) {
+  std::vector<Found> free;
+  for (const auto& slot : node.slots)
+    if (is_for(slot, need)) free.push_back({node.id, &slot});
+  return free;
+}
 
 std::optional<Candidate> single_slot(const Node& node, const Need& need, const std::string& app) {
   const PoolSlot* chosen = nullptr;
@@ -42,101 +59,132 @@ std::optional<Candidate> single_slot(const Node& node, const Need& need, const s
     if (!chosen || worth(slot) > worth(*chosen)) chosen = &slot;
   }
   if (!chosen) return std::nullopt;
-  return Candidate{.place = {node.id, {chosen->report.slot}},
+  return Candidate{.slots = {{node.id, chosen}},
                    .warm = chosen->report.warm_app == app ? 1U : 0U,
                    .is_lent = chosen->belongs_to() != need.partition,
                    .free = free};
 }
 
 // Takes the slots in the order in which they are given, as many as there may be of each device.
-std::optional<Candidate> first_of(const Node& node, const Shape& shape, const std::string& app,
-                                  const std::vector<const PoolSlot*>& slots) {
-  Candidate candidate{.place = {.node = node.id, .slots = {}}};
-  std::vector<std::uint32_t> devices;
-  for (const PoolSlot* slot : slots) {
-    if (candidate.place.slots.size() == shape.slots) break;
-    const std::uint32_t device = slot->report.device;
+std::optional<Candidate> first_of(const Shape& shape, const std::string& app,
+                                  const std::vector<Found>& slots) {
+  Candidate candidate;
+  std::vector<Device> devices;
+  for (const Found& found : slots) {
+    if (candidate.slots.size() == shape.slots) break;
+    const Device device = device_of(found);
     const bool again = std::find(devices.begin(), devices.end(), device) != devices.end();
-    if (shape.spread == Spread::devices && again) continue;
+    if (shape.spread != Spread::device && again) continue;
     devices.push_back(device);
-    candidate.place.slots.push_back(slot->report.slot);
-    candidate.warm += slot->report.warm_app == app ? 1 : 0;
+    candidate.slots.push_back(found);
+    candidate.warm += found.slot->report.warm_app == app ? 1 : 0;
   }
   candidate.free = static_cast<std::uint32_t>(slots.size());
-  if (candidate.place.slots.size() < shape.slots) return std::nullopt;
+  if (candidate.slots.size() < shape.slots) return std::nullopt;
   return candidate;
+}
+
+// Warm ones first: the first slot of a place is the one that runs the job.
+void put_warm_first(std::vector<Found>& slots, const std::string& app) {
+  std::stable_sort(slots.begin(), slots.end(), [&](const Found& one, const Found& other) {
+    return one.slot->report.warm_app == app && other.slot->report.warm_app != app;
+  });
 }
 
 // The best place of several slots on this node.
 std::optional<Candidate> gang(const Node& node, const Need& need, const std::string& app) {
-  const Shape& shape = need.shape;
-  std::vector<const PoolSlot*> free;
-  for (const auto& slot : node.slots)
-    if (is_for(slot, need)) free.push_back(&slot);
-  // Warm ones first: the first slot of the place is the one that runs the job.
-  std::stable_sort(free.begin(), free.end(), [&](const PoolSlot* one, const PoolSlot* other) {
-    return one->report.warm_app == app && other->report.warm_app != app;
-  });
-  if (shape.spread == Spread::devices) return first_of(node, shape, app, free);
-  std::map<std::uint32_t, std::vector<const PoolSlot*>> by_device;
-  for (const PoolSlot* slot : free) by_device[slot->report.device].push_back(slot);
+  std::vector<Found> free = free_on(node, need);
+  put_warm_first(free, app);
+  if (need.shape.spread != Spread::device) return first_of(need.shape, app, free);
+  std::map<std::uint32_t, std::vector<Found>> by_device;
+  for (const Found& found : free) by_device[found.slot->report.device].push_back(found);
   std::optional<Candidate> best;
   for (const auto& [device, slots] : by_device) {
-    auto found = first_of(node, shape, app, slots);
+    auto found = first_of(need.shape, app, slots);
     if (found && (!best || found->is_better_than(*best))) best = std::move(found);
   }
   return best;
+}
+
+// On as few nodes as can be: those first that have the most for it.
+std::optional<Candidate> gang_across(const std::map<NodeId, Node>& nodes, const Need& need,
+                                     const std::string& app) {
+  std::vector<std::pair<std::size_t, std::vector<Found>>> by_node;
+  for (const auto& [id, node] : nodes) {
+    if (!node.takes_leases()) continue;
+    std::vector<Found> free = free_on(node, need);
+    put_warm_first(free, app);
+    std::set<Device> devices;
+    for (const Found& found : free) devices.insert(device_of(found));
+    by_node.emplace_back(devices.size(), std::move(free));
+  }
+  std::stable_sort(by_node.begin(), by_node.end(),
+                   [](const auto& one, const auto& other) { return one.first > other.first; });
+  std::vector<Found> all;
+  for (const auto& [devices, free] : by_node) all.insert(all.end(), free.begin(), free.end());
+  auto found = first_of(need.shape, app, all);
+  if (found) put_warm_first(found->slots, app);
+  return found;
 }
 
 // When a slot is free again.
 struct SlotEnd {
   Instant ends{};
   bool is_sure = true;  // at the latest
-  const PoolSlot* slot = nullptr;
+  PlacedSlot slot;
 };
 
-SlotEnd end_of(const PoolSlot& slot, Instant now, Duration unknown) {
-  if (lendable(slot)) return {now, true, &slot};
+SlotEnd end_of(const Found& found, Instant now, Duration unknown) {
+  const PlacedSlot placed{found.node, found.slot->report.slot};
+  if (lendable(*found.slot)) return {now, true, placed};
   // Also after the lease was given back: until its slot was checked.
-  if (slot.leased_until > now) return {slot.leased_until, true, &slot};
-  return {now + unknown, false, &slot};
+  if (found.slot->leased_until > now) return {found.slot->leased_until, true, placed};
+  return {now + unknown, false, placed};
 }
 
+bool is_earlier(const SlotEnd& one, const SlotEnd& other) { return one.ends < other.ends; }
+
 // Of these, as many as the shape has, those that end first.
-std::optional<Placement::Joint> joint_of(NodeId node, const Shape& shape,
-                                         std::vector<SlotEnd> slots) {
+std::optional<Placement::Joint> joint_of(const Shape& shape, std::vector<SlotEnd> slots) {
   if (slots.size() < shape.slots) return std::nullopt;
-  std::stable_sort(slots.begin(), slots.end(),
-                   [](const SlotEnd& one, const SlotEnd& other) { return one.ends < other.ends; });
-  Placement::Joint joint{.place = {.node = node, .slots = {}}};
+  std::stable_sort(slots.begin(), slots.end(), is_earlier);
+  Placement::Joint joint;
   for (std::uint32_t i = 0; i < shape.slots; ++i) {
-    joint.place.slots.push_back(slots[i].slot->report.slot);
+    joint.place.slots.push_back(slots[i].slot);
     joint.ends = slots[i].ends;
     joint.is_sure = joint.is_sure && slots[i].is_sure;
   }
   return joint;
 }
 
+using EndsByDevice = std::map<std::uint32_t, std::vector<SlotEnd>>;
+
+EndsByDevice ends_on(const Node& node, const Need& need, Duration unknown) {
+  EndsByDevice by_device;
+  for (const auto& slot : node.slots)
+    if (is_up(slot) && !slot.pinned_for && slot.belongs_to() == need.partition)
+      by_device[slot.report.device].push_back(end_of({node.id, &slot}, need.now, unknown));
+  return by_device;
+}
+
+// The one of each device that ends first.
+std::vector<SlotEnd> firsts_of(const EndsByDevice& by_device) {
+  std::vector<SlotEnd> firsts;
+  for (const auto& [device, slots] : by_device)
+    firsts.push_back(*std::min_element(slots.begin(), slots.end(), is_earlier));
+  return firsts;
+}
+
 // On one node: all on one device, or each on another.
 std::optional<Placement::Joint> joint_on(const Node& node, const Need& need, Duration unknown) {
   const Shape& shape = need.shape;
-  std::map<std::uint32_t, std::vector<SlotEnd>> by_device;
-  for (const PoolSlot& slot : node.slots)
-    if (is_up(slot) && !slot.pinned_for && slot.belongs_to() == need.partition)
-      by_device[slot.report.device].push_back(end_of(slot, need.now, unknown));
+  EndsByDevice by_device = ends_on(node, need, unknown);
+  if (shape.spread != Spread::device && shape.slots > 1)
+    return joint_of(shape, firsts_of(by_device));
   std::optional<Placement::Joint> best;
-  const auto consider = [&](std::optional<Placement::Joint> joint) {
+  for (auto& [device, slots] : by_device) {
+    auto joint = joint_of(shape, std::move(slots));
     if (joint && (!best || joint->ends < best->ends)) best = std::move(joint);
-  };
-  if (shape.spread == Spread::devices && shape.slots > 1) {
-    std::vector<SlotEnd> firsts;
-    for (const auto& [device, slots] : by_device)
-      firsts.push_back(*std::min_element(
-          slots.begin(), slots.end(),
-          [](const SlotEnd& one, const SlotEnd& other) { return one.ends < other.ends; }));
-    consider(joint_of(node.id, shape, std::move(firsts)));
-  } else {
-    for (auto& [device, slots] : by_device) consider(joint_of(node.id, shape, std::move(slots)));
   }
   return best;
 }
@@ -147,11 +195,29 @@ std::uint32_t most_together(const Node& node, Spread spread, const Counts& count
   std::map<std::uint32_t, std::uint32_t> of_device;
   for (const auto& slot : node.slots)
     if (counts(slot)) ++of_device[slot.report.device];
-  if (spread == Spread::devices) return static_cast<std::uint32_t>(of_device.size());
+  if (spread != Spread::device) return static_cast<std::uint32_t>(of_device.size());
   std::uint32_t most = 0;
   for (const auto& [device, slots] : of_device) most = std::max(most, slots);
   return most;
 }
+
+// Likewise on all nodes that `takes` lets pass: on one of them, or on all together. Stops at
+// `enough`.
+template <class Takes, class Counts>
+std::uint32_t most_of(const std::map<NodeId, Node>& nodes, Spread spread, const Takes& takes,
+                      const Counts& counts,
+                      std::uint32_t enough = std::numeric_limits<std::uint32_t>::max()) {
+  std::uint32_t most = 0;
+  for (const auto& [id, node] : nodes) {
+    if (most >= enough) break;
+    if (!takes(node)) continue;
+    const std::uint32_t here = most_together(node, spread, counts);
+    most = spread == Spread::nodes ? most + here : std::max(most, here);
+  }
+  return most;
+}
+
+bool is_any(const Node&) { return true; }
 
 }  // namespace
 
@@ -159,6 +225,21 @@ bool PoolSlot::serves(PartitionId asking, Instant now, Instant ends) const {
   if (!reservation) return asking == partition;
   if (asking == reservation->id) return now >= reservation->from && ends <= reservation->until;
   return asking == partition && ends <= reservation->from;
+}
+
+std::vector<NodeId> Place::nodes() const {
+  std::vector<NodeId> nodes;
+  for (const PlacedSlot& placed : slots)
+    if (std::find(nodes.begin(), nodes.end(), placed.node) == nodes.end())
+      nodes.push_back(placed.node);
+  return nodes;
+}
+
+std::vector<SlotIndex> Place::on(NodeId node) const {
+  std::vector<SlotIndex> here;
+  for (const PlacedSlot& placed : slots)
+    if (placed.node == node) here.push_back(placed.slot);
+  return here;
 }
 
 std::uint32_t healthy_slots(const Node& node) {
@@ -219,43 +300,62 @@ std::optional<Place> Placement::pick(const Need& need, const std::string& app) c
     auto found = need.shape.slots == 1 ? single_slot(node, need, app) : gang(node, need, app);
     if (found && (!best || found->is_better_than(*best))) best = std::move(found);
   }
+  if (!best && need.shape.slots > 1 && need.shape.spread == Spread::nodes)
+    best = gang_across(nodes_, need, app);
   if (!best) return std::nullopt;
-  return std::move(best->place);
+  Place place;
+  for (const Found& found : best->slots)
+    place.slots.push_back({found.node, found.slot->report.slot});
+  return place;
 }
 
 std::optional<Placement::Joint> Placement::earliest(const Need& need, Duration unknown) const {
   std::optional<Joint> best;
+  std::vector<SlotEnd> everywhere;
+  const auto consider = [&best](std::optional<Joint> joint) {
+    if (joint && (!best || joint->ends < best->ends)) best = std::move(joint);
+  };
   for (const auto& [id, node] : nodes_) {
     if (!node.takes_leases()) continue;
-    auto joint = joint_on(node, need, unknown);
-    if (joint && (!best || joint->ends < best->ends)) best = std::move(joint);
+    consider(joint_on(node, need, unknown));
+    if (need.shape.spread != Spread::nodes || need.shape.slots <= 1) continue;
+    const std::vector<SlotEnd> here = firsts_of(ends_on(node, need, unknown));
+    everywhere.insert(everywhere.end(), here.begin(), here.end());
   }
+  if (!everywhere.empty()) consider(joint_of(need.shape, std::move(everywhere)));
   return best;
 }
 
+const PoolSlot* Placement::slot(const PlacedSlot& placed) const {
+  const auto node = nodes_.find(placed.node);
+  return node == nodes_.end() ? nullptr : node->second.slot(placed.slot);
+}
+
+PoolSlot* Placement::slot(const PlacedSlot& placed) {
+  return const_cast<PoolSlot*>(std::as_const(*this).slot(placed));
+}
+
 void Placement::pin(const Place& place, JobId job) {
-  Node* node = find(place.node);
-  for (const SlotIndex index : place.slots) {
-    PoolSlot* slot = node ? node->slot(index) : nullptr;
-    GPUPOOL_ENSURE(slot != nullptr && !slot->pinned_for, place.node, index);
-    slot->pinned_for = job;
+  for (const PlacedSlot& placed : place.slots) {
+    PoolSlot* one = slot(placed);
+    GPUPOOL_ENSURE(one != nullptr && !one->pinned_for, placed.node, placed.slot);
+    one->pinned_for = job;
   }
 }
 
 // Its node can have come back without them.
 void Placement::unpin(const Place& place) {
-  Node* node = find(place.node);
-  for (const SlotIndex index : place.slots)
-    if (PoolSlot* slot = node ? node->slot(index) : nullptr) slot->pinned_for = {};
+  for (const PlacedSlot& placed : place.slots)
+    if (PoolSlot* one = slot(placed)) one->pinned_for = {};
 }
 
 template <class Is>
 bool Placement::all_of(const Place& place, const Is& is) const {
-  const auto it = nodes_.find(place.node);
-  if (it == nodes_.end() || !it->second.takes_leases()) return false;
-  return std::all_of(place.slots.begin(), place.slots.end(), [&](SlotIndex index) {
-    const PoolSlot* slot = it->second.slot(index);
-    return slot != nullptr && is(*slot);
+  return std::all_of(place.slots.begin(), place.slots.end(), [&](const PlacedSlot& placed) {
+    const auto node = nodes_.find(placed.node);
+    if (node == nodes_.end() || !node->second.takes_leases()) return false;
+    const PoolSlot* one = node->second.slot(placed.slot);
+    return one != nullptr && is(*one);
   });
 }
 
@@ -267,34 +367,23 @@ bool Placement::is_pinned(const Place& place, JobId job, PartitionId partition) 
 }
 
 bool Placement::has(PartitionId partition, const Shape& shape) const {
+  const auto takes = [](const Node& node) { return node.takes_leases(); };
   const auto counts = [partition](const PoolSlot& slot) {
     return is_up(slot) && slot.belongs_to() == partition;
   };
-  return std::any_of(nodes_.begin(), nodes_.end(), [&](const auto& entry) {
-    const Node& node = entry.second;
-    if (!node.takes_leases()) return false;
-    if (shape.slots == 1) return std::any_of(node.slots.begin(), node.slots.end(), counts);
-    return most_together(node, shape.spread, counts) >= shape.slots;
-  });
+  return most_of(nodes_, shape.spread, takes, counts, shape.slots) >= shape.slots;
 }
 
 std::uint32_t Placement::largest(PartitionId partition, Spread spread) const {
-  const auto counts = [partition](const PoolSlot& slot) { return slot.belongs_to() == partition; };
-  std::uint32_t largest = 0;
-  for (const auto& [id, node] : nodes_)
-    largest = std::max(largest, most_together(node, spread, counts));
-  return largest;
+  return most_of(nodes_, spread, is_any,
+                 [partition](const PoolSlot& slot) { return slot.belongs_to() == partition; });
 }
 
 std::uint32_t Placement::largest_ever(PartitionId partition, Spread spread) const {
-  const auto counts = [partition](const PoolSlot& slot) {
+  return most_of(nodes_, spread, is_any, [partition](const PoolSlot& slot) {
     const bool comes_back = slot.reservation && slot.reservation->until != Instant::never();
     return slot.belongs_to() == partition || (slot.partition == partition && comes_back);
-  };
-  std::uint32_t largest = 0;
-  for (const auto& [id, node] : nodes_)
-    largest = std::max(largest, most_together(node, spread, counts));
-  return largest;
+  });
 }
 
 std::uint32_t Placement::free_slots(const Need& need) const {
@@ -332,25 +421,23 @@ bool Placement::lends_any() const {
 }
 
 void Placement::lend(const Place& place, JobId job, const Span& span) {
-  Node* node = find(place.node);
-  for (const SlotIndex index : place.slots) {
-    PoolSlot* slot = node ? node->slot(index) : nullptr;
-    GPUPOOL_ENSURE(slot != nullptr, place.node, index);
-    GPUPOOL_ENSURE(!slot->leased_to, slot->leased_to, job);
-    slot->leased_to = job;
-    slot->leased_at = span.from;
-    slot->leased_until = span.until;
+  for (const PlacedSlot& placed : place.slots) {
+    PoolSlot* one = slot(placed);
+    GPUPOOL_ENSURE(one != nullptr, placed.node, placed.slot);
+    GPUPOOL_ENSURE(!one->leased_to, one->leased_to, job);
+    one->leased_to = job;
+    one->leased_at = span.from;
+    one->leased_until = span.until;
   }
 }
 
 void Placement::take_back(const Place& place, JobId job) {
-  Node* node = find(place.node);
-  for (const SlotIndex index : place.slots) {
-    PoolSlot* slot = node ? node->slot(index) : nullptr;
-    if (!slot || slot->leased_to != job) continue;
-    slot->leased_to = {};
+  for (const PlacedSlot& placed : place.slots) {
+    PoolSlot* one = slot(placed);
+    if (!one || one->leased_to != job) continue;
+    one->leased_to = {};
     // Until the worker's next report: what it said before the end of this run no longer holds.
-    slot->report.state = SlotState::checking;
+    one->report.state = SlotState::checking;
   }
 }
 

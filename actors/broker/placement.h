@@ -1,5 +1,6 @@
 #pragma once
-// The nodes that joined, their slots, and which slots a job gets: all of one node, all at once. A
+// The nodes that joined, their slots, and which slots a job gets: all at once, and all of one node
+// unless its app may spread over several and no node has them. A
 // slot is lent only if its worker reported it free and no lease of ours stands on it: both must
 // agree, so no slot is ever lent twice. Warm slots are preferred, then the node where the job fits
 // tightest; that decides the place, never the order. A pin keeps the slots of a place for one job
@@ -34,10 +35,11 @@ struct Reservation {
 
 struct PoolSlot {
   SlotReport report;
-  JobId leased_to;       // our lease on it; 0: none
-  Instant leased_at;     // when that was made
-  Instant leased_until;  // by then it is over and the slot checked, whatever happens
-  JobId pinned_for;      // the job that it is kept for; 0: anybody
+  JobId leased_to;              // our lease on it; 0: none
+  Instant leased_at;            // when that was made
+  Instant leased_until;         // by then it is over and the slot checked, whatever happens
+  std::uint64_t heartbeat = 0;  // echoed by the latest copy of the lease
+  JobId pinned_for;             // the job that it is kept for; 0: anybody
   PartitionId partition;
   std::optional<Reservation> reservation;  // that it is, or will be, part of
 
@@ -68,7 +70,7 @@ struct Node {
 // Those that can be lent now or later: none, if the node takes no leases.
 std::uint32_t healthy_slots(const Node& node);
 
-// What a job of some size needs: so many slots of one node, on different devices or on the same.
+// What a job of some size needs: so many slots, and how they may lie.
 struct Shape {
   std::uint32_t slots = 1;
   Spread spread = Spread::devices;
@@ -79,10 +81,22 @@ inline Shape shape_for(std::uint32_t slots, Spread spread) {
   return slots <= 1 ? Shape{} : Shape{.slots = slots, .spread = spread};
 }
 
-// Where a job is: its slots on one node. The first one runs it, the others are held with it.
-struct Place {
+// One slot of the pool.
+struct PlacedSlot {
   NodeId node;
-  std::vector<SlotIndex> slots;
+  SlotIndex slot;
+  friend bool operator==(const PlacedSlot&, const PlacedSlot&) = default;
+};
+
+// Where a job is. Its first slot runs it, the others are held with it.
+struct Place {
+  std::vector<PlacedSlot> slots;
+
+  // The one that runs it. Precondition: there are slots.
+  NodeId node() const { return slots.front().node; }
+  // All of them, that one first.
+  std::vector<NodeId> nodes() const;
+  std::vector<SlotIndex> on(NodeId node) const;
 };
 
 // Where a job of this shape may go: on slots that serve its partition until it is over.
@@ -134,10 +148,10 @@ class Placement {
   bool is_free(const Place& place) const;
   bool is_pinned(const Place& place, JobId job, PartitionId partition) const;
 
-  // Some node that takes leases has the shape, if all its slots that are not down were free. Only
-  // then does a job wait for it at the head of the queue.
+  // The nodes that take leases have the shape, if all slots that are not down were free. Only then
+  // does a job wait for it at the head of the queue.
   bool has(PartitionId partition, const Shape& shape) const;
-  // The most slots of one job that any known node has, lost, down or not.
+  // The most slots of one job that the known nodes have, lost, down or not.
   std::uint32_t largest(PartitionId partition, Spread spread) const;
   // And with what a reservation has only for a time.
   std::uint32_t largest_ever(PartitionId partition, Spread spread) const;
@@ -158,6 +172,8 @@ class Placement {
   void take_back(const Place& place, JobId job);
 
  private:
+  const PoolSlot* slot(const PlacedSlot& placed) const;
+  PoolSlot* slot(const PlacedSlot& placed);
   template <class Is>
   bool all_of(const Place& place, const Is& is) const;
 

@@ -39,6 +39,8 @@ std::string word_of(SlotState state) {
       return "checking";
     case SlotState::down:
       return "down";
+    case SlotState::held:
+      return "held";
   }
   return "unknown";
 }

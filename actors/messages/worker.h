@@ -7,7 +7,15 @@ namespace gpupool {
 
 // ---- Worker <-> broker -----------------------------------------------------------------------
 
-enum class SlotState : std::uint8_t { free = 1, starting = 2, running = 3, checking = 4, down = 5 };
+// held: for a run on another node, whose job has this slot too.
+enum class SlotState : std::uint8_t {
+  free = 1,
+  starting = 2,
+  running = 3,
+  checking = 4,
+  down = 5,
+  held = 6
+};
 
 struct SlotReport {
   SlotIndex slot;
@@ -60,6 +68,8 @@ struct HeartbeatSeen {
   auto fields() { return std::tie(epoch, number); }
 };
 
+// A job's slots on one node. Where it has some on several nodes each gets a lease of this attempt:
+// one node runs it, the others hold theirs until CancelRun, or until that run must be over.
 struct Lease {
   JobId job;
   std::uint32_t attempt = 0;
@@ -72,10 +82,12 @@ struct Lease {
   Shared<JobRequest> body;
   Duration declared{};
   std::vector<SlotIndex> more_slots;  // of a bigger size: held with `slot`, which runs it
+  NodeId runs_on;                     // another node, and `slot` is only held too; 0: this one
+  std::uint32_t elsewhere = 0;        // slots that the job has on other nodes
   Duration held{};  // what is held of `declared`: it ends then unless ExtendRun comes; 0: all
   auto fields() {
     return std::tie(job, attempt, epoch, node, incarnation, slot, heartbeat, app, body, declared,
-                    more_slots, held);
+                    more_slots, runs_on, elsewhere, held);
   }
 };
 

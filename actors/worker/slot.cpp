@@ -76,9 +76,10 @@ void Slot::run_nothing(Instant now, SlotActions& out) {
   end(now, {.outcome = Outcome::succeeded, .detail = remark()}, out);
 }
 
-void Slot::accompany(const Lease& lease) {
+void Slot::accompany(const Lease& lease, Instant until) {
   GPUPOOL_ENSURE(state() == SlotState::free, place_.slot);
-  companion_ = Companion{.job = lease.job, .attempt = lease.attempt, .runs_on = lease.slot};
+  companion_ = Companion{.job = lease.job, .attempt = lease.attempt, .until = until};
+  if (!lease.runs_on) companion_->runs_on = lease.slot;
 }
 
 void Slot::leave(Instant now, SlotActions& out) {
@@ -219,11 +220,14 @@ Duration Slot::ran(Instant now) const {
 
 // What the receipt of a success has to say beyond its numbers.
 std::string Slot::remark() const {
-  if (run_->lease.more_slots.empty()) return {};
-  const bool diffusion = app_of(*run_).executor == ExecutorKind::diffusion;
-  return "ran on one of the " + std::to_string(run_->lease.more_slots.size() + 1) +
-         " slots that it held: this build's " + (diffusion ? "diffusion" : "noop") +
-         " app has no ranks yet";
+  const Lease& lease = run_->lease;
+  const std::size_t slots = 1 + lease.more_slots.size() + lease.elsewhere;
+  if (slots == 1) return {};
+  const std::string app = app_of(*run_).executor == ExecutorKind::diffusion ? "diffusion" : "noop";
+  std::string where;
+  if (lease.elsewhere > 0) where = ", " + std::to_string(lease.elsewhere) + " of them elsewhere";
+  return "ran on one of the " + std::to_string(slots) + " slots that it held" + where +
+         ": this build's " + app + " app has no ranks yet";
 }
 
 RunEnded Slot::verdict_of(Instant now, const ExecutorDone& done) const {
@@ -329,6 +333,7 @@ Instant Slot::run_deadline() const {
 
 Instant Slot::next_deadline() const {
   Instant next = run_ ? run_deadline() : check_until_;
+  if (companion_) next = std::min(next, companion_->until);
   if (life_ == Life::starting && !run_)
     next = std::min(next, asked_ + config_.app(app_)->start_limit);
   if (life_ == Life::ending) next = std::min(next, kill_again_);
@@ -340,6 +345,7 @@ Instant Slot::next_deadline() const {
 
 SlotState Slot::state() const {
   if (run_) return run_->began ? SlotState::running : SlotState::starting;
+  if (companion_ && !companion_->runs_on) return SlotState::held;
   if (companion_) return SlotState::checking;  // while its run is on, the worker says more
   if (down_) return SlotState::down;
   const bool needs_nothing = life_ == Life::absent && warm_app_.empty();
@@ -356,6 +362,9 @@ SlotReport Slot::report(Instant now) const {
     report.attempt = run_->lease.attempt;
     report.held = run_->held;
     if (run_->began) report.ran = std::max(now - run_->began, Duration{1});
+  } else if (report.state == SlotState::held) {
+    report.job = companion_->job;
+    report.attempt = companion_->attempt;
   }
   if (life_ == Life::ready) report.warm_app = app_;
   return report;

@@ -1,9 +1,9 @@
 #pragma once
 // One slot of a node: the executor that lives on it and the run that it carries, if any, or the run
-// of another slot that it is held for. It decides what its executor is told and how a run ended;
-// the worker decides which leases it gets. Always: a run ends exactly once; a slot is free only
-// while its executor is known to be well, or while it keeps none warm and a lease starts what it
-// needs. Pure, owned by Worker.
+// of another slot, here or on another node, that it is held for. It decides what its executor is
+// told and how a run ended; the worker decides which leases it gets. Always: a run ends exactly
+// once; a slot is free only while its executor is known to be well, or while it keeps none warm and
+// a lease starts what it needs. Pure, owned by Worker.
 
 #include <cstdint>
 #include <optional>
@@ -35,7 +35,8 @@ class Slot {
   struct Companion {
     JobId job;
     std::uint32_t attempt = 0;
-    SlotIndex runs_on;
+    std::optional<SlotIndex> runs_on;  // nothing: another node's
+    Instant until = Instant::never();  // then that must be over, whatever its node does
   };
 
   // `config` outlives the slot.
@@ -53,7 +54,7 @@ class Slot {
   // Held for the lease's run on another slot, until leave(); the executor here stays as it is. One
   // that dies meanwhile is started again only then, so that it can't take anything from that run.
   // Precondition: the slot is free.
-  void accompany(const Lease& lease);
+  void accompany(const Lease& lease, Instant until = Instant::never());
   void leave(Instant now, SlotActions& out);
   // Does everything that is due at `now`.
   void advance(Instant now, SlotActions& out);

@@ -164,12 +164,19 @@ void Worker::on(Instant now, const Lease& lease, Effects& out) {
     return;
   }
   epoch_ = lease.epoch;
-  SlotActions actions;
-  for (const SlotIndex slot : lease.more_slots) {
-    slots_[slot.value].accompany(lease);
+  const auto hold = [&](SlotIndex slot, Instant until) {
+    slots_[slot.value].accompany(lease, until);
     companions_.insert(slot.value);
     note(slot);
-  }
+  };
+  // Its own node may take the lease as late as it can, and has it as long as can be.
+  Instant until = Instant::never();
+  if (lease.runs_on)
+    until = now + config_.worker.heartbeat_stale +
+            occupancy_of(config_, *config_.app(lease.app), lease.declared);
+  for (const SlotIndex slot : lease.more_slots) hold(slot, until);
+  if (lease.runs_on) return hold(lease.slot, until);
+  SlotActions actions;
   slots_[lease.slot.value].take(now, lease, actions);
   carry_out(now, lease.slot, std::move(actions), out);
 }
@@ -180,12 +187,21 @@ bool Worker::is_known(Instant now, const Lease& lease, Effects& out) {
     repeat_end(now, ended->second, out);
     return true;
   }
-  return recent_names_.contains(name) || carries(lease.job, lease.attempt);
+  return recent_names_.contains(name) || carries(lease.job, lease.attempt) ||
+         std::any_of(companions_.begin(), companions_.end(), [&](std::uint32_t companion) {
+           return holds(companion, lease.job, lease.attempt);
+         });
 }
 
 bool Worker::carries(JobId job, std::uint32_t attempt) const {
   return std::any_of(slots_.begin(), slots_.end(),
                      [&](const Slot& slot) { return slot.carries(job, attempt); });
+}
+
+// Of a run on another node.
+bool Worker::holds(std::uint32_t companion, JobId job, std::uint32_t attempt) const {
+  const auto& held = slots_[companion].companion();
+  return !held->runs_on && held->job == job && held->attempt == attempt;
 }
 
 // All that the lease names are slots of this node, none twice, and each is free.
@@ -203,13 +219,20 @@ void Worker::release_companions(Instant now, Effects& out) {
   const std::vector<std::uint32_t> companions(companions_.begin(), companions_.end());
   for (const std::uint32_t place : companions) {
     const auto& held = slots_[place].companion();
-    const Slot& first = slots_[held->runs_on.value];
-    if (first.carries(held->job, held->attempt) || !first.is_clear()) continue;
-    SlotActions actions;
-    slots_[place].leave(now, actions);
-    companions_.erase(place);
-    carry_out(now, {place}, std::move(actions), out);
+    if (now < held->until && !held->runs_on) continue;
+    const Slot* first = held->runs_on ? &slots_[held->runs_on->value] : nullptr;
+    if (first && (first->carries(held->job, held->attempt) || !first->is_clear())) continue;
+    release(now, place, out);
   }
+}
+
+void Worker::release(Instant now, std::uint32_t companion, Effects& out) {
+  const auto& held = slots_[companion].companion();
+  if (!held->runs_on) remember({held->job, held->attempt});
+  SlotActions actions;
+  slots_[companion].leave(now, actions);
+  companions_.erase(companion);
+  carry_out(now, {companion}, std::move(actions), out);
 }
 
 std::optional<Error> Worker::objection(Instant now, const Lease& lease) const {
@@ -242,6 +265,9 @@ Duration Worker::age_of(Instant now, std::uint64_t heartbeat) const {
 void Worker::on(Instant now, const CancelRun& cancel, Effects& out) {
   if (cancel.epoch < epoch_) return;
   with_run(now, cancel, out, [&](Slot& slot, SlotActions& actions) { slot.cancel(now, actions); });
+  const std::vector<std::uint32_t> companions(companions_.begin(), companions_.end());
+  for (const std::uint32_t place : companions)
+    if (holds(place, cancel.job, cancel.attempt)) release(now, place, out);
 }
 
 void Worker::on(Instant now, const ExtendRun& extend, Effects& out) {
@@ -270,12 +296,7 @@ void Worker::carry_out(Instant now, SlotIndex slot, SlotActions actions, Effects
   for (ToBroker& news : actions.broker) out.to(to_broker(), std::move(news));
   if (!actions.ended) return;
   const RunName name{actions.ended->job, actions.ended->attempt};
-  recent_ends_.push_back(name);
-  recent_names_.insert(name);
-  if (recent_ends_.size() > ends_kept) {
-    recent_names_.erase(recent_ends_.front());
-    recent_ends_.pop_front();
-  }
+  remember(name);
   // The usual end leaves the slot as ready as it was: the end itself says so, which spares a
   // heartbeat for every run.
   actions.ended->slots_free = is_free_[slot.value];
@@ -284,6 +305,14 @@ void Worker::carry_out(Instant now, SlotIndex slot, SlotActions actions, Effects
   const Instant again = now + repeat_interval;
   unseen_.emplace(name, UnseenEnd{.report = std::move(*actions.ended), .send_again = again});
   repeat_at_ = std::min(repeat_at_, again);
+}
+
+void Worker::remember(const RunName& ended) {
+  if (!recent_names_.insert(ended).second) return;
+  recent_ends_.push_back(ended);
+  if (recent_ends_.size() <= ends_kept) return;
+  recent_names_.erase(recent_ends_.front());
+  recent_ends_.pop_front();
 }
 
 void Worker::note(SlotIndex slot) {
@@ -367,8 +396,8 @@ std::vector<SlotReport> Worker::slot_reports() const {
 SlotReport Worker::report_of(const Slot& slot) const {
   SlotReport report = slot.report(now_);
   const auto& held = slot.companion();
-  if (!held) return report;
-  const Slot& first = slots_[held->runs_on.value];
+  if (!held || !held->runs_on) return report;
+  const Slot& first = slots_[held->runs_on->value];
   if (!first.carries(held->job, held->attempt)) return report;
   const SlotReport runs = first.report(now_);
   report.state = runs.state;

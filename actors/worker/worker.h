@@ -80,8 +80,12 @@ class Worker {
   std::optional<Error> objection(Instant now, const Lease& lease) const;
   bool all_free(const Lease& lease) const;
   SlotReport report_of(const Slot& slot) const;
-  // Slots that were held for a run are free again once nothing of it is left.
+  // Slots that were held for a run are free again once nothing of it is left here, or, where
+  // another node runs it, once it was said or must be over.
   void release_companions(Instant now, Effects& out);
+  bool holds(std::uint32_t companion, JobId job, std::uint32_t attempt) const;
+  void release(Instant now, std::uint32_t companion, Effects& out);
+  void remember(const RunName& ended);
   Duration age_of(Instant now, std::uint64_t heartbeat) const;
   // Sends what a slot decided, and remembers the end of its run until that is seen.
   void carry_out(Instant now, SlotIndex slot, SlotActions actions, Effects& out);
@@ -115,7 +119,7 @@ class Worker {
   std::deque<Instant> sent_;             // when the last heartbeats left, up to heartbeat_; bounded
   std::map<RunName, UnseenEnd> unseen_;  // bounded: at the maximum no lease is taken
   Instant repeat_at_ = Instant::never();  // no end has to be sent again before
-  std::deque<RunName> recent_ends_;       // so that a doubled lease doesn't run twice; bounded
+  std::deque<RunName> recent_ends_;       // so that a doubled lease counts once; bounded
   std::set<RunName> recent_names_;        // the same ones
 };
 

@@ -308,35 +308,40 @@ void Checks::broker_sent(Instant, const ToLedger& message) {
     promised_anew_[restate->job] = std::max(promised_anew_[restate->job], restate->promise);
 }
 
-// A node's slots speak with one voice: what a job holds is reported whole or not at all.
-void Checks::check_reports(const std::vector<SlotReport>& reports) const {
-  std::map<RunName, std::uint32_t> held;
+// A node's slots speak with one voice: what a job has there is reported whole or not at all.
+void Checks::check_reports(NodeId node, const std::vector<SlotReport>& reports) const {
+  std::map<RunName, std::set<SlotIndex>> held;
   for (const SlotReport& report : reports)
-    if (report.job) ++held[{report.job, report.attempt}];
+    if (report.job) held[{report.job, report.attempt}].insert(report.slot);
   for (const auto& [run, slots] : held)
-    require(jobs_.contains(run.first) && slots == jobs_.at(run.first).hold->slots,
-            "a run has all the slots of its job", run.first, run.second, slots);
+    require(leased_slots_.contains(run) && leased_slots_.at(run).contains(node) &&
+                slots == leased_slots_.at(run).at(node),
+            "a run has all the slots of its lease", node, run.first, run.second, slots.size());
 }
 
 void Checks::executors_told(NodeId node, const ToExecutors& message) {
   const auto* start = std::get_if<StartRun>(&message);
   if (!start) return;
   const RunName run{start->job, start->attempt};
-  const auto leased = leased_slots_.find({node, run});
-  require(leased != leased_slots_.end() && leased->second.contains(start->slot),
+  const auto leased = leased_slots_.find(run);
+  require(leased != leased_slots_.end() && leased->second.contains(node) &&
+              leased->second.at(node).contains(start->slot),
           "a run has a lease of its slot", node, start->job, start->slot);
-  require(leased->second.size() == jobs_.at(start->job).hold->slots,
-          "a lease has all the slots of its job", start->job, leased->second.size());
-  gang_runs_ += leased->second.size() > 1 ? 1U : 0U;
-  for (const SlotIndex slot : leased->second) {
+  std::size_t slots = 0;
+  for (const auto& [one, its] : leased->second) slots += its.size();
+  require(slots == jobs_.at(start->job).hold->slots, "the leases have all the slots of their job",
+          start->job, slots);
+  gang_runs_ += slots > 1 ? 1U : 0U;
+  runs_across_nodes_ += leased->second.size() > 1 ? 1U : 0U;
+  for (const SlotIndex slot : leased->second.at(node)) {
     const auto [entry, is_free] = occupied_.insert({{node, slot}, run});
     require(is_free, "no two leases share a slot", node, slot, start->job, entry->second.first);
   }
 }
 
 void Checks::worker_sent(const ToBroker& message) {
-  if (const auto* join = std::get_if<Join>(&message)) check_reports(join->slots);
-  if (const auto* beat = std::get_if<Heartbeat>(&message)) check_reports(beat->slots);
+  if (const auto* join = std::get_if<Join>(&message)) check_reports(join->node, join->slots);
+  if (const auto* beat = std::get_if<Heartbeat>(&message)) check_reports(beat->node, beat->slots);
   const auto* ended = std::get_if<RunEnded>(&message);
   if (ended != nullptr)
     std::erase_if(occupied_, [&](const auto& entry) {
@@ -352,7 +357,7 @@ void Checks::broker_sent(Instant now, NodeId to, const ToWorker& message) {
     const auto it = jobs_.find(lease->job);
     require(it != jobs_.end(), "a lease stands on a durable hold", lease->job);
     if (it->second.end) return;  // it ended in doubt, and this broker does not know yet
-    auto& slots = leased_slots_[{to, {lease->job, lease->attempt}}];
+    auto& slots = leased_slots_[{lease->job, lease->attempt}][to];
     slots = {lease->more_slots.begin(), lease->more_slots.end()};
     slots.insert(lease->slot);
     require(lease->epoch <= epoch_, "an epoch is durable before its first lease", lease->epoch);

@@ -69,6 +69,7 @@ class Checks {
   Extend next_extension(std::uint64_t draw) const;
   std::size_t extended_count() const { return extended_; }
   std::size_t gang_runs() const { return gang_runs_; }
+  std::size_t runs_across_nodes() const { return runs_across_nodes_; }
   std::size_t large_requests() const;
   std::vector<JobId> told_of() const { return {told_.begin(), told_.end()}; }
 
@@ -123,13 +124,14 @@ class Checks {
   std::size_t restated_ = 0;
   std::size_t extended_ = 0;
   std::size_t gang_runs_ = 0;
+  std::size_t runs_across_nodes_ = 0;
   std::map<std::pair<AccountId, RequestId>, JobId> requests_;
   std::map<JobId, Instant> promised_anew_;  // restated by the broker, maybe not durable yet
   std::set<std::pair<JobId, std::uint32_t>> leases_;
   std::set<std::tuple<NodeId, JobId, std::uint32_t>> succeeded_;  // as their workers said
   using RunName = std::pair<JobId, std::uint32_t>;
-  void check_reports(const std::vector<SlotReport>& reports) const;
-  std::map<std::pair<NodeId, RunName>, std::set<SlotIndex>> leased_slots_;
+  void check_reports(NodeId node, const std::vector<SlotReport>& reports) const;
+  std::map<RunName, std::map<NodeId, std::set<SlotIndex>>> leased_slots_;
   std::map<std::pair<NodeId, SlotIndex>, RunName> occupied_;  // from a run's start to its end
   void check_may_run(JobId job, Duration held) const;
   std::map<std::pair<NodeId, RunName>, Duration> first_held_;  // as their leases said

@@ -29,13 +29,14 @@ Config draw_config(Prng rng, bool combined) {
       {.name = "pro", .allowance = {1'500'000}, .longest = {300'000}, .rank = 2, .jobs_max = 4},
   };
   const auto app = [&](const char* name, ExecutorKind kind) {
-    return AppConfig{.name = name,
-                     .executor = kind,
-                     .spread = rng.one_in(3) ? Spread::device : Spread::devices,
-                     .default_duration = seconds(rng.between(2, 8)),
-                     .longest = seconds(rng.between(10, 30)),
-                     .start_limit = seconds(rng.between(2, 5)),
-                     .stall = seconds(rng.between(1, 3))};
+    return AppConfig{
+        .name = name,
+        .executor = kind,
+        .spread = one_of(rng, std::vector{Spread::devices, Spread::device, Spread::nodes}),
+        .default_duration = seconds(rng.between(2, 8)),
+        .longest = seconds(rng.between(10, 30)),
+        .start_limit = seconds(rng.between(2, 5)),
+        .stall = seconds(rng.between(1, 3))};
   };
   config.apps = {app("draw", ExecutorKind::diffusion), app("paint", ExecutorKind::diffusion),
                  app("nothing", ExecutorKind::noop), app("secret", ExecutorKind::diffusion)};
@@ -100,8 +101,10 @@ Plan draw_plan(std::uint64_t seed) {
   plan.combined = rng.one_in(5);
   plan.config = draw_config(seeded.fork("config"), plan.combined);
   plan.nodes = plan.combined ? 1 : static_cast<std::uint32_t>(rng.between(1, 3));
+  const bool all_small = rng.one_in(4);  // so that jobs of several slots need several nodes
   for (std::uint32_t i = 0; i < plan.nodes; ++i) {
-    auto& devices = plan.devices.emplace_back(one_of<std::size_t>(rng, {1, 1, 2, 2, 3, 4}));
+    const auto count = one_of<std::size_t>(rng, {1, 1, 2, 2, 3, 4});
+    auto& devices = plan.devices.emplace_back(all_small ? 1 : count);
     for (DeviceConfig& device : devices) device.slots = one_of<std::uint32_t>(rng, {1, 1, 2});
     if (i > 0 && rng.one_in(4)) devices.back().partition = "other";
   }

@@ -280,6 +280,9 @@ void World::run() {
   run_until(now() + seconds(60), never);  // what is still under way comes to rest
   require(now() - quiet_since_ > seconds(10), "an end that was acknowledged is not sent again");
   require(pool_ && pool_->broker->jobs().empty(), "the broker forgets what ended");
+  for (const NodeProcess& node : nodes_)
+    for (const SlotReport& slot : node.core->slot_reports())
+      require(!slot.job, "no slot is held for what ended", node.id, slot.slot, slot.job);
   checks_.compare(now(), pool_->ledger->ledger());
   audit();
 }

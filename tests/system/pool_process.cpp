@@ -141,6 +141,7 @@ PoolProcess::PoolProcess(PoolOptions options) : options_(std::move(options)) {
 
 PoolProcess::~PoolProcess() {
   signal_executors(SIGCONT);  // a stopped one would outlive the test
+  for (auto& [name, pid] : others_) kill_and_reap(pid, SIGKILL);
   kill_and_reap(worker_, SIGKILL);
   kill_and_reap(broker_, SIGKILL);
   wait_until(seconds(10), [this] { return executors_of(folder_).empty(); });
@@ -148,7 +149,8 @@ PoolProcess::~PoolProcess() {
   std::filesystem::remove_all(folder_, ignored);
 }
 
-void PoolProcess::write_config(const std::string& name, const std::string& roles) const {
+void PoolProcess::write_config(const std::string& name, const std::string& roles,
+                               const std::string& node) const {
   std::ofstream file(folder_ / name);
   const bool broker = roles.find("broker") != std::string::npos;
   const bool worker = roles.find("worker") != std::string::npos;
@@ -158,7 +160,8 @@ void PoolProcess::write_config(const std::string& name, const std::string& roles
   if (options_.two_processes && broker) file << "worker_address = \"" << worker_address_ << "\"\n";
   file << "[daemon]\n" << options_.daemon_settings << "[log]\n" << options_.log_settings;
   file << "[ledger]\npath = " << ledger() << "\n"
-       << options_.ledger_settings << "[worker]\nfolder = \"worker\"\n";
+       << options_.ledger_settings << "[worker]\nname = \"" << node << "\"\nfolder = \""
+       << (node == "node-1" ? "worker" : node) << "\"\n";
   if (worker && !broker) file << "broker_address = \"" << worker_address_ << "\"\n";
   if (worker) file << options_.worker_settings;
   file << "[window]\n" << options_.window_settings;
@@ -179,12 +182,18 @@ void PoolProcess::start_broker() {
                    .environment = {"GPUPOOL_TEST_FOLDER=" + folder_.string()}});
 }
 
-void PoolProcess::start_worker() {
-  write_config("worker.toml", "\"worker\"");
-  worker_ = spawn({.command = {program("gpupoold"), "--config", folder_ / "worker.toml"},
-                   .out = folder_ / "worker.log",
-                   .error = folder_ / "worker.log",
-                   .environment = {"GPUPOOL_TEST_FOLDER=" + folder_.string()}});
+pid_t PoolProcess::spawn_worker(const std::string& node) const {
+  const std::string name = node == "node-1" ? "worker.toml" : node + ".toml";
+  write_config(name, "\"worker\"", node);
+  return spawn({.command = {program("gpupoold"), "--config", folder_ / name},
+                .out = folder_ / "worker.log",
+                .error = folder_ / "worker.log",
+                .environment = {"GPUPOOL_TEST_FOLDER=" + folder_.string()}});
+}
+
+void PoolProcess::start_worker() { worker_ = spawn_worker("node-1"); }
+void PoolProcess::start_another_worker(const std::string& name) {
+  others_[name] = spawn_worker(name);
 }
 
 void PoolProcess::start() {
@@ -215,8 +224,12 @@ std::string PoolProcess::ready_value(const std::string& key) const {
 
 void PoolProcess::kill_broker() { kill_and_reap(broker_, SIGKILL); }
 void PoolProcess::kill_worker() { kill_and_reap(worker_, SIGKILL); }
+void PoolProcess::kill_another_worker(const std::string& name) {
+  kill_and_reap(others_.at(name), SIGKILL);
+}
 
 void PoolProcess::stop() {
+  for (auto& [name, pid] : others_) kill_and_reap(pid, SIGTERM);
   kill_and_reap(worker_, SIGTERM);
   kill_and_reap(broker_, SIGTERM);
 }

@@ -7,6 +7,7 @@
 
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -49,6 +50,9 @@ class PoolProcess {
   void start();
   void start_broker();
   void start_worker();
+  // Another node, of its own name; with two_processes, once the broker listens.
+  void start_another_worker(const std::string& name);
+  void kill_another_worker(const std::string& name);
   bool wait_ready();
   // kill -9, and reaps.
   void kill_broker();
@@ -93,7 +97,9 @@ class PoolProcess {
 
  private:
   std::string ready_value(const std::string& key) const;
-  void write_config(const std::string& name, const std::string& roles) const;
+  void write_config(const std::string& name, const std::string& roles,
+                    const std::string& node = "node-1") const;
+  pid_t spawn_worker(const std::string& node) const;
 
   PoolOptions options_;
   std::filesystem::path folder_;
@@ -101,6 +107,7 @@ class PoolProcess {
   std::string worker_address_ = "127.0.0.1:0";
   pid_t broker_ = 0;
   pid_t worker_ = 0;
+  std::map<std::string, pid_t> others_;  // by their nodes' names
 };
 
 // The programs of this build.

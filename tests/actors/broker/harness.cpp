@@ -115,7 +115,10 @@ void Harness::carry_out(const Effects& effects) {
       else
         unanswered.push_back(*asked);
     }
-    if (const auto* told = std::get_if<ToWorker>(&send.message)) to_workers.push_back(*told);
+    if (const auto* told = std::get_if<ToWorker>(&send.message)) {
+      to_workers.push_back(*told);
+      if (std::holds_alternative<CancelRun>(*told)) called_off_.insert(NodeId{send.to.id});
+    }
     if (const auto* told = std::get_if<ToSession>(&send.message)) to_sessions.push_back(*told);
     if (const auto* told = std::get_if<ToConsole>(&send.message)) to_the_console.push_back(*told);
   }

@@ -120,6 +120,8 @@ class Harness {
   std::vector<Message> workers_got() {
     return take<Message>(to_workers);
   }
+  // The nodes that got a CancelRun.
+  std::set<NodeId> called_off() { return std::exchange(called_off_, {}); }
   template <class Message>
   std::vector<Message> sessions_got() {
     return take<Message>(to_sessions);
@@ -183,6 +185,7 @@ class Harness {
   std::map<JobId, HistoryJob> jobs_;  // as the ledger's history tells of them
   std::vector<ToLedger> to_the_ledger;
   std::vector<ToWorker> to_workers;
+  std::set<NodeId> called_off_;
   std::vector<ToSession> to_sessions;
   std::vector<ToConsole> to_the_console;
 };

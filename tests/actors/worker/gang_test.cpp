@@ -135,6 +135,76 @@ TEST_CASE("A gang that is cancelled before it began frees all its slots at once"
   CHECK(node.state(2) == SlotState::free);
 }
 
+TEST_CASE("Slots that are held for a run on another node start nothing, and are free when told") {
+  GangNode node;
+  Lease wish = node.gang();
+  wish.runs_on = NodeId{8};
+  node.take(wish);
+  CHECK(none<StartRun>(node.effects));
+  for (const std::uint32_t slot : {0, 2}) {
+    CHECK(node.state(slot) == SlotState::held);
+    CHECK(node.slot(slot).job == JobId{1});
+    CHECK(node.slot(slot).attempt == 1);
+  }
+  CHECK(node.state(1) == SlotState::free);
+  SECTION("another copy of the lease changes nothing") {
+    CHECK(none<LeaseRefused>(node.tell(wish)));
+    CHECK(node.state(0) == SlotState::held);
+  }
+  SECTION("nobody else gets them") {
+    CHECK(only<LeaseRefused>(node.tell(node.lease(JobId{2}))).job == JobId{2});
+  }
+  SECTION("the word of an older epoch, or of another attempt, frees nothing") {
+    node.tell(CancelRun{.epoch = {node.epoch.value - 1}, .job = JobId{1}, .attempt = 1});
+    node.tell(CancelRun{.epoch = node.epoch, .job = JobId{1}, .attempt = 2});
+    CHECK(node.state(0) == SlotState::held);
+  }
+  node.tell(CancelRun{.epoch = node.epoch, .job = JobId{1}, .attempt = 1});
+  CHECK(node.state(0) == SlotState::free);
+  CHECK(node.state(2) == SlotState::free);
+  CHECK(only<Heartbeat>(node.effects).slots[2].state == SlotState::free);  // said at once
+  CHECK(none<RunEnded>(node.effects));
+  node.tell(wish);  // a late copy
+  CHECK(node.state(0) == SlotState::free);
+}
+
+TEST_CASE("Without a word they are free when the run of the other node must be over") {
+  GangNode node;
+  Lease wish = node.gang();
+  wish.runs_on = NodeId{8};
+  node.take(wish);
+  const Instant since = node.now;
+  while (node.state(2) == SlotState::held && node.now < since + seconds(1'000)) {
+    node.now = node.effects.wake_at;
+    node.tell(Tick{});
+  }
+  const WorkerConfig& config = node.config.worker;
+  CHECK(node.now - since == config.heartbeat_stale + seconds(60) + node.config.apps[0].start_limit +
+                                config.kill_grace + config.slot_check);
+  CHECK(node.state(0) == SlotState::free);
+}
+
+TEST_CASE("A receipt says which of the slots ran the job, those of other nodes too") {
+  GangNode node;
+  Lease wish = node.gang();
+  wish.elsewhere = 1;
+  node.take(wish);
+  node.tell(ExecutorBegan{.slot = {0}, .job = JobId{1}, .attempt = 1});
+  CHECK_THAT(only<RunEnded>(node.finish()).detail,
+             Catch::Contains("one of the 3 slots that it held, 1 of them elsewhere"));
+}
+
+TEST_CASE("A worker that stops waits for what it holds for another node's run") {
+  GangNode node;
+  Lease wish = node.gang();
+  wish.runs_on = NodeId{8};
+  node.take(wish);
+  node.tell(Stop{.by = node.now + seconds(30)});
+  CHECK_FALSE(node.worker.stopped());
+  node.tell(CancelRun{.epoch = node.epoch, .job = JobId{1}, .attempt = 1});
+  CHECK(node.worker.stopped());
+}
+
 TEST_CASE("A worker that stops refuses leases and says so in every report") {
   Node node;
   node.join();
