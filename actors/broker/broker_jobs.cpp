@@ -103,6 +103,8 @@ void Broker::dispatch() {
   for (const ReservedFor& reserved : reserved_) {
     if (!reserved.is_on(now_)) continue;
     while (Job* job = first_for(reserved)) {
+      // Its partition may have been without its shape for longer than was promised.
+      if (job->promise < now_) restate(*job, now_, "it waited for slots that were not there");
       move(*job, reserved.reservation.id);
       dispatch(partition(reserved.reservation.id));
     }

@@ -329,6 +329,11 @@ void Broker::on(const RunEnded& ended) {
     lose_attempt(*job, ended.cause, ended.detail);
     return;
   }
+  // Called off by a broker before this one, which had given its name to another lease.
+  if (ended.outcome == Outcome::cancelled && !job->cancelling) {
+    lose_attempt(*job, Errc::node_lost, "its lease was called off");
+    return;
+  }
   if (pool_missed_extension(ended)) {
     lose_attempt(*job, Errc::ledger_unavailable, ended.detail);
     return;

@@ -187,10 +187,11 @@ bool Worker::is_known(Instant now, const Lease& lease, Effects& out) {
     repeat_end(now, ended->second, out);
     return true;
   }
-  return recent_names_.contains(name) || carries(lease.job, lease.attempt) ||
-         std::any_of(companions_.begin(), companions_.end(), [&](std::uint32_t companion) {
-           return holds(companion, lease.job, lease.attempt);
-         });
+  if (lease.runs_on)
+    return std::any_of(companions_.begin(), companions_.end(), [&](std::uint32_t companion) {
+      return holds(companion, lease.job, lease.attempt);
+    });
+  return recent_names_.contains(name) || carries(lease.job, lease.attempt);
 }
 
 bool Worker::carries(JobId job, std::uint32_t attempt) const {
@@ -245,6 +246,8 @@ std::optional<Error> Worker::objection(Instant now, const Lease& lease) const {
                  .have = static_cast<std::int64_t>(epoch_.value)};
   if (stop_by_) return Error{.code = Errc::pool_unavailable};
   if (lease.incarnation != incarnation_ || age > limit || !all_free(lease)) return refused;
+  // It was held and let go. Whoever still counts on it has to know.
+  if (lease.runs_on && recent_names_.contains({lease.job, lease.attempt})) return refused;
   if (config_.app(lease.app) == nullptr) return Error{.code = Errc::unknown_app};
   if (lease.declared <= Duration{} || lease.declared.ms > limits::duration_ms_max)
     return Error{

@@ -309,31 +309,34 @@ void Checks::broker_sent(Instant, const ToLedger& message) {
 }
 
 // A node's slots speak with one voice: what a job has there is reported whole or not at all.
-void Checks::check_reports(NodeId node, const std::vector<SlotReport>& reports) const {
+void Checks::check_reports(NodeId node, const std::vector<SlotReport>& reports) {
   std::map<RunName, std::set<SlotIndex>> held;
   for (const SlotReport& report : reports)
     if (report.job) held[{report.job, report.attempt}].insert(report.slot);
-  for (const auto& [run, slots] : held)
-    require(leased_slots_.contains(run) && leased_slots_.at(run).contains(node) &&
-                slots == leased_slots_.at(run).at(node),
-            "a run has all the slots of its lease", node, run.first, run.second, slots.size());
+  for (const auto& [run, slots] : held) {
+    bool as_leased = false;
+    for (const auto& [epoch, leased] : leased_slots_[run])
+      as_leased = as_leased || (leased.contains(node) && leased.at(node) == slots);
+    require(as_leased, "a run has all the slots of its lease", node, run.first, run.second,
+            slots.size());
+  }
 }
 
 void Checks::executors_told(NodeId node, const ToExecutors& message) {
   const auto* start = std::get_if<StartRun>(&message);
   if (!start) return;
   const RunName run{start->job, start->attempt};
-  const auto leased = leased_slots_.find(run);
-  require(leased != leased_slots_.end() && leased->second.contains(node) &&
-              leased->second.at(node).contains(start->slot),
-          "a run has a lease of its slot", node, start->job, start->slot);
+  const LeasedSlots* leased = nullptr;
+  for (const auto& [epoch, slots] : leased_slots_[run])
+    if (slots.contains(node) && slots.at(node).contains(start->slot)) leased = &slots;
+  require(leased != nullptr, "a run has a lease of its slot", node, start->job, start->slot);
   std::size_t slots = 0;
-  for (const auto& [one, its] : leased->second) slots += its.size();
+  for (const auto& [one, its] : *leased) slots += its.size();
   require(slots == jobs_.at(start->job).hold->slots, "the leases have all the slots of their job",
           start->job, slots);
   gang_runs_ += slots > 1 ? 1U : 0U;
-  runs_across_nodes_ += leased->second.size() > 1 ? 1U : 0U;
-  for (const SlotIndex slot : leased->second.at(node)) {
+  runs_across_nodes_ += leased->size() > 1 ? 1U : 0U;
+  for (const SlotIndex slot : leased->at(node)) {
     const auto [entry, is_free] = occupied_.insert({{node, slot}, run});
     require(is_free, "no two leases share a slot", node, slot, start->job, entry->second.first);
   }
@@ -357,7 +360,7 @@ void Checks::broker_sent(Instant now, NodeId to, const ToWorker& message) {
     const auto it = jobs_.find(lease->job);
     require(it != jobs_.end(), "a lease stands on a durable hold", lease->job);
     if (it->second.end) return;  // it ended in doubt, and this broker does not know yet
-    auto& slots = leased_slots_[{lease->job, lease->attempt}][to];
+    auto& slots = leased_slots_[{lease->job, lease->attempt}][lease->epoch][to];
     slots = {lease->more_slots.begin(), lease->more_slots.end()};
     slots.insert(lease->slot);
     require(lease->epoch <= epoch_, "an epoch is durable before its first lease", lease->epoch);

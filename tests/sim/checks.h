@@ -130,8 +130,10 @@ class Checks {
   std::set<std::pair<JobId, std::uint32_t>> leases_;
   std::set<std::tuple<NodeId, JobId, std::uint32_t>> succeeded_;  // as their workers said
   using RunName = std::pair<JobId, std::uint32_t>;
-  void check_reports(NodeId node, const std::vector<SlotReport>& reports) const;
-  std::map<RunName, std::map<NodeId, std::set<SlotIndex>>> leased_slots_;
+  void check_reports(NodeId node, const std::vector<SlotReport>& reports);
+  // A broker that died before its lease was on record can have used a run's name for other slots.
+  using LeasedSlots = std::map<NodeId, std::set<SlotIndex>>;
+  std::map<RunName, std::map<Epoch, LeasedSlots>> leased_slots_;
   std::map<std::pair<NodeId, SlotIndex>, RunName> occupied_;  // from a run's start to its end
   void check_may_run(JobId job, Duration held) const;
   std::map<std::pair<NodeId, RunName>, Duration> first_held_;  // as their leases said

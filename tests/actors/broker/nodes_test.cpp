@@ -259,4 +259,19 @@ TEST_CASE("A size that all nodes together do not have is refused, with what they
   }
 }
 
+TEST_CASE("A run that ends as cancelled, though nobody wanted that, is run again uncharged") {
+  TwoNodes pool;
+  const JobId job = pool.admit(pool.wish());
+  const auto leases = pool.leases();
+  pool.begin(leases);
+  RunEnded ended = Harness::success(leases[0], seconds(3));
+  ended.outcome = Outcome::cancelled;
+  ended.result = {};
+  pool.end(ended);
+  CHECK(pool.job(job).losses == 1);
+  pool.let_go(leases[1]);
+  pool.beat(pool.node_of(leases[0]));
+  CHECK(pool.leases()[0].attempt == 2);
+}
+
 }  // namespace gpupool
