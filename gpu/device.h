@@ -1,13 +1,15 @@
 #pragma once
 // A device: the only place where values of the network live and change. The network and the sampler
 // are written against this interface and never touch a device's memory, so one source draws on
-// every device. All matrices are f32 and row-major; "samples" are groups of equally many
+// every device. All matrices are row-major; "samples" are groups of equally many
 // consecutive rows. Ops may run later than the call, but in the order of the calls; finish() waits
 // for them and tells of the first that failed. Shapes that don't fit are a bug of the caller and
 // end the process. One thread at a time. The plain loops in tests/gpu/reference.h are the
 // specification of every op.
 
+#include <compare>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <utility>
@@ -24,7 +26,7 @@ class Device;
 class Buffer {
  public:
   Buffer() = default;
-  Buffer(Device& owner, Matrix all) : owner_(&owner), all_(all) {}
+  Buffer(Device& owner, Activations all) : owner_(&owner), all_(all) {}
   Buffer(Buffer&& other) noexcept { swap(other); }
   Buffer& operator=(Buffer&& other) noexcept {
     swap(other);
@@ -32,7 +34,9 @@ class Buffer {
   }
   ~Buffer();
 
-  Matrix all() const { return all_; }
+  // Precondition of the first: it was made for f32.
+  Matrix all() const { return all_.f32(); }
+  Activations activations() const { return all_; }
 
  private:
   void swap(Buffer& other) noexcept {
@@ -41,7 +45,7 @@ class Buffer {
   }
 
   Device* owner_ = nullptr;
-  Matrix all_{};
+  Activations all_{};
 };
 
 enum class Activation { none, gelu_tanh, silu };
@@ -75,16 +79,16 @@ struct Modulation {
 // stream += gate * branch, the gate one row per sample.
 struct Residual {
   Matrix stream;
-  ConstMatrix branch;
+  ConstActivations branch;
   ConstMatrix gate;
 };
 
 // queries, keys and values: [samples * tokens, heads * head width]. Each sample attends to itself;
 // keys and values may have more tokens than queries.
 struct AttentionInput {
-  ConstMatrix queries;
-  ConstMatrix keys;
-  ConstMatrix values;
+  ConstActivations queries;
+  ConstActivations keys;
+  ConstActivations values;
   std::int64_t samples = 1;
   std::int64_t heads = 1;
 };
@@ -95,9 +99,9 @@ struct PatchGrid {
   std::int64_t side = 0;   // pixels
   std::int64_t patch = 0;  // pixels, divides side
 
-  std::int64_t tokens() const { return (side / patch) * (side / patch); }
-  std::int64_t values_per_patch() const { return channels * patch * patch; }
-  std::int64_t values() const { return channels * side * side; }
+  constexpr std::int64_t tokens() const { return (side / patch) * (side / patch); }
+  constexpr std::int64_t values_per_patch() const { return channels * patch * patch; }
+  constexpr std::int64_t values() const { return channels * side * side; }
 };
 
 // Every time with every prompt: row i * prompts.rows + j is SiLU(time i + prompt j).
@@ -119,22 +123,41 @@ struct NoiseRange {
   std::uint64_t first = 0;
 };
 
+// Names one stretch of ops: the numbers that they depend on.
+struct RepeatKey {
+  std::int64_t step = 0;  // as prepared
+  std::int64_t samples = 0;
+  float guidance = 0;
+  float step_size = 0;
+  friend auto operator<=>(const RepeatKey&, const RepeatKey&) = default;
+};
+
 class Device {
  public:
   virtual ~Device() = default;
 
-  virtual Result<Buffer> allocate(MatrixSize size) = 0;
+  virtual Result<Buffer> allocate(MatrixSize size) = 0;  // f32
+  // For what layers pass to each other: in the precision in which this device computes.
+  virtual Result<Buffer> allocate_activations(MatrixSize size) { return allocate(size); }
   virtual Result<std::unique_ptr<Linear>> make_linear(const LinearWeights& weights) = 0;
-  virtual void upload(std::span<const float> from, Matrix to) = 0;   // row by row
-  virtual void download(ConstMatrix from, std::span<float> to) = 0;  // waits
+  // Row by row, rounded to what is there; the second waits.
+  virtual void upload(std::span<const float> from, Activations to) = 0;
+  virtual void download(ConstActivations from, std::span<float> to) = 0;
   virtual Status finish() = 0;
+  // Once for each step of a loop: a device that runs behind its caller is waited for until at most
+  // one step is left. How many are, or what failed.
+  virtual Result<std::int32_t> pace() = 0;
+  // Does what `ops` calls. A device can record that and do the same again, without the calls, when
+  // the key comes back: equal keys mean equal ops with equal arguments.
+  virtual void repeat(const RepeatKey& key, const std::function<void()>& ops) = 0;
 
-  virtual void linear(const Linear& layer, ConstMatrix in, Matrix out, Activation activation) = 0;
-  virtual void modulated_norm(ConstMatrix in, const Modulation& modulation, Matrix out) = 0;
+  virtual void linear(const Linear& layer, ConstActivations in, Activations out,
+                      Activation activation) = 0;
+  virtual void modulated_norm(ConstMatrix in, const Modulation& modulation, Activations out) = 0;
   // The residual first, then out = modulated norm of the stream: one pass over memory.
   virtual void residual_norm(const Residual& residual, const Modulation& modulation,
-                             Matrix out) = 0;
-  virtual void attention(const AttentionInput& input, Matrix out) = 0;
+                             Activations out) = 0;
+  virtual void attention(const AttentionInput& input, Activations out) = 0;
 
   // A token's values in the order (channel, row, column); unpatchify takes (row, column, channel).
   // The two orders are those of the original DiT, whose patch embedding is a convolution.
@@ -156,7 +179,7 @@ class Device {
 
  private:
   friend class Buffer;
-  virtual void release(Matrix all) noexcept = 0;
+  virtual void release(Activations all) noexcept = 0;
 };
 
 inline Buffer::~Buffer() {

@@ -41,6 +41,9 @@ class Dit::Loader {
     return buffer;
   }
   Buffer allocate(MatrixSize size) { return failure_ ? Buffer{} : kept(device_.allocate(size)); }
+  Buffer allocate_activations(MatrixSize size) {
+    return failure_ ? Buffer{} : kept(device_.allocate_activations(size));
+  }
 
   Status finish() {
     if (failure_) return *failure_;
@@ -102,10 +105,10 @@ Result<std::unique_ptr<Dit>> Dit::load(Device& device, const DitShape& shape,
   Memory& memory = dit->memory_;
   memory.patches = loader.allocate({rows, grid.values_per_patch()});
   memory.stream = loader.allocate({rows, width});
-  memory.normed = loader.allocate({rows, width});
-  memory.branch = loader.allocate({rows, width});
-  memory.qkv = loader.allocate({rows, 3 * width});
-  memory.hidden = loader.allocate({rows, shape.mlp_width});
+  memory.normed = loader.allocate_activations({rows, width});
+  memory.branch = loader.allocate_activations({rows, width});
+  memory.qkv = loader.allocate_activations({rows, 3 * width});
+  memory.hidden = loader.allocate_activations({rows, shape.mlp_width});
   memory.features = loader.allocate({capacity.steps_ahead, shape.time_frequencies});
   memory.times = loader.allocate({2 * capacity.steps_ahead, width});
   memory.prompts = loader.allocate({3 * capacity.samples, width});
@@ -175,7 +178,7 @@ void Dit::velocity(ConstMatrix picture, std::int64_t step, Matrix out) {
   const Matrix modulation = memory_.modulation.all().row_block(step * samples_, samples_);
   const Matrix patches = memory_.patches.all().row_block(0, rows);
   const Matrix stream = memory_.stream.all().row_block(0, rows);
-  const Matrix normed = memory_.normed.all().row_block(0, rows);
+  const Activations normed = memory_.normed.activations().row_block(0, rows);
 
   for (std::int64_t i = 0; i < samples_; ++i) {
     device_.patchify(picture, shape_.grid, patches.row_block(i * tokens, tokens));
@@ -195,16 +198,16 @@ void Dit::run_block(std::int64_t index, const Matrix& modulation) {
   const Block& block = layers_.blocks[static_cast<std::size_t>(index)];
   const std::int64_t rows = samples_ * shape_.grid.tokens();
   const Matrix stream = memory_.stream.all().row_block(0, rows);
-  const Matrix normed = memory_.normed.all().row_block(0, rows);
-  const Matrix branch = memory_.branch.all().row_block(0, rows);
-  const Matrix qkv = memory_.qkv.all().row_block(0, rows);
-  const Matrix hidden = memory_.hidden.all().row_block(0, rows);
+  const Activations normed = memory_.normed.activations().row_block(0, rows);
+  const Activations branch = memory_.branch.activations().row_block(0, rows);
+  const Activations qkv = memory_.qkv.activations().row_block(0, rows);
+  const Activations hidden = memory_.hidden.activations().row_block(0, rows);
   const std::int64_t first = parts_per_block * index;
 
   device_.linear(*block.qkv, normed, qkv, Activation::none);
-  device_.attention({.queries = part_of(qkv, 0),
-                     .keys = part_of(qkv, 1),
-                     .values = part_of(qkv, 2),
+  device_.attention({.queries = qkv.column_block(0, shape_.width),
+                     .keys = qkv.column_block(shape_.width, shape_.width),
+                     .values = qkv.column_block(2 * shape_.width, shape_.width),
                      .samples = samples_,
                      .heads = shape_.heads},
                     normed);

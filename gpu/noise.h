@@ -47,13 +47,21 @@ GPUPOOL_HOST_DEVICE inline float noise_at(Seed seed, std::uint64_t index) {
   const PhiloxBlock block = philox(PhiloxBlock{{static_cast<std::uint32_t>(number),
                                                 static_cast<std::uint32_t>(number >> 32U), 0, 0}},
                                    seed);
-  const unsigned pair = (index % 4) / 2 * 2;
+  // By choice, not by an index: registers have no addresses.
+  const bool second = index % 4 >= 2;
+  const std::uint32_t for_radius = second ? block.word[2] : block.word[0];
+  const std::uint32_t for_angle = second ? block.word[3] : block.word[1];
   const double two_to_minus_32 = 1.0 / 4294967296.0;
-  const double two_pi = 6.283185307179586;
   // Half a step away from 0 and 1, where the logarithm would end.
-  const double radius = std::sqrt(-2.0 * std::log((block.word[pair] + 0.5) * two_to_minus_32));
-  const double angle = two_pi * ((block.word[pair + 1] + 0.5) * two_to_minus_32);
+  const double radius = std::sqrt(-2.0 * std::log((for_radius + 0.5) * two_to_minus_32));
+  const double turns = (for_angle + 0.5) * two_to_minus_32;
+#if defined(__CUDA_ARCH__)
+  // In half turns: the reduction of radians would need local memory.
+  return static_cast<float>(radius * (index % 2 == 0 ? cospi(2 * turns) : sinpi(2 * turns)));
+#else
+  const double angle = 6.283185307179586 * turns;
   return static_cast<float>(radius * (index % 2 == 0 ? std::cos(angle) : std::sin(angle)));
+#endif
 }
 
 }  // namespace gpupool

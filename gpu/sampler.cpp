@@ -41,20 +41,32 @@ Result<std::optional<std::vector<float>>> Sampler::denoise(const SampleRequest& 
   const std::array<Prompt, 2> prompts = {request.prompt, request.without};
   const std::size_t samples = request.guidance == 1.0F ? 1 : 2;
   const auto ahead = static_cast<std::size_t>(network_.capacity().steps_ahead);
+  const auto go_on = [&](StepProgress progress) {
+    return on_step ? on_step(progress) : StepVerdict::go_on;
+  };
+  std::int32_t told = 0;
   for (std::size_t i = 0; i < schedule.times.size(); ++i) {
     if (i % ahead == 0) {
       const std::size_t count = std::min(ahead, schedule.times.size() - i);
       network_.condition(std::span(schedule.times).subspan(i, count),
                          std::span(prompts).first(samples));
     }
-    take_step(request, static_cast<std::int64_t>(i % ahead), schedule.step);
-    const Status done = device_.finish();
-    if (!done) return done.error();
-    const StepProgress progress{static_cast<std::int32_t>(i) + 1, request.steps};
-    if (on_step && on_step(progress) == StepVerdict::stop) {
+    const RepeatKey key{.step = static_cast<std::int64_t>(i % ahead),
+                        .samples = static_cast<std::int64_t>(samples),
+                        .guidance = request.guidance,
+                        .step_size = schedule.step};
+    device_.repeat(key, [&] { take_step(request, key.step, schedule.step); });
+    const Result<std::int32_t> left = device_.pace();
+    if (!left) return left.error();
+    const auto finished = static_cast<std::int32_t>(i) + 1 - *left;
+    if (finished > 0 && go_on({finished, request.steps}) == StepVerdict::stop)
       return std::optional<std::vector<float>>{};
-    }
+    told = std::max(told, finished);
   }
+  const Status done = device_.finish();
+  if (!done) return done.error();
+  if (told < request.steps && go_on({request.steps, request.steps}) == StepVerdict::stop)
+    return std::optional<std::vector<float>>{};
   std::vector<float> planes(static_cast<std::size_t>(network_.shape().grid.values()));
   device_.download(picture_.all(), planes);
   if (!std::all_of(planes.begin(), planes.end(), [](float v) { return std::isfinite(v); })) {

@@ -1,10 +1,12 @@
 #pragma once
 // What the engine computes with. A Shape describes a tensor in a weights file; a Matrix is a
-// non-owning view of f32 values on a device, one row per token (or per sample, or per picture).
+// non-owning view of f32 values on a device, one row per token (or per sample, or per picture);
+// Activations are one in the device's own precision.
 // A view is an address, never a right to read: only the device it came from may follow it.
 // Plain values, usable from any thread.
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <initializer_list>
 #include <string>
@@ -80,5 +82,57 @@ struct MatrixView {
 
 using Matrix = MatrixView<float>;
 using ConstMatrix = MatrixView<const float>;
+
+// A view of values between two layers, in the precision in which their device computes. A Matrix is
+// one, in f32.
+template <class Byte>
+struct ActivationsView {
+  template <class Value>
+  using Like = std::conditional_t<std::is_const_v<Byte>, const Value, Value>;
+
+  Byte* values = nullptr;
+  std::int64_t rows = 0;
+  std::int64_t columns = 0;
+  std::int64_t stride = 0;
+  Dtype dtype = Dtype::f32;
+
+  ActivationsView() = default;
+  ActivationsView(Byte* first, std::int64_t row_count, std::int64_t column_count, Dtype of)
+      : values(first), rows(row_count), columns(column_count), stride(column_count), dtype(of) {}
+  template <class Value>
+  ActivationsView(const MatrixView<Value>& matrix)
+      : values(reinterpret_cast<Byte*>(matrix.values)),
+        rows(matrix.rows),
+        columns(matrix.columns),
+        stride(matrix.stride) {}
+
+  operator ActivationsView<const Byte>() const requires(!std::is_const_v<Byte>) {
+    ActivationsView<const Byte> view(values, rows, columns, dtype);
+    view.stride = stride;
+    return view;
+  }
+  ActivationsView row_block(std::int64_t first, std::int64_t count) const {
+    GPUPOOL_ENSURE(first >= 0 && count >= 0 && first + count <= rows, first, count, rows);
+    ActivationsView block = *this;
+    block.values += first * stride * bytes_of(dtype);
+    block.rows = count;
+    return block;
+  }
+  ActivationsView column_block(std::int64_t first, std::int64_t count) const {
+    GPUPOOL_ENSURE(first >= 0 && count >= 0 && first + count <= columns, first, count, columns);
+    ActivationsView block = *this;
+    block.values += first * bytes_of(dtype);
+    block.columns = count;
+    return block;
+  }
+  // Precondition: they are f32.
+  MatrixView<Like<float>> f32() const {
+    GPUPOOL_ENSURE(dtype == Dtype::f32, rows, columns);
+    return {reinterpret_cast<Like<float>*>(values), rows, columns, stride};
+  }
+};
+
+using Activations = ActivationsView<std::byte>;
+using ConstActivations = ActivationsView<const std::byte>;
 
 }  // namespace gpupool

@@ -144,14 +144,14 @@ void attend(const AttentionInput& input, Matrix out, const AttentionPart& part,
             std::vector<float>& scratch) {
   const std::int64_t count = part.queries.end - part.queries.first;
   const ConstMatrix queries =
-      head_of(input.queries, input, part).row_block(part.queries.first, count);
-  const ConstMatrix keys = head_of(input.keys, input, part);
+      head_of(input.queries.f32(), input, part).row_block(part.queries.first, count);
+  const ConstMatrix keys = head_of(input.keys.f32(), input, part);
   const Matrix target = head_of(out, input, part).row_block(part.queries.first, count);
   const Workspace work({count, queries.columns}, keys.rows, scratch);
 
   copy_rows(queries, 1.0F / std::sqrt(static_cast<float>(queries.columns)), work.queries);
   copy_transposed(keys, work.keys_transposed);
-  copy_rows(head_of(input.values, input, part), 1.0F, work.values);
+  copy_rows(head_of(input.values.f32(), input, part), 1.0F, work.values);
   for (std::int64_t first = 0; first < count; first += block_rows) {
     // The last block may read rows that an earlier call left here; their results are not copied.
     product({work.queries.row_block(first, block_rows), work.keys_transposed}, work.scores);

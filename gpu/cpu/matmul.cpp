@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "gpu/cpu/kernels.h"
+#include "gpu/op_shapes.h"
 
 namespace gpupool {
 namespace {
@@ -179,9 +180,7 @@ Status MatmulEngine::run(const Linear& layer, ConstMatrix in, Matrix out,
   keep_libraries_single_threaded();  // the caller may be another thread than last time
   // Layers are only made above; keeping primitives doesn't change what a layer is.
   auto& linear = const_cast<CpuLinear&>(dynamic_cast<const CpuLinear&>(layer));
-  GPUPOOL_ENSURE(
-      in.rows == out.rows && in.columns == linear.inputs() && out.columns == linear.outputs(),
-      in.rows, in.columns, out.rows, out.columns, linear.inputs(), linear.outputs());
+  check_linear({linear.outputs(), linear.inputs()}, in, out);
   const std::int64_t whole = in.rows / block_rows;
   const std::int64_t rest = in.rows % block_rows;
   ProductKey key{.rows = block_rows,

@@ -76,11 +76,11 @@ GPUPOOL_CLONES
 void residual_norm_rows(const Residual& residual, const Modulation& modulation, Matrix out,
                         RowRange rows) {
   const Matrix& stream = residual.stream;
+  const ConstMatrix branch = residual.branch.f32();
   const std::int64_t rows_per_sample = stream.rows / residual.gate.rows;
   for (std::int64_t r = rows.first; r < rows.end; ++r) {
     const std::int64_t sample = r / rows_per_sample;
-    add_gated_row({stream.row(r), residual.branch.row(r), residual.gate.row(sample)},
-                  stream.columns);
+    add_gated_row({stream.row(r), branch.row(r), residual.gate.row(sample)}, stream.columns);
     norm_row(
         {stream.row(r), modulation.shift.row(sample), modulation.scale.row(sample), out.row(r)},
         stream.columns, modulation.epsilon);

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "gpu/schedule.h"
+#include "tests/gpu/behind_device.h"
 #include "tests/gpu/small_network.h"
 
 using namespace gpupool;
@@ -12,11 +13,11 @@ using namespace gpupool;
 namespace {
 
 struct Studio {
-  std::unique_ptr<Device> device = make_cpu_device(1);
+  std::unique_ptr<Device> device;
   std::unique_ptr<Dit> network;
   std::unique_ptr<Sampler> sampler;
 
-  Studio() {
+  explicit Studio(std::unique_ptr<Device> on = make_cpu_device(1)) : device(std::move(on)) {
     Weights weights = small_weights();
     network = *Dit::load(*device, small_shape(), {}, weights);
     sampler = *Sampler::make(*device, *network);
@@ -64,6 +65,29 @@ TEST_CASE("The sampler reports every step in order") {
   CHECK(picture->has_value());
   REQUIRE(seen.size() == 20);
   for (std::int32_t i = 0; i < 20; ++i) CHECK(seen[static_cast<std::size_t>(i)] == i + 1);
+}
+
+TEST_CASE("On a device that runs behind, the sampler tells of steps that are over, each once") {
+  Studio studio(std::make_unique<BehindDevice>(make_cpu_device(1)));
+  const std::vector<float> expected = Studio().draw(request_of(20, 3));
+  std::vector<std::int32_t> seen;
+  const auto note = [&](StepProgress progress) {
+    seen.push_back(progress.finished);
+    return StepVerdict::go_on;
+  };
+  const auto picture = studio.sampler->run(request_of(20, 3), note);
+  REQUIRE(picture);
+  CHECK(**picture == expected);
+  REQUIRE(seen.size() == 20);
+  for (std::int32_t i = 0; i < 20; ++i) CHECK(seen[static_cast<std::size_t>(i)] == i + 1);
+
+  const auto stop_at = GENERATE(1, 7, 19, 20);
+  const auto stopped = studio.sampler->run(request_of(20, 3), [&](StepProgress progress) {
+    return progress.finished == stop_at ? StepVerdict::stop : StepVerdict::go_on;
+  });
+  REQUIRE(stopped);
+  CHECK_FALSE(stopped->has_value());
+  CHECK(studio.draw(request_of(20, 3)) == expected);
 }
 
 TEST_CASE("The sampler stops at the step that is told to stop, and draws again afterwards") {

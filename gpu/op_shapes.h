@@ -1,0 +1,125 @@
+#pragma once
+// What shapes each op of a Device takes: every device checks them here, first of all. One that does
+// not fit is a bug of the caller and ends the process.
+
+#include "base/ensure.h"
+#include "gpu/device.h"
+
+namespace gpupool {
+
+inline bool same_size(const ConstActivations& a, const ConstActivations& b) {
+  return a.rows == b.rows && a.columns == b.columns;
+}
+
+// One row per sample, as many columns as the activations, and samples of equally many rows.
+inline bool fits_samples(const ConstMatrix& per_sample, const ConstActivations& rows) {
+  return per_sample.rows > 0 && rows.rows % per_sample.rows == 0 &&
+         per_sample.columns == rows.columns;
+}
+
+inline void check_upload(std::span<const float> from, const Activations& to) {
+  GPUPOOL_ENSURE(static_cast<std::int64_t>(from.size()) == to.rows * to.columns, from.size());
+}
+
+inline void check_download(const ConstActivations& from, std::span<float> to) {
+  GPUPOOL_ENSURE(static_cast<std::int64_t>(to.size()) == from.rows * from.columns, to.size());
+}
+
+inline void check_allocate(MatrixSize size) {
+  constexpr std::int64_t values_max = std::int64_t{1} << 34;  // 64 GiB, an overflow long before
+  GPUPOOL_ENSURE(size.rows > 0 && size.columns > 0, size.rows, size.columns);
+  GPUPOOL_ENSURE(size.columns <= values_max / size.rows, size.rows, size.columns);
+}
+
+inline void check_weights(const LinearWeights& weights) {
+  GPUPOOL_ENSURE(
+      static_cast<std::int64_t>(weights.weight.size()) == weights.outputs * weights.inputs,
+      weights.weight.size(), weights.outputs, weights.inputs);
+  GPUPOOL_ENSURE(
+      weights.bias.empty() || static_cast<std::int64_t>(weights.bias.size()) == weights.outputs,
+      weights.bias.size(), weights.outputs);
+}
+
+inline void check_linear(MatrixSize layer, const ConstActivations& in,
+                         const ConstActivations& out) {
+  GPUPOOL_ENSURE(in.rows == out.rows && in.columns == layer.columns && out.columns == layer.rows,
+                 in.rows, in.columns, out.rows, out.columns, layer.columns, layer.rows);
+}
+
+inline void check_modulated_norm(const ConstMatrix& in, const Modulation& modulation,
+                                 const ConstActivations& out) {
+  GPUPOOL_ENSURE(same_size(in, out) && fits_samples(modulation.shift, in) &&
+                     same_size(modulation.shift, modulation.scale),
+                 in.rows, in.columns, modulation.shift.rows, modulation.shift.columns);
+}
+
+inline void check_residual_norm(const Residual& residual, const Modulation& modulation,
+                                const ConstActivations& out) {
+  const ConstMatrix stream = residual.stream;
+  GPUPOOL_ENSURE(same_size(stream, residual.branch) && same_size(stream, out) &&
+                     fits_samples(residual.gate, stream) &&
+                     same_size(residual.gate, modulation.shift) &&
+                     same_size(residual.gate, modulation.scale),
+                 stream.rows, stream.columns, residual.gate.rows, residual.gate.columns);
+}
+
+inline void check_attention(const AttentionInput& input, const ConstActivations& out) {
+  GPUPOOL_ENSURE(
+      input.samples > 0 && input.heads > 0 && same_size(input.queries, out) &&
+          same_size(input.keys, input.values) && input.keys.columns == input.queries.columns &&
+          input.queries.columns % input.heads == 0 && input.queries.rows % input.samples == 0 &&
+          input.keys.rows % input.samples == 0 && input.keys.rows > 0,
+      input.samples, input.heads, input.queries.rows, input.keys.rows);
+}
+
+inline void check_patchify(const ConstMatrix& picture, const PatchGrid& grid,
+                           const Matrix& tokens) {
+  GPUPOOL_ENSURE(picture.rows == 1 && picture.columns == grid.values() &&
+                     tokens.rows == grid.tokens() && tokens.columns == grid.values_per_patch(),
+                 picture.rows, picture.columns, tokens.rows, tokens.columns);
+}
+
+inline void check_unpatchify(const ConstMatrix& tokens, const PatchGrid& grid,
+                             const Matrix& picture) {
+  GPUPOOL_ENSURE(tokens.rows == picture.rows * grid.tokens() && picture.columns == grid.values() &&
+                     tokens.columns == grid.values_per_patch(),
+                 picture.rows, picture.columns, tokens.rows, tokens.columns);
+}
+
+inline void check_add_positions(const Matrix& tokens, const ConstMatrix& positions) {
+  GPUPOOL_ENSURE(positions.rows > 0 && tokens.rows % positions.rows == 0 &&
+                     tokens.columns == positions.columns,
+                 tokens.rows, tokens.columns, positions.rows, positions.columns);
+}
+
+inline void check_time_features(std::span<const float> times, const Matrix& out) {
+  GPUPOOL_ENSURE(static_cast<std::int64_t>(times.size()) == out.rows && out.columns % 2 == 0,
+                 times.size(), out.rows, out.columns);
+}
+
+inline void check_embedding_mean(const ConstMatrix& table, std::span<const std::int32_t> tokens,
+                                 const Matrix& out) {
+  GPUPOOL_ENSURE(!tokens.empty() && out.rows == 1 && out.columns == table.columns, out.rows,
+                 out.columns);
+  for (const std::int32_t token : tokens)
+    GPUPOOL_ENSURE(token >= 0 && token < table.rows, token, table.rows);
+}
+
+inline void check_join(const Conditions& conditions, const Matrix& out) {
+  GPUPOOL_ENSURE(out.rows == conditions.times.rows * conditions.prompts.rows &&
+                     out.columns == conditions.times.columns &&
+                     out.columns == conditions.prompts.columns,
+                 out.rows, out.columns, conditions.times.rows, conditions.prompts.rows);
+}
+
+inline void check_guide(const Guidance& guidance, const Matrix& out) {
+  GPUPOOL_ENSURE(same_size(guidance.conditional, guidance.unconditional) &&
+                     same_size(guidance.conditional, out),
+                 out.rows, out.columns);
+}
+
+inline void check_euler_step(const Matrix& picture, const ConstMatrix& velocity) {
+  GPUPOOL_ENSURE(same_size(picture, velocity), picture.rows, picture.columns);
+}
+
+}  // namespace gpupool
