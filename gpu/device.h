@@ -161,7 +161,9 @@ class Device {
 
   // A token's values in the order (channel, row, column); unpatchify takes (row, column, channel).
   // The two orders are those of the original DiT, whose patch embedding is a convolution.
-  virtual void patchify(ConstMatrix picture, const PatchGrid& grid, Matrix tokens) = 0;
+  // The tokens from `first` on, as many as there are rows for.
+  virtual void patchify(ConstMatrix picture, const PatchGrid& grid, std::int64_t first,
+                        Matrix tokens) = 0;
   virtual void unpatchify(ConstMatrix tokens, const PatchGrid& grid, Matrix picture) = 0;
   virtual void add_positions(Matrix tokens, ConstMatrix positions) = 0;  // repeated per sample
 

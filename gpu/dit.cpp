@@ -71,8 +71,12 @@ class Dit::Loader {
 };
 
 Result<std::unique_ptr<Dit>> Dit::load(Device& device, const DitShape& shape,
-                                       const DitCapacity& capacity, Weights& weights) {
-  std::unique_ptr<Dit> dit(new Dit(device, shape, capacity));
+                                       const DitCapacity& capacity, Weights& weights, Comm* ranks) {
+  if (ranks != nullptr && ranks->size() > shape.grid.tokens())
+    return Error{.code = Errc::unsupported,
+                 .detail = std::to_string(ranks->size()) + " ranks for " +
+                           std::to_string(shape.grid.tokens()) + " tokens"};
+  std::unique_ptr<Dit> dit(new Dit(device, shape, capacity, ranks));
   Loader loader(device, weights);
   const std::int64_t width = shape.width;
   const PatchGrid& grid = shape.grid;
@@ -100,7 +104,7 @@ Result<std::unique_ptr<Dit>> Dit::load(Device& device, const DitShape& shape,
       loader.linear("final_layer.adaLN_modulation.1", {parts_at_end * width, width});
   layers.final_projection = loader.linear("final_layer.linear", {grid.values_per_patch(), width});
 
-  const std::int64_t rows = capacity.samples * grid.tokens();
+  const std::int64_t rows = capacity.samples * dit->own_tokens();
   const std::int64_t conditions = capacity.steps_ahead * capacity.samples;
   Memory& memory = dit->memory_;
   memory.patches = loader.allocate({rows, grid.values_per_patch()});
@@ -109,6 +113,11 @@ Result<std::unique_ptr<Dit>> Dit::load(Device& device, const DitShape& shape,
   memory.branch = loader.allocate_activations({rows, width});
   memory.qkv = loader.allocate_activations({rows, 3 * width});
   memory.hidden = loader.allocate_activations({rows, shape.mlp_width});
+  if (ranks != nullptr) {
+    const std::int64_t all = capacity.samples * grid.tokens();
+    memory.gathered = loader.allocate_activations({all, 2 * width});
+    memory.joined = loader.allocate({all, grid.values_per_patch()});
+  }
   memory.features = loader.allocate({capacity.steps_ahead, shape.time_frequencies});
   memory.times = loader.allocate({2 * capacity.steps_ahead, width});
   memory.prompts = loader.allocate({3 * capacity.samples, width});
@@ -173,7 +182,7 @@ Modulation Dit::modulation_at(const Matrix& modulation, std::int64_t first_part)
 
 void Dit::velocity(ConstMatrix picture, std::int64_t step, Matrix out) {
   GPUPOOL_ENSURE(step >= 0 && step < steps_, step, steps_);
-  const std::int64_t tokens = shape_.grid.tokens();
+  const std::int64_t tokens = own_tokens();
   const std::int64_t rows = samples_ * tokens;
   const Matrix modulation = memory_.modulation.all().row_block(step * samples_, samples_);
   const Matrix patches = memory_.patches.all().row_block(0, rows);
@@ -181,14 +190,17 @@ void Dit::velocity(ConstMatrix picture, std::int64_t step, Matrix out) {
   const Activations normed = memory_.normed.activations().row_block(0, rows);
 
   for (std::int64_t i = 0; i < samples_; ++i) {
-    device_.patchify(picture, shape_.grid, patches.row_block(i * tokens, tokens));
+    device_.patchify(picture, shape_.grid, first_token_, patches.row_block(i * tokens, tokens));
   }
   device_.linear(*layers_.patch_embedding, patches, stream, Activation::none);
-  device_.add_positions(stream, layers_.positions.all());
+  device_.add_positions(stream, layers_.positions.all().row_block(first_token_, tokens));
   device_.modulated_norm(stream, modulation_at(modulation, attention_shift), normed);
   for (std::int64_t i = 0; i < shape_.depth; ++i) run_block(i, modulation);
   device_.linear(*layers_.final_projection, normed, patches, Activation::none);
-  device_.unpatchify(patches, shape_.grid, out);
+  if (ranks_ == nullptr) return device_.unpatchify(patches, shape_.grid, out);
+  const Matrix joined = memory_.joined.all().row_block(0, samples_ * shape_.grid.tokens());
+  gather(patches, joined);
+  device_.unpatchify(joined, shape_.grid, out);
 }
 
 // In: the stream, and its norm under this block's attention modulation. Out: the stream after the
@@ -196,7 +208,7 @@ void Dit::velocity(ConstMatrix picture, std::int64_t step, Matrix out) {
 // is thus added by the norm that reads it next.
 void Dit::run_block(std::int64_t index, const Matrix& modulation) {
   const Block& block = layers_.blocks[static_cast<std::size_t>(index)];
-  const std::int64_t rows = samples_ * shape_.grid.tokens();
+  const std::int64_t rows = samples_ * own_tokens();
   const Matrix stream = memory_.stream.all().row_block(0, rows);
   const Activations normed = memory_.normed.activations().row_block(0, rows);
   const Activations branch = memory_.branch.activations().row_block(0, rows);
@@ -205,12 +217,7 @@ void Dit::run_block(std::int64_t index, const Matrix& modulation) {
   const std::int64_t first = parts_per_block * index;
 
   device_.linear(*block.qkv, normed, qkv, Activation::none);
-  device_.attention({.queries = qkv.column_block(0, shape_.width),
-                     .keys = qkv.column_block(shape_.width, shape_.width),
-                     .values = qkv.column_block(2 * shape_.width, shape_.width),
-                     .samples = samples_,
-                     .heads = shape_.heads},
-                    normed);
+  attend(qkv, normed);
   device_.linear(*block.projection, normed, branch, Activation::none);
   device_.residual_norm(
       {.stream = stream, .branch = branch, .gate = part_of(modulation, first + attention_gate)},
@@ -221,6 +228,50 @@ void Dit::run_block(std::int64_t index, const Matrix& modulation) {
   device_.residual_norm(
       {.stream = stream, .branch = branch, .gate = part_of(modulation, first + mlp_gate)},
       modulation_at(modulation, first + parts_per_block), normed);
+}
+
+// ---- Ranks -------------------------------------------------------------------------------------
+
+Dit::Dit(Device& device, const DitShape& shape, const DitCapacity& capacity, Comm* ranks)
+    : device_(device), shape_(shape), capacity_(capacity), ranks_(ranks) {
+  if (ranks == nullptr) return;
+  const std::int64_t tokens = shape.grid.tokens();
+  const auto first_of = [&](std::int64_t rank) { return tokens * rank / ranks->size(); };
+  for (std::int64_t rank = 0; rank < ranks->size(); ++rank)
+    shares_.push_back(first_of(rank + 1) - first_of(rank));
+  first_token_ = first_of(ranks->rank());
+}
+
+std::int64_t Dit::own_tokens() const {
+  return ranks_ == nullptr ? shape_.grid.tokens()
+                           : shares_[static_cast<std::size_t>(ranks_->rank())];
+}
+
+Status Dit::status() const { return ranks_ == nullptr ? ok() : ranks_->status(); }
+
+// Of each sample the rows of all ranks, in the order of their tokens.
+void Dit::gather(const ConstActivations& mine, const Activations& all) {
+  for (std::int64_t i = 0; i < samples_; ++i)
+    ranks_->all_gather(mine.row_block(i * own_tokens(), own_tokens()), shares_,
+                       all.row_block(i * shape_.grid.tokens(), shape_.grid.tokens()));
+}
+
+// The queries of this rank look at the keys and values of all.
+void Dit::attend(const Activations& qkv, const Activations& out) {
+  const std::int64_t width = shape_.width;
+  Activations keys_values = qkv.column_block(width, 2 * width);
+  if (ranks_ != nullptr) {
+    const Activations gathered =
+        memory_.gathered.activations().row_block(0, samples_ * shape_.grid.tokens());
+    gather(keys_values, gathered);
+    keys_values = gathered;
+  }
+  device_.attention({.queries = qkv.column_block(0, width),
+                     .keys = keys_values.column_block(0, width),
+                     .values = keys_values.column_block(width, width),
+                     .samples = samples_,
+                     .heads = shape_.heads},
+                    out);
 }
 
 }  // namespace gpupool

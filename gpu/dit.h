@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "gpu/comm.h"
 #include "gpu/device.h"
 #include "gpu/text.h"
 #include "gpu/weights.h"
@@ -39,8 +40,11 @@ class Dit {
  public:
   // Takes every tensor it needs out of `weights`; one that is missing, has another shape or is left
   // over is file_malformed. A "<layer>.bias" is used where there is one. device_failed: no memory.
+  // With `ranks` (which outlives this) each rank computes its own part of the tokens; all of them
+  // make the same calls and get the same results. unsupported: more ranks than tokens.
   static Result<std::unique_ptr<Dit>> load(Device& device, const DitShape& shape,
-                                           const DitCapacity& capacity, Weights& weights);
+                                           const DitCapacity& capacity, Weights& weights,
+                                           Comm* ranks = nullptr);
 
   const DitShape& shape() const { return shape_; }
   const DitCapacity& capacity() const { return capacity_; }
@@ -53,6 +57,8 @@ class Dit {
   // The velocity at the prepared time number `step`: one row per prompt. `picture` has one row,
   // which all prompts share.
   void velocity(ConstMatrix picture, std::int64_t step, Matrix out);
+  // device_failed: a rank is gone, and what was computed since is not good.
+  Status status() const;
 
  private:
   struct Block {
@@ -74,7 +80,7 @@ class Dit {
     Buffer positions;   // [tokens, width]
     Buffer embeddings;  // [vocabulary, width]
   };
-  // Named by what it holds; rows are samples * tokens unless said otherwise.
+  // Named by what it holds; rows are samples * tokens of this rank unless said otherwise.
   struct Memory {
     Buffer patches;     // [.., values per patch], the input's and later the output's
     Buffer stream;      // [.., width], what the blocks add to
@@ -82,6 +88,8 @@ class Dit {
     Buffer branch;      // [.., width]
     Buffer qkv;         // [.., 3 width]
     Buffer hidden;      // [.., mlp width]
+    Buffer gathered;    // with ranks: keys and values of all tokens, [samples * tokens, 2 width]
+    Buffer joined;      // with ranks: output patches of all tokens
     Buffer features;    // [steps ahead, frequencies]
     Buffer times;       // [2 steps ahead, width]: hidden layer, then result
     Buffer prompts;     // [3 samples, width]: mean, hidden layer, result
@@ -90,16 +98,21 @@ class Dit {
   };
   class Loader;
 
-  Dit(Device& device, const DitShape& shape, const DitCapacity& capacity)
-      : device_(device), shape_(shape), capacity_(capacity) {}
+  Dit(Device& device, const DitShape& shape, const DitCapacity& capacity, Comm* ranks);
 
   void run_block(std::int64_t index, const Matrix& modulation);
+  void attend(const Activations& qkv, const Activations& out);
+  std::int64_t own_tokens() const;
+  void gather(const ConstActivations& mine, const Activations& all);
   Modulation modulation_at(const Matrix& modulation, std::int64_t first_part) const;
   ConstMatrix part_of(const Matrix& modulation, std::int64_t part) const;
 
   Device& device_;
   DitShape shape_;
   DitCapacity capacity_;
+  Comm* const ranks_;                 // nullptr: this device computes all tokens
+  std::int64_t first_token_ = 0;      // of this rank
+  std::vector<std::int64_t> shares_;  // tokens of each rank
   Layers layers_;
   Memory memory_;
   std::int64_t samples_ = 0;  // as last prepared

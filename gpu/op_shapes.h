@@ -72,10 +72,11 @@ inline void check_attention(const AttentionInput& input, const ConstActivations&
       input.samples, input.heads, input.queries.rows, input.keys.rows);
 }
 
-inline void check_patchify(const ConstMatrix& picture, const PatchGrid& grid,
+inline void check_patchify(const ConstMatrix& picture, const PatchGrid& grid, std::int64_t first,
                            const Matrix& tokens) {
-  GPUPOOL_ENSURE(picture.rows == 1 && picture.columns == grid.values() &&
-                     tokens.rows == grid.tokens() && tokens.columns == grid.values_per_patch(),
+  GPUPOOL_ENSURE(picture.rows == 1 && picture.columns == grid.values() && first >= 0 &&
+                     first + tokens.rows <= grid.tokens() &&
+                     tokens.columns == grid.values_per_patch(),
                  picture.rows, picture.columns, tokens.rows, tokens.columns);
 }
 

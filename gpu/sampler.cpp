@@ -58,6 +58,7 @@ Result<std::optional<std::vector<float>>> Sampler::denoise(const SampleRequest& 
     device_.repeat(key, [&] { take_step(request, key.step, schedule.step); });
     const Result<std::int32_t> left = device_.pace();
     if (!left) return left.error();
+    if (const Status together = network_.status(); !together) return together.error();
     const auto finished = static_cast<std::int32_t>(i) + 1 - *left;
     if (finished > 0 && go_on({finished, request.steps}) == StepVerdict::stop)
       return std::optional<std::vector<float>>{};

@@ -37,7 +37,8 @@ class DeviceCpu final : public Device {
   void residual_norm(const Residual& residual, const Modulation& modulation,
                      Activations out) override;
   void attention(const AttentionInput& input, Activations out) override;
-  void patchify(ConstMatrix picture, const PatchGrid& grid, Matrix tokens) override;
+  void patchify(ConstMatrix picture, const PatchGrid& grid, std::int64_t first,
+                Matrix tokens) override;
   void unpatchify(ConstMatrix tokens, const PatchGrid& grid, Matrix picture) override;
   void add_positions(Matrix tokens, ConstMatrix positions) override;
   void time_features(std::span<const float> times, Matrix out) override;
@@ -142,9 +143,10 @@ void DeviceCpu::attention(const AttentionInput& input, Activations out) {
   });
 }
 
-void DeviceCpu::patchify(ConstMatrix picture, const PatchGrid& grid, Matrix tokens) {
-  check_patchify(picture, grid, tokens);
-  over_rows(tokens.rows, [&](RowRange rows) { patchify_rows(picture, grid, tokens, rows); });
+void DeviceCpu::patchify(ConstMatrix picture, const PatchGrid& grid, std::int64_t first,
+                         Matrix tokens) {
+  check_patchify(picture, grid, first, tokens);
+  over_rows(tokens.rows, [&](RowRange rows) { patchify_rows(picture, grid, first, tokens, rows); });
 }
 
 void DeviceCpu::unpatchify(ConstMatrix tokens, const PatchGrid& grid, Matrix picture) {

@@ -8,12 +8,14 @@
 
 namespace gpupool {
 
-void patchify_rows(ConstMatrix picture, const PatchGrid& grid, Matrix tokens, RowRange rows) {
+void patchify_rows(ConstMatrix picture, const PatchGrid& grid, std::int64_t first, Matrix tokens,
+                   RowRange rows) {
   const std::int64_t across = grid.side / grid.patch;
-  for (std::int64_t token = rows.first; token < rows.end; ++token) {
+  for (std::int64_t row = rows.first; row < rows.end; ++row) {
+    const std::int64_t token = first + row;
     const std::int64_t top = token / across * grid.patch;
     const std::int64_t left = token % across * grid.patch;
-    float* out = tokens.row(token);
+    float* out = tokens.row(row);
     for (std::int64_t channel = 0; channel < grid.channels; ++channel) {
       for (std::int64_t y = 0; y < grid.patch; ++y) {
         const float* in = picture.values + (channel * grid.side + top + y) * grid.side + left;

@@ -33,7 +33,8 @@ void attend(const AttentionInput& input, Matrix out, const AttentionPart& part,
             std::vector<float>& scratch);
 
 // elementwise.cpp
-void patchify_rows(ConstMatrix picture, const PatchGrid& grid, Matrix tokens, RowRange rows);
+void patchify_rows(ConstMatrix picture, const PatchGrid& grid, std::int64_t first, Matrix tokens,
+                   RowRange rows);
 void unpatchify_rows(ConstMatrix tokens, const PatchGrid& grid, Matrix picture, RowRange rows);
 void add_positions_rows(Matrix tokens, ConstMatrix positions, RowRange rows);
 void time_features_row(float time, float* out, std::int64_t columns);

@@ -75,7 +75,8 @@ class DeviceCuda final : public Device {
   void residual_norm(const Residual& residual, const Modulation& modulation,
                      Activations out) override;
   void attention(const AttentionInput& input, Activations out) override;
-  void patchify(ConstMatrix picture, const PatchGrid& grid, Matrix tokens) override;
+  void patchify(ConstMatrix picture, const PatchGrid& grid, std::int64_t first,
+                Matrix tokens) override;
   void unpatchify(ConstMatrix tokens, const PatchGrid& grid, Matrix picture) override;
   void add_positions(Matrix tokens, ConstMatrix positions) override;
   void time_features(std::span<const float> times, Matrix out) override;
@@ -396,11 +397,12 @@ void DeviceCuda::attention(const AttentionInput& input, Activations out) {
   with_type(out.dtype, [&]<class T>() { attend<T>(input, out); });
 }
 
-void DeviceCuda::patchify(ConstMatrix picture, const PatchGrid& grid, Matrix tokens) {
-  check_patchify(picture, grid, tokens);
+void DeviceCuda::patchify(ConstMatrix picture, const PatchGrid& grid, std::int64_t first,
+                          Matrix tokens) {
+  check_patchify(picture, grid, first, tokens);
   const Rows<float> to = rows_of(tokens);
   patchify_kernel<<<blocks_for(to), element_threads, 0, stream_.get()>>>(rows_of(picture), grid,
-                                                                         to);
+                                                                         first, to);
   launched("patchify");
 }
 

@@ -36,14 +36,15 @@ struct PixelOf {
   }
 };
 
-__global__ void patchify_kernel(Rows<const float> picture, PatchGrid grid, Rows<float> tokens) {
+__global__ void patchify_kernel(Rows<const float> picture, PatchGrid grid, std::int64_t first,
+                                Rows<float> tokens) {
   const Element it = element_of(tokens);
   if (!it.is_there) return;
   const std::int64_t x = it.column % grid.patch;
   const std::int64_t y = it.column / grid.patch % grid.patch;
   const std::int64_t channel = it.column / (grid.patch * grid.patch);
   const PixelOf pixel{grid.side / grid.patch};
-  const float value = picture.at(0, pixel.index(grid, it.row, channel, y, x));
+  const float value = picture.at(0, pixel.index(grid, first + it.row, channel, y, x));
   tokens.at(it.row, it.column) = value;
 }
 

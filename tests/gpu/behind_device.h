@@ -43,8 +43,9 @@ class BehindDevice final : public Device {
   void attention(const AttentionInput& input, Activations out) override {
     inside_->attention(input, out);
   }
-  void patchify(ConstMatrix picture, const PatchGrid& grid, Matrix tokens) override {
-    inside_->patchify(picture, grid, tokens);
+  void patchify(ConstMatrix picture, const PatchGrid& grid, std::int64_t first,
+                Matrix tokens) override {
+    inside_->patchify(picture, grid, first, tokens);
   }
   void unpatchify(ConstMatrix tokens, const PatchGrid& grid, Matrix picture) override {
     inside_->unpatchify(tokens, grid, picture);

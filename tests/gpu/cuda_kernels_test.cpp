@@ -288,8 +288,12 @@ TEST_CASE("Pictures are cut into patches and joined again as the plain loop does
   const Values picture = random_values({1, grid.values()}, 14);
   Window<float> from(picture);
   Window<float> tokens({grid.tokens(), grid.values_per_patch()});
-  run(over_elements(grid.values()), [&] { patchify_kernel(from.in(), grid, tokens.view()); });
+  run(over_elements(grid.values()), [&] { patchify_kernel(from.in(), grid, 0, tokens.view()); });
   CHECK(tokens.values().all == reference::patchify(picture, grid).all);
+  Window<float> last({1, grid.values_per_patch()});
+  run(over_elements(grid.values_per_patch()),
+      [&] { patchify_kernel(from.in(), grid, grid.tokens() - 1, last.view()); });
+  CHECK(last.values().at(0, 0) == tokens.values().at(grid.tokens() - 1, 0));
 
   const Values back = random_values({2 * grid.tokens(), grid.values_per_patch()}, 15);
   Window<float> two(back);

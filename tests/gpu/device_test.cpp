@@ -197,8 +197,10 @@ TEST_CASE("Devices cut pictures into patches and join them like the plain loop")
     const Values picture = random_values({1, grid.values()}, 14);
     const Window from(device, picture);
     const Window tokens(device, {grid.tokens(), grid.values_per_patch()});
-    device.patchify(from.view(), grid, tokens.view());
+    device.patchify(from.view(), grid, 0, tokens.view());
     CHECK(tokens.values().all == reference::patchify(picture, grid).all);
+    device.patchify(from.view(), grid, 1, tokens.view().row_block(0, grid.tokens() - 1));
+    CHECK(tokens.values().at(0, 0) == reference::patchify(picture, grid).at(1, 0));
 
     const Values back = random_values({2 * grid.tokens(), grid.values_per_patch()}, 15);
     const Window two(device, back);
