@@ -47,7 +47,7 @@ using ToHistory =
 
 using ToWorker = std::variant<Tick, Joined, HeartbeatSeen, Lease, EndSeen, CancelRun, FetchResult,
                               ExecutorReady, ExecutorBegan, ExecutorStep, ExecutorDone,
-                              ExecutorExited, FetchLog, Stop, ExtendRun>;
+                              ExecutorExited, FetchLog, Stop, ExtendRun, RankLeft>;
 
 using ToSession =
     std::variant<Tick, SessionOpened, SessionClosed, ClientSubmit, ClientCancel, ClientWatch,
@@ -66,7 +66,7 @@ using ToClient =
                  ReceiptsAnswer, JobsAnswer, ExplainAnswer, ResultChunk, SessionPong, LogChunk,
                  ChangesAnswer, OperateAnswer, SessionNotice, UsageAnswer, QuoteAnswer>;
 
-using ToExecutors = std::variant<StartExecutor, StartRun, EndBy, Disarm, KillExecutor>;
+using ToExecutors = std::variant<StartExecutor, StartRun, EndBy, Disarm, KillExecutor, RankFound>;
 
 // What the gateway itself is told, by the console: whom it recognises how, and what it announces.
 using ToGateway = std::variant<Standing>;

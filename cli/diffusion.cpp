@@ -16,6 +16,7 @@
 #include <charconv>
 #include <cstdio>
 #include <iostream>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -26,6 +27,7 @@
 #include "actors/worker/executor_protocol.h"
 #include "actors/worker/process.h"
 #include "base/clock.h"
+#include "gpu/comm.h"
 #include "gpu/model.h"
 
 namespace gpupool {
@@ -118,13 +120,59 @@ class Server {
   bool was_terminated();
   // Runs what has arrived; false: the socket is of no use any more.
   bool receive();
-  bool run(const ChildRun& run);
-  FromChild draw(const ChildRun& run, const GenerateRequest& request);
+  bool read_socket();
+  bool handle(const ChildRun& run);
+  bool handle(const ChildFound&) { return true; }  // of a run that is over
+  Result<std::unique_ptr<Comm>> meet(const ChildRun& run);
+  FromChild draw(const ChildRun& run, const GenerateRequest& request, Comm* ranks);
 
   Loaded loaded_;
   FileDescriptor signals_;
   FrameReader<ToChild> inbox_;
+  bool stop_ = false;  // SIGTERM came during this run
+
+  // The ranks of a run find each other through their workers.
+  class Meeting final : public Rendezvous {
+   public:
+    Meeting(Server& server, const ChildRun& run) : server_(server), run_(run) {}
+    void put(const std::string& key, const std::string& value) override {
+      server_.say(ChildLeft{.job = run_.job, .attempt = run_.attempt, .key = key, .value = value});
+      found_[key] = value;
+    }
+    Result<std::string> get(const std::string& key, Duration limit) override;
+
+   private:
+    Server& server_;
+    const ChildRun& run_;
+    std::map<std::string, std::string> found_;
+  };
 };
+
+Result<std::string> Server::Meeting::get(const std::string& key, Duration limit) {
+  const Instant give_up = boot_time() + limit;
+  while (!found_.contains(key)) {
+    const Error nobody{.code = Errc::device_failed, .detail = "another rank did not come"};
+    const Duration left = give_up - boot_time();
+    if (left <= Duration{}) return nobody;
+    pollfd sources[] = {{server_.signals_.get(), POLLIN, 0},
+                        {executor_socket_descriptor, POLLIN, 0}};
+    if (::poll(sources, std::size(sources), static_cast<int>(left.ms)) <= 0) continue;
+    if (server_.was_terminated()) {
+      server_.stop_ = true;
+      return nobody;
+    }
+    if (sources[1].revents != 0 && !server_.read_socket()) return nobody;
+    for (;;) {
+      const auto message = server_.inbox_.next();
+      if (!message) return nobody;
+      if (!*message) break;
+      const auto* found = std::get_if<ChildFound>(&**message);
+      if (found && found->job == run_.job && found->attempt == run_.attempt)
+        found_[found->key] = found->value;
+    }
+  }
+  return found_.at(key);
+}
 
 int Server::serve() {
   if (!say(ChildReady{})) return worker_gone_exit;
@@ -145,21 +193,39 @@ bool Server::was_terminated() {
   return ::read(signals_.get(), &signal, sizeof signal) == sizeof signal;
 }
 
-bool Server::receive() {
+bool Server::read_socket() {
   char buffer[16 * 1024];
   const ssize_t got = ::recv(executor_socket_descriptor, buffer, sizeof buffer, 0);
   if (got < 0 && errno == EINTR) return true;
   if (got <= 0) return false;
   inbox_.add({buffer, static_cast<std::size_t>(got)});
+  return true;
+}
+
+bool Server::receive() {
+  if (!read_socket()) return false;
   for (;;) {
     auto message = inbox_.next();
     if (!message) return false;
     if (!*message) return true;
-    if (!run(std::get<ChildRun>(**message))) return false;
+    if (!std::visit([this](const auto& one) { return handle(one); }, **message)) return false;
   }
 }
 
-bool Server::run(const ChildRun& run) {
+// With the other ranks of the run; alone: nullptr.
+Result<std::unique_ptr<Comm>> Server::meet(const ChildRun& run) {
+  if (run.ranks <= 1) return std::unique_ptr<Comm>{};
+  Meeting meeting(*this, run);
+  auto comm = make_gloo_comm(
+      {.rank = static_cast<std::int32_t>(run.rank), .size = static_cast<std::int32_t>(run.ranks)},
+      meeting);
+  if (!comm) return comm.error();
+  (*comm)->barrier();
+  if (const Status together = (*comm)->status(); !together) return together.error();
+  return comm;
+}
+
+bool Server::handle(const ChildRun& run) {
   const auto refuse = [&](const Error& error) {
     return say(ChildFailed{.job = run.job,
                            .attempt = run.attempt,
@@ -174,20 +240,36 @@ bool Server::run(const ChildRun& run) {
            loaded_.model->name().c_str(), static_cast<long long>(loaded_.model->parameters()),
            loaded_.seconds, loaded_.threads);
   log_request(*loaded_.model, request);
-  return say(ChildBegan{.job = run.job, .attempt = run.attempt}) && say(draw(run, request));
+  stop_ = false;
+  const auto ranks = meet(run);
+  if (!ranks && stop_) return say(ChildStopped{.job = run.job, .attempt = run.attempt});
+  if (!ranks)
+    return say(ChildFailed{.job = run.job,
+                           .attempt = run.attempt,
+                           .cause = ranks.error().code,
+                           .detail = ranks.error().detail});
+  if (run.ranks > 1) log_line("rank %u of %u\n", run.rank, run.ranks);
+  return say(ChildBegan{.job = run.job, .attempt = run.attempt}) &&
+         say(draw(run, request, ranks->get()));
 }
 
-FromChild Server::draw(const ChildRun& run, const GenerateRequest& request) {
+// Rank 0 gives the picture that all of them have.
+FromChild Server::draw(const ChildRun& run, const GenerateRequest& request, Comm* ranks) {
   const Instant start = boot_time();
   std::int32_t steps = 0;
-  const auto drawn = loaded_.model->generate(request, [&](StepProgress progress) {
+  const auto on_step = [&](StepProgress progress) {
     steps = static_cast<std::int32_t>(progress.finished);
     const bool told = say(ChildStep{.job = run.job,
                                     .attempt = run.attempt,
                                     .step = static_cast<std::uint32_t>(progress.finished),
                                     .of_steps = static_cast<std::uint32_t>(progress.of)});
-    return told && !was_terminated() ? StepVerdict::go_on : StepVerdict::stop;
-  });
+    stop_ = stop_ || was_terminated();
+    return told && !stop_ ? StepVerdict::go_on : StepVerdict::stop;
+  };
+  const auto drawn = loaded_.model->generate(request, on_step, ranks);
+  // Nobody leaves before all have all.
+  if (ranks != nullptr && drawn && *drawn) ranks->barrier();
+  stop_ = stop_ || was_terminated();
   const double taken = seconds_since(start);
   log_line("%s after %d of %d steps in %.2f s, %.1f ms a step\n",
            !drawn   ? "failed"
@@ -198,8 +280,9 @@ FromChild Server::draw(const ChildRun& run, const GenerateRequest& request) {
     return ChildFailed{
         .job = run.job, .attempt = run.attempt, .cause = error.code, .detail = error.detail};
   };
-  if (!drawn) return failed(drawn.error());
-  if (!*drawn) return ChildStopped{.job = run.job, .attempt = run.attempt};
+  if (!drawn && !stop_) return failed(drawn.error());
+  if (!drawn || !*drawn) return ChildStopped{.job = run.job, .attempt = run.attempt};
+  if (run.rank > 0) return ChildHelped{.job = run.job, .attempt = run.attempt};
   auto png = encode_png((*drawn)->picture);
   if (!png) return failed(png.error());
   return ChildResult{

@@ -27,6 +27,9 @@ inline constexpr std::int64_t sessions_max = 20'000;
 inline constexpr std::int64_t session_jobs_max = 1'024;  // jobs one client follows at once
 inline constexpr std::int64_t session_queries_max = 64;  // unanswered questions of one client
 inline constexpr std::int64_t nodes_max = 1'024;
+inline constexpr std::int64_t rank_address_bytes_max =
+    64 * 1024;                                          // left by one rank for the others
+inline constexpr std::int64_t rank_addresses_max = 64;  // of one run, that wait for a rank
 inline constexpr std::int64_t slots_per_node_max = 256;
 inline constexpr std::int64_t unseen_ends_max = 1'024;  // ended runs a broker hasn't seen
 inline constexpr std::int64_t receipts_page_max = 50;

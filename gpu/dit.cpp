@@ -71,12 +71,8 @@ class Dit::Loader {
 };
 
 Result<std::unique_ptr<Dit>> Dit::load(Device& device, const DitShape& shape,
-                                       const DitCapacity& capacity, Weights& weights, Comm* ranks) {
-  if (ranks != nullptr && ranks->size() > shape.grid.tokens())
-    return Error{.code = Errc::unsupported,
-                 .detail = std::to_string(ranks->size()) + " ranks for " +
-                           std::to_string(shape.grid.tokens()) + " tokens"};
-  std::unique_ptr<Dit> dit(new Dit(device, shape, capacity, ranks));
+                                       const DitCapacity& capacity, Weights& weights) {
+  std::unique_ptr<Dit> dit(new Dit(device, shape, capacity));
   Loader loader(device, weights);
   const std::int64_t width = shape.width;
   const PatchGrid& grid = shape.grid;
@@ -104,7 +100,7 @@ Result<std::unique_ptr<Dit>> Dit::load(Device& device, const DitShape& shape,
       loader.linear("final_layer.adaLN_modulation.1", {parts_at_end * width, width});
   layers.final_projection = loader.linear("final_layer.linear", {grid.values_per_patch(), width});
 
-  const std::int64_t rows = capacity.samples * dit->own_tokens();
+  const std::int64_t rows = capacity.samples * grid.tokens();
   const std::int64_t conditions = capacity.steps_ahead * capacity.samples;
   Memory& memory = dit->memory_;
   memory.patches = loader.allocate({rows, grid.values_per_patch()});
@@ -113,11 +109,6 @@ Result<std::unique_ptr<Dit>> Dit::load(Device& device, const DitShape& shape,
   memory.branch = loader.allocate_activations({rows, width});
   memory.qkv = loader.allocate_activations({rows, 3 * width});
   memory.hidden = loader.allocate_activations({rows, shape.mlp_width});
-  if (ranks != nullptr) {
-    const std::int64_t all = capacity.samples * grid.tokens();
-    memory.gathered = loader.allocate_activations({all, 2 * width});
-    memory.joined = loader.allocate({all, grid.values_per_patch()});
-  }
   memory.features = loader.allocate({capacity.steps_ahead, shape.time_frequencies});
   memory.times = loader.allocate({2 * capacity.steps_ahead, width});
   memory.prompts = loader.allocate({3 * capacity.samples, width});
@@ -232,14 +223,31 @@ void Dit::run_block(std::int64_t index, const Matrix& modulation) {
 
 // ---- Ranks -------------------------------------------------------------------------------------
 
-Dit::Dit(Device& device, const DitShape& shape, const DitCapacity& capacity, Comm* ranks)
-    : device_(device), shape_(shape), capacity_(capacity), ranks_(ranks) {
-  if (ranks == nullptr) return;
-  const std::int64_t tokens = shape.grid.tokens();
+Status Dit::use(Comm* ranks) {
+  ranks_ = nullptr;
+  first_token_ = 0;
+  if (ranks == nullptr) return ok();
+  const std::int64_t tokens = shape_.grid.tokens();
+  if (ranks->size() > tokens)
+    return Error{.code = Errc::unsupported,
+                 .detail = std::to_string(ranks->size()) + " ranks for " + std::to_string(tokens) +
+                           " tokens"};
+  const std::int64_t rows = capacity_.samples * tokens;
+  if (memory_.joined.activations().rows == 0) {
+    Result<Buffer> gathered = device_.allocate_activations({rows, 2 * shape_.width});
+    if (!gathered) return gathered.error();
+    Result<Buffer> joined = device_.allocate({rows, shape_.grid.values_per_patch()});
+    if (!joined) return joined.error();
+    memory_.gathered = *std::move(gathered);
+    memory_.joined = *std::move(joined);
+  }
   const auto first_of = [&](std::int64_t rank) { return tokens * rank / ranks->size(); };
+  shares_.clear();
   for (std::int64_t rank = 0; rank < ranks->size(); ++rank)
     shares_.push_back(first_of(rank + 1) - first_of(rank));
   first_token_ = first_of(ranks->rank());
+  ranks_ = ranks;
+  return ok();
 }
 
 std::int64_t Dit::own_tokens() const {

@@ -40,14 +40,17 @@ class Dit {
  public:
   // Takes every tensor it needs out of `weights`; one that is missing, has another shape or is left
   // over is file_malformed. A "<layer>.bias" is used where there is one. device_failed: no memory.
-  // With `ranks` (which outlives this) each rank computes its own part of the tokens; all of them
-  // make the same calls and get the same results. unsupported: more ranks than tokens.
   static Result<std::unique_ptr<Dit>> load(Device& device, const DitShape& shape,
-                                           const DitCapacity& capacity, Weights& weights,
-                                           Comm* ranks = nullptr);
+                                           const DitCapacity& capacity, Weights& weights);
 
   const DitShape& shape() const { return shape_; }
   const DitCapacity& capacity() const { return capacity_; }
+
+  // From now on each rank computes its own part of the tokens, until the next call; `ranks`
+  // outlives that, and all of them make the same calls and get the same results. nullptr: this
+  // device computes all. The first time makes memory. Errors: unsupported (more ranks than tokens),
+  // device_failed.
+  Status use(Comm* ranks);
 
   // Prepares up to capacity().steps_ahead times, each with every prompt (one per sample). All that
   // depends on time and prompt alone is computed here, for many steps in one product: it reads half
@@ -98,7 +101,8 @@ class Dit {
   };
   class Loader;
 
-  Dit(Device& device, const DitShape& shape, const DitCapacity& capacity, Comm* ranks);
+  Dit(Device& device, const DitShape& shape, const DitCapacity& capacity)
+      : device_(device), shape_(shape), capacity_(capacity) {}
 
   void run_block(std::int64_t index, const Matrix& modulation);
   void attend(const Activations& qkv, const Activations& out);
@@ -110,7 +114,7 @@ class Dit {
   Device& device_;
   DitShape shape_;
   DitCapacity capacity_;
-  Comm* const ranks_;                 // nullptr: this device computes all tokens
+  Comm* ranks_ = nullptr;             // nullptr: this device computes all tokens
   std::int64_t first_token_ = 0;      // of this rank
   std::vector<std::int64_t> shares_;  // tokens of each rank
   Layers layers_;

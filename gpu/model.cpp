@@ -263,9 +263,10 @@ Status Model::check(const GenerateRequest& request) const {
 }
 
 Result<std::optional<Generated>> Model::generate(const GenerateRequest& request,
-                                                 const OnStep& on_step) {
+                                                 const OnStep& on_step, Comm* ranks) {
   const Status allowed = check(request);
   if (!allowed) return allowed.error();
+  if (const Status used = parts_->network->use(ranks); !used) return used.error();
   const Tokenizer& tokenizer = parts_->tokenizer;
   const SampleRequest sample{.prompt = tokenizer.tokens_of(request.prompt),
                              .without = tokenizer.empty(),

@@ -49,7 +49,10 @@ class Model {
 
   // Calls on_step after each step. Empty when on_step said stop: that is an outcome, not an error.
   // Errors: bad_request, device_failed. An empty on_step is allowed.
-  Result<std::optional<Generated>> generate(const GenerateRequest& request, const OnStep& on_step);
+  // With `ranks` several models draw it together, each its part; all make the same call, and all
+  // have the picture.
+  Result<std::optional<Generated>> generate(const GenerateRequest& request, const OnStep& on_step,
+                                            Comm* ranks = nullptr);
 
   // Checks a request without drawing: what generate() would refuse at once, it refuses.
   Status check(const GenerateRequest& request) const;

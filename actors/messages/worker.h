@@ -176,7 +176,27 @@ struct StartRun {
   std::uint32_t attempt = 0;
   std::string app;
   Shared<JobRequest> body;
-  auto fields() { return std::tie(slot, job, attempt, app, body); }
+  std::uint32_t rank = 0;   // of those that do it together; 0 gives the result
+  std::uint32_t ranks = 1;  // how many there are
+  auto fields() { return std::tie(slot, job, attempt, app, body, rank, ranks); }
+};
+
+// What a rank leaves for the others to find it by, and what one of them has left.
+struct RankLeft {
+  SlotIndex slot;
+  JobId job;
+  std::uint32_t attempt = 0;
+  std::string key;
+  std::string value;
+  auto fields() { return std::tie(slot, job, attempt, key, value); }
+};
+struct RankFound {
+  SlotIndex slot;
+  JobId job;
+  std::uint32_t attempt = 0;
+  std::string key;
+  std::string value;
+  auto fields() { return std::tie(slot, job, attempt, key, value); }
 };
 
 // The supervisor ends what runs on the slot: SIGTERM at `at` (worker's boot clock), SIGKILL at
@@ -222,8 +242,8 @@ struct ExecutorStep {
   auto fields() { return std::tie(slot, job, attempt, step, of_steps); }
 };
 
-// The run gave a result, already durable in the node's store, or ended by itself without one:
-// `cause` program_failed with `detail`, or 0 with `stopped` after SIGTERM.
+// The run gave a result, already durable in the node's store (rank 0 alone does), or ended by
+// itself without one: `cause` program_failed with `detail`, or 0 with `stopped` after SIGTERM.
 struct ExecutorDone {
   SlotIndex slot;
   JobId job;

@@ -113,6 +113,7 @@ class ExecutorHost::Loop {
   void perform(const EndBy& command);
   void perform(const Disarm& command);
   void perform(const KillExecutor& command);
+  void perform(const RankFound& command);
 
   void heard(SlotIndex slot, Resident& resident, const ChildReady& message);
   void heard(SlotIndex slot, Resident& resident, const ChildBegan& message);
@@ -120,6 +121,8 @@ class ExecutorHost::Loop {
   void heard(SlotIndex slot, Resident& resident, const ChildResult& message);
   void heard(SlotIndex slot, Resident& resident, const ChildFailed& message);
   void heard(SlotIndex slot, Resident& resident, const ChildStopped& message);
+  void heard(SlotIndex slot, Resident& resident, const ChildLeft& message);
+  void heard(SlotIndex slot, Resident& resident, const ChildHelped& message);
 
   Settings settings_;
   std::vector<std::uint32_t> threads_;  // of each slot
@@ -319,8 +322,19 @@ void ExecutorHost::Loop::perform(const StartRun& command) {
   collect_output(command.slot, **resident);  // what it wrote before this run
   logs_.begin(command.slot, run.job, run.attempt);
   (*resident)->run = run;
-  const Status sent =
-      (*resident)->child->send(ChildRun{run.job, run.attempt, command.body->arguments});
+  const Status sent = (*resident)->child->send(ChildRun{.job = run.job,
+                                                        .attempt = run.attempt,
+                                                        .arguments = command.body->arguments,
+                                                        .rank = command.rank,
+                                                        .ranks = command.ranks});
+  if (!sent) (*resident)->child->kill();
+}
+
+void ExecutorHost::Loop::perform(const RankFound& command) {
+  auto* resident = place(command.slot);
+  if (!resident || !*resident || (*resident)->run != RunName{command.job, command.attempt}) return;
+  const Status sent = (*resident)->child->send(
+      ChildFound{command.job, command.attempt, command.key, command.value});
   if (!sent) (*resident)->child->kill();
 }
 
@@ -401,6 +415,27 @@ void ExecutorHost::Loop::heard(SlotIndex slot, Resident& resident, const ChildSt
                       .job = message.job,
                       .attempt = message.attempt,
                       .stopped = true,
+                      .log = end_log(slot, resident)});
+}
+
+void ExecutorHost::Loop::heard(SlotIndex slot, Resident& resident, const ChildLeft& message) {
+  if (resident.run != RunName{message.job, message.attempt}) return;
+  if (std::ssize(message.key) > limits::name_bytes_max ||
+      std::ssize(message.value) > limits::rank_address_bytes_max)
+    return;
+  report(RankLeft{.slot = slot,
+                  .job = message.job,
+                  .attempt = message.attempt,
+                  .key = message.key,
+                  .value = message.value});
+}
+
+void ExecutorHost::Loop::heard(SlotIndex slot, Resident& resident, const ChildHelped& message) {
+  if (resident.run != RunName{message.job, message.attempt}) return;
+  resident.run.reset();
+  report(ExecutorDone{.slot = slot,
+                      .job = message.job,
+                      .attempt = message.attempt,
                       .log = end_log(slot, resident)});
 }
 

@@ -23,7 +23,27 @@ struct ChildRun {
   JobId job;
   std::uint32_t attempt = 0;
   std::vector<Argument> arguments;
-  auto fields() { return std::tie(job, attempt, arguments); }
+  std::uint32_t rank = 0;  // of the programs that do it together
+  std::uint32_t ranks = 1;
+  auto fields() { return std::tie(job, attempt, arguments, rank, ranks); }
+};
+
+// What another rank of this run has left.
+struct ChildFound {
+  JobId job;
+  std::uint32_t attempt = 0;
+  std::string key;
+  std::string value;
+  auto fields() { return std::tie(job, attempt, key, value); }
+};
+
+// For the other ranks of this run.
+struct ChildLeft {
+  JobId job;
+  std::uint32_t attempt = 0;
+  std::string key;
+  std::string value;
+  auto fields() { return std::tie(job, attempt, key, value); }
 };
 
 // What the app needs is resident.
@@ -63,15 +83,22 @@ struct ChildFailed {
   auto fields() { return std::tie(job, attempt, cause, detail); }
 };
 
+// A rank above 0 did its part.
+struct ChildHelped {
+  JobId job;
+  std::uint32_t attempt = 0;
+  auto fields() { return std::tie(job, attempt); }
+};
+
 struct ChildStopped {
   JobId job;
   std::uint32_t attempt = 0;
   auto fields() { return std::tie(job, attempt); }
 };
 
-using ToChild = std::variant<ChildRun>;
-using FromChild =
-    std::variant<ChildReady, ChildBegan, ChildStep, ChildResult, ChildFailed, ChildStopped>;
+using ToChild = std::variant<ChildRun, ChildFound>;
+using FromChild = std::variant<ChildReady, ChildBegan, ChildStep, ChildResult, ChildFailed,
+                               ChildStopped, ChildLeft, ChildHelped>;
 
 inline constexpr std::size_t frame_head_bytes = 4;
 inline constexpr std::size_t child_frame_bytes_max = limits::result_bytes_max + 4096;

@@ -56,9 +56,18 @@ const AppConfig& Slot::app_of(const Run& run) const {
 
 void Slot::start(Instant now, SlotActions& out) { restore(now, out); }
 
-void Slot::take(Instant now, const Lease& lease, SlotActions& out) {
+void Slot::take(Instant now, const Lease& lease, Rank rank, SlotActions& out) {
   GPUPOOL_ENSURE(state() == SlotState::free, place_.slot);
-  run_ = Run{.lease = lease, .held = lease.declared};
+  begin_run(now, lease, std::move(rank), out);
+}
+
+void Slot::help(Instant now, const Lease& lease, Rank rank, SlotActions& out) {
+  accompany(lease);
+  begin_run(now, lease, std::move(rank), out);
+}
+
+void Slot::begin_run(Instant now, const Lease& lease, Rank rank, SlotActions& out) {
+  run_ = Run{.lease = lease, .rank = std::move(rank), .held = lease.declared};
   if (lease.held > Duration{}) run_->held = std::min(lease.held, lease.declared);
   run_->start_by = now + app_of(*run_).start_limit;
   if (app_of(*run_).executor == ExecutorKind::noop) return run_nothing(now, out);
@@ -82,7 +91,36 @@ void Slot::accompany(const Lease& lease, Instant until) {
   if (!lease.runs_on) companion_->runs_on = lease.slot;
 }
 
+void Slot::fail(Instant now, Error why, SlotActions& out) {
+  if (!run_ || run_->cancelled || run_->doom || (run_->began && now >= run_->end_at)) return;
+  run_->doom = std::move(why);
+  run_->give_up = now + config_.worker.kill_grace;
+  if (life_ != Life::ending) kill_executor(now, out);
+}
+
+void Slot::finish_soon(Instant now, SlotActions& out) {
+  if (!run_ || run_->cancelled || run_->doom) return;
+  run_->kill_at = now + config_.worker.kill_grace;
+  out.executors.emplace_back(
+      EndBy{.slot = place_.slot, .at = run_->kill_at, .kill_at = run_->kill_at});
+}
+
+void Slot::find(const RankLeft& left, SlotActions& out) {
+  if (!run_ || std::ssize(run_->found) >= limits::rank_addresses_max) return;
+  if (run_->handed_over) return tell_found(left, out);
+  run_->found.push_back(left);
+}
+
+void Slot::tell_found(const RankLeft& left, SlotActions& out) const {
+  out.executors.emplace_back(RankFound{.slot = place_.slot,
+                                       .job = left.job,
+                                       .attempt = left.attempt,
+                                       .key = left.key,
+                                       .value = left.value});
+}
+
 void Slot::leave(Instant now, SlotActions& out) {
+  GPUPOOL_ENSURE(!run_, place_.slot);
   companion_.reset();
   restore(now, out);
 }
@@ -103,9 +141,11 @@ void Slot::extend(Instant now, Duration held, SlotActions& out) {
   if (run_->began && !run_->cancelled && !run_->doom) set_end(out);
 }
 
-// By the supervisor's own timer too.
+// By the supervisor's own timer too. Rank 0 ends first, and the others with it: one that stopped
+// before it would look like a rank that was lost.
 void Slot::set_end(SlotActions& out) {
   run_->end_at = run_->began + run_->held;
+  if (run_->rank.number > 0) run_->end_at = run_->end_at + config_.worker.kill_grace;
   run_->kill_at = run_->end_at + config_.worker.kill_grace;
   out.executors.emplace_back(
       EndBy{.slot = place_.slot, .at = run_->end_at, .kill_at = run_->kill_at});
@@ -141,7 +181,11 @@ void Slot::hand_over(SlotActions& out) {
                                       .job = lease.job,
                                       .attempt = lease.attempt,
                                       .app = lease.app,
-                                      .body = lease.body});
+                                      .body = lease.body,
+                                      .rank = run_->rank.number,
+                                      .ranks = run_->rank.of});
+  for (const RankLeft& left : run_->found) tell_found(left, out);
+  run_->found.clear();
 }
 
 // The check of an idle slot: its warm executor becomes ready, or the slot goes down.
@@ -187,14 +231,16 @@ void Slot::on(Instant now, const ExecutorBegan& began, SlotActions& out) {
   if (!carries(began.job, began.attempt) || !run_->handed_over || run_->began) return;
   run_->began = run_->last_step = now;
   run_->end_at = now + run_->held;
-  out.broker.emplace_back(
-      RunBegan{.node = place_.node, .job = began.job, .attempt = began.attempt});
+  if (run_->rank.number == 0)
+    out.broker.emplace_back(
+        RunBegan{.node = place_.node, .job = began.job, .attempt = began.attempt});
   if (!run_->cancelled && !run_->doom) set_end(out);  // else its end is nearer already
 }
 
 void Slot::on(Instant now, const ExecutorStep& step, SlotActions& out) {
   if (!carries(step.job, step.attempt) || !run_->began) return;
   run_->last_step = now;
+  if (run_->rank.number > 0) return;
   const bool is_last = step.step >= step.of_steps;
   if (run_->last_told && !is_last && now - run_->last_told < step_interval) return;
   run_->last_told = now;
@@ -223,11 +269,13 @@ std::string Slot::remark() const {
   const Lease& lease = run_->lease;
   const std::size_t slots = 1 + lease.more_slots.size() + lease.elsewhere;
   if (slots == 1) return {};
-  const std::string app = app_of(*run_).executor == ExecutorKind::diffusion ? "diffusion" : "noop";
-  std::string where;
-  if (lease.elsewhere > 0) where = ", " + std::to_string(lease.elsewhere) + " of them elsewhere";
-  return "ran on one of the " + std::to_string(slots) + " slots that it held" + where +
-         ": this build's " + app + " app has no ranks yet";
+  if (run_->rank.of > 1)
+    return "by " + std::to_string(run_->rank.of) + " ranks, on devices " + run_->rank.where;
+  const std::string where = lease.elsewhere > 0
+                                ? ", " + std::to_string(lease.elsewhere) +
+                                      " of them elsewhere: this build's ranks are all on one node"
+                                : ": a noop app has no ranks";
+  return "ran on one of the " + std::to_string(slots) + " slots that it held" + where;
 }
 
 RunEnded Slot::verdict_of(Instant now, const ExecutorDone& done) const {
@@ -269,7 +317,7 @@ void Slot::end(Instant now, RunEnded how, SlotActions& out) {
   how.attempt = run_->lease.attempt;
   how.epoch = run_->lease.epoch;
   if (how.detail.size() > limits::detail_bytes_max) how.detail.resize(limits::detail_bytes_max);
-  out.ended = std::move(how);
+  (run_->rank.number == 0 ? out.ended : out.rank_ended) = std::move(how);
   const bool had_executor = app_ == run_->lease.app;
   run_.reset();
   if (had_executor && (life_ == Life::starting || life_ == Life::ready))

@@ -20,6 +20,7 @@ struct SlotActions {
   std::vector<ToExecutors> executors;
   std::vector<ToBroker> broker;
   std::optional<RunEnded> ended;
+  std::optional<RunEnded> rank_ended;  // of a rank above 0: the worker's own affair
 };
 
 class Slot {
@@ -39,6 +40,13 @@ class Slot {
     Instant until = Instant::never();  // then that must be over, whatever its node does
   };
 
+  // Which of the ranks of a run this is, and where they are, for the receipt.
+  struct Rank {
+    std::uint32_t number = 0;
+    std::uint32_t of = 1;
+    std::string where;
+  };
+
   // `config` outlives the slot.
   Slot(const Config& config, Place place);
 
@@ -46,7 +54,8 @@ class Slot {
   void start(Instant now, SlotActions& out);
   // A noop run is over at once, and leaves a warm executor where it is.
   // Precondition: the slot is free, and the lease's app is configured.
-  void take(Instant now, const Lease& lease, SlotActions& out);
+  void take(Instant now, const Lease& lease, SlotActions& out) { take(now, lease, {}, out); }
+  void take(Instant now, const Lease& lease, Rank rank, SlotActions& out);
   void cancel(Instant now, SlotActions& out);
   // The run may last so long from when it began, and never longer than it declared. Too late once
   // it is ending.
@@ -55,7 +64,16 @@ class Slot {
   // that dies meanwhile is started again only then, so that it can't take anything from that run.
   // Precondition: the slot is free.
   void accompany(const Lease& lease, Instant until = Instant::never());
+  // A companion that works too: it runs this rank of the lease, and is held on when that has ended.
+  void help(Instant now, const Lease& lease, Rank rank, SlotActions& out);
+  // Precondition: no run is on.
   void leave(Instant now, SlotActions& out);
+  // The run can't go on: the pool's fault. Too late once it is ending.
+  void fail(Instant now, Error why, SlotActions& out);
+  // The run on the first slot has its result: what is left here is over in a moment, or killed.
+  void finish_soon(Instant now, SlotActions& out);
+  // Another rank of the run left this.
+  void find(const RankLeft& left, SlotActions& out);
   // Does everything that is due at `now`.
   void advance(Instant now, SlotActions& out);
 
@@ -84,6 +102,8 @@ class Slot {
 
   struct Run {
     Lease lease;
+    Rank rank;
+    std::vector<RankLeft> found;  // before it was handed over
     Instant start_by{};
     bool handed_over = false;  // the executor has been told to run it
     Instant began{};           // 0: not yet
@@ -100,6 +120,8 @@ class Slot {
   const AppConfig& app_of(const Run& run) const;
   void start_executor(Instant now, const std::string& app, SlotActions& out);
   void kill_executor(Instant now, SlotActions& out);
+  void begin_run(Instant now, const Lease& lease, Rank rank, SlotActions& out);
+  void tell_found(const RankLeft& left, SlotActions& out) const;
   void hand_over(SlotActions& out);
   void set_end(SlotActions& out);
   void run_nothing(Instant now, SlotActions& out);
@@ -130,7 +152,7 @@ class Slot {
   Instant check_until_ = Instant::never();  // idle and not well by then: down
   bool down_ = false;
   std::optional<Run> run_;
-  std::optional<Companion> companion_;  // then there is no run
+  std::optional<Companion> companion_;  // then a run here is a rank of the other slot's
 };
 
 }  // namespace gpupool

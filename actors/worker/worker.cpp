@@ -174,11 +174,72 @@ void Worker::on(Instant now, const Lease& lease, Effects& out) {
   if (lease.runs_on)
     until = now + config_.worker.heartbeat_stale +
             occupancy_of(config_, *config_.app(lease.app), lease.declared);
+  // The ranks of one picture are on one node: those of others hold their slots for it.
+  const bool has_ranks = config_.app(lease.app)->executor == ExecutorKind::diffusion &&
+                         !lease.more_slots.empty() && lease.elsewhere == 0;
+  if (has_ranks) return start_ranks(now, lease, out);
   for (const SlotIndex slot : lease.more_slots) hold(slot, until);
   if (lease.runs_on) return hold(lease.slot, until);
   SlotActions actions;
   slots_[lease.slot.value].take(now, lease, actions);
   carry_out(now, lease.slot, std::move(actions), out);
+}
+
+// A rank on each slot, the first one's is 0.
+void Worker::start_ranks(Instant now, const Lease& lease, Effects& out) {
+  Slot::Rank rank{.of = static_cast<std::uint32_t>(lease.more_slots.size() + 1)};
+  std::vector<SlotIndex> slots{lease.slot};
+  slots.insert(slots.end(), lease.more_slots.begin(), lease.more_slots.end());
+  for (const SlotIndex slot : slots)
+    rank.where +=
+        (rank.where.empty() ? "" : ", ") + std::to_string(slots_[slot.value].report(now).device);
+  for (const SlotIndex slot : slots) {
+    SlotActions actions;
+    if (rank.number == 0) {
+      slots_[slot.value].take(now, lease, rank, actions);
+    } else {
+      companions_.insert(slot.value);
+      slots_[slot.value].help(now, lease, rank, actions);
+    }
+    ++rank.number;
+    carry_out(now, slot, std::move(actions), out);
+  }
+}
+
+// What one rank leaves the others find, those too that have yet to start.
+void Worker::on(Instant now, const RankLeft& left, Effects& out) {
+  const auto carries = [&](std::uint32_t slot) {
+    return slots_[slot].carries(left.job, left.attempt);
+  };
+  if (left.slot.value >= slots_.size() || !carries(left.slot.value)) return;
+  for (std::uint32_t slot = 0; slot < slots_.size(); ++slot) {
+    if (slot == left.slot.value || !carries(slot)) continue;
+    SlotActions actions;
+    slots_[slot].find(left, actions);
+    carry_out(now, {slot}, std::move(actions), out);
+  }
+}
+
+// A rank that is lost takes the run with it.
+void Worker::rank_ended(Instant now, SlotIndex slot, const RunEnded& how, Effects& out) {
+  const SlotIndex first = *slots_[slot.value].companion()->runs_on;
+  if (!how.pool_fault || !slots_[first.value].carries(how.job, how.attempt)) return;
+  SlotActions actions;
+  slots_[first.value].fail(now, {.code = how.cause, .detail = "another rank: " + how.detail},
+                           actions);
+  carry_out(now, first, std::move(actions), out);
+}
+
+// The others end with the first one: by themselves when it has its result.
+void Worker::end_ranks(Instant now, const RunEnded& first, Effects& out) {
+  const std::vector<std::uint32_t> companions(companions_.begin(), companions_.end());
+  for (const std::uint32_t place : companions) {
+    if (!slots_[place].carries(first.job, first.attempt)) continue;
+    SlotActions actions;
+    first.outcome == Outcome::succeeded ? slots_[place].finish_soon(now, actions)
+                                        : slots_[place].cancel(now, actions);
+    carry_out(now, {place}, std::move(actions), out);
+  }
 }
 
 bool Worker::is_known(Instant now, const Lease& lease, Effects& out) {
@@ -223,6 +284,7 @@ void Worker::release_companions(Instant now, Effects& out) {
     if (now < held->until && !held->runs_on) continue;
     const Slot* first = held->runs_on ? &slots_[held->runs_on->value] : nullptr;
     if (first && (first->carries(held->job, held->attempt) || !first->is_clear())) continue;
+    if (!slots_[place].is_clear()) continue;  // its rank
     release(now, place, out);
   }
 }
@@ -267,7 +329,9 @@ Duration Worker::age_of(Instant now, std::uint64_t heartbeat) const {
 
 void Worker::on(Instant now, const CancelRun& cancel, Effects& out) {
   if (cancel.epoch < epoch_) return;
-  with_run(now, cancel, out, [&](Slot& slot, SlotActions& actions) { slot.cancel(now, actions); });
+  with_run(now, cancel, out, [&](Slot& slot, SlotActions& actions) {
+    if (!slot.companion()) slot.cancel(now, actions);  // the other ranks end with the first
+  });
   const std::vector<std::uint32_t> companions(companions_.begin(), companions_.end());
   for (const std::uint32_t place : companions)
     if (holds(place, cancel.job, cancel.attempt)) release(now, place, out);
@@ -297,6 +361,7 @@ void Worker::carry_out(Instant now, SlotIndex slot, SlotActions actions, Effects
   note(slot);
   for (ToExecutors& command : actions.executors) out.to(to_executors(), std::move(command));
   for (ToBroker& news : actions.broker) out.to(to_broker(), std::move(news));
+  if (actions.rank_ended) rank_ended(now, slot, *actions.rank_ended, out);
   if (!actions.ended) return;
   const RunName name{actions.ended->job, actions.ended->attempt};
   remember(name);
@@ -305,6 +370,7 @@ void Worker::carry_out(Instant now, SlotIndex slot, SlotActions actions, Effects
   actions.ended->slots_free = is_free_[slot.value];
   if (actions.ended->slots_free && !was_free) --freed_untold_;
   out.to(to_broker(), ToBroker{*actions.ended});
+  end_ranks(now, *actions.ended, out);
   const Instant again = now + repeat_interval;
   unseen_.emplace(name, UnseenEnd{.report = std::move(*actions.ended), .send_again = again});
   repeat_at_ = std::min(repeat_at_, again);
@@ -401,8 +467,8 @@ SlotReport Worker::report_of(const Slot& slot) const {
   const auto& held = slot.companion();
   if (!held || !held->runs_on) return report;
   const Slot& first = slots_[held->runs_on->value];
-  if (!first.carries(held->job, held->attempt)) return report;
-  const SlotReport runs = first.report(now_);
+  SlotReport runs{.state = SlotState::checking};
+  if (first.carries(held->job, held->attempt)) runs = first.report(now_);
   report.state = runs.state;
   report.job = runs.job;
   report.attempt = runs.attempt;

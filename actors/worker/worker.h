@@ -65,6 +65,7 @@ class Worker {
   void on(Instant now, const ExecutorStep&, Effects& out);
   void on(Instant now, const ExecutorDone&, Effects& out);
   void on(Instant now, const ExecutorExited&, Effects& out);
+  void on(Instant now, const RankLeft&, Effects& out);
 
   // Does everything that is due at `now`.
   void advance(Instant now, Effects& out);
@@ -83,6 +84,9 @@ class Worker {
   // Slots that were held for a run are free again once nothing of it is left here, or, where
   // another node runs it, once it was said or must be over.
   void release_companions(Instant now, Effects& out);
+  void start_ranks(Instant now, const Lease& lease, Effects& out);
+  void rank_ended(Instant now, SlotIndex slot, const RunEnded& how, Effects& out);
+  void end_ranks(Instant now, const RunEnded& first, Effects& out);
   bool holds(std::uint32_t companion, JobId job, std::uint32_t attempt) const;
   void release(Instant now, std::uint32_t companion, Effects& out);
   void remember(const RunName& ended);

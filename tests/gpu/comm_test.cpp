@@ -45,9 +45,9 @@ SampleRequest some_request() {
 Result<std::optional<std::vector<float>>> draw(Comm* ranks, const OnStep& on_step = {}) {
   const auto device = make_cpu_device(1);
   Weights weights = small_weights();
-  auto network = Dit::load(*device, small_shape(), {}, weights, ranks);
-  if (!network) return network.error();
-  const auto sampler = *Sampler::make(*device, **network);
+  const auto network = *Dit::load(*device, small_shape(), {}, weights);
+  if (const Status used = network->use(ranks); !used) return used.error();
+  const auto sampler = *Sampler::make(*device, *network);
   return sampler->run(some_request(), on_step);
 }
 

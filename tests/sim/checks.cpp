@@ -334,11 +334,16 @@ void Checks::executors_told(NodeId node, const ToExecutors& message) {
   for (const auto& [one, its] : *leased) slots += its.size();
   require(slots == jobs_.at(start->job).hold->slots, "the leases have all the slots of their job",
           start->job, slots);
-  gang_runs_ += slots > 1 ? 1U : 0U;
-  runs_across_nodes_ += leased->size() > 1 ? 1U : 0U;
+  gang_runs_ += slots > 1 && start->rank == 0 ? 1U : 0U;
+  runs_across_nodes_ += leased->size() > 1 && start->rank == 0 ? 1U : 0U;
+  runs_of_ranks_ += start->ranks > 1 && start->rank == 0 ? 1U : 0U;
+  require(start->rank < start->ranks && (start->ranks == 1 || start->ranks == slots),
+          "each slot of a run is a rank, or one runs it", start->job, start->rank, start->ranks);
+  if (start->rank > 0) helpers_.insert({node, start->slot, run});
   for (const SlotIndex slot : leased->at(node)) {
     const auto [entry, is_free] = occupied_.insert({{node, slot}, run});
-    require(is_free, "no two leases share a slot", node, slot, start->job, entry->second.first);
+    require(is_free || entry->second == run, "no two leases share a slot", node, slot, start->job,
+            entry->second.first);
   }
 }
 
@@ -393,7 +398,8 @@ void Checks::check_may_run(JobId id, Duration held) const {
 }
 
 void Checks::executor_said(Instant now, NodeId node, const ToWorker& message) {
-  if (const auto* began = std::get_if<ExecutorBegan>(&message)) {
+  const auto* began = std::get_if<ExecutorBegan>(&message);
+  if (began && !helpers_.contains({node, began->slot, {began->job, began->attempt}})) {
     began_.insert(began->job);
     began_at_[{node, began->job, began->attempt}] = now;
   }

@@ -69,6 +69,7 @@ class Checks {
   Extend next_extension(std::uint64_t draw) const;
   std::size_t extended_count() const { return extended_; }
   std::size_t gang_runs() const { return gang_runs_; }
+  std::size_t runs_of_ranks() const { return runs_of_ranks_; }
   std::size_t runs_across_nodes() const { return runs_across_nodes_; }
   std::size_t large_requests() const;
   std::vector<JobId> told_of() const { return {told_.begin(), told_.end()}; }
@@ -125,6 +126,7 @@ class Checks {
   std::size_t extended_ = 0;
   std::size_t gang_runs_ = 0;
   std::size_t runs_across_nodes_ = 0;
+  std::size_t runs_of_ranks_ = 0;
   std::map<std::pair<AccountId, RequestId>, JobId> requests_;
   std::map<JobId, Instant> promised_anew_;  // restated by the broker, maybe not durable yet
   std::set<std::pair<JobId, std::uint32_t>> leases_;
@@ -134,6 +136,7 @@ class Checks {
   // A broker that died before its lease was on record can have used a run's name for other slots.
   using LeasedSlots = std::map<NodeId, std::set<SlotIndex>>;
   std::map<RunName, std::map<Epoch, LeasedSlots>> leased_slots_;
+  std::set<std::tuple<NodeId, SlotIndex, RunName>> helpers_;  // ranks above 0
   std::map<std::pair<NodeId, SlotIndex>, RunName> occupied_;  // from a run's start to its end
   void check_may_run(JobId job, Duration held) const;
   std::map<std::pair<NodeId, RunName>, Duration> first_held_;  // as their leases said

@@ -63,9 +63,26 @@ void Executors::on(const StartRun& start) {
   require(executor.app == start.app, "a run goes to its own app's executor", start.app);
   executor.life = Life::running;
   executor.run = start;
+  executor.found = 0;
   executor.ignores_sigterm = chance(plan_.ignores_sigterm);
   if (chance(plan_.hangs)) return;
-  later(start.slot, draw(1, 50), [this, slot = start.slot] { begin(slot); });
+  if (start.ranks == 1)
+    return later(start.slot, draw(1, 50), [this, slot = start.slot] { begin(slot); });
+  say(RankLeft{.slot = start.slot,
+               .job = start.job,
+               .attempt = start.attempt,
+               .key = std::to_string(start.rank),
+               .value = "its address"});
+}
+
+// A rank begins when it has found all the others.
+void Executors::on(const RankFound& found) {
+  Executor& executor = slots_[found.slot];
+  const StartRun& run = executor.run;
+  if (executor.life != Life::running || run.job != found.job || run.attempt != found.attempt)
+    return;
+  if (++executor.found == run.ranks - 1)
+    later(found.slot, draw(1, 50), [this, slot = found.slot] { begin(slot); });
 }
 
 void Executors::begin(SlotIndex slot) {
@@ -95,6 +112,7 @@ void Executors::give_result(SlotIndex slot) {
   if (chance(plan_.device_fails))
     return done(slot, {.cause = rng_.one_in(2) ? Errc::device_failed : Errc::result_not_stored});
   const StartRun& run = slots_[slot].run;
+  if (run.rank > 0) return done(slot, {});
   const std::string bytes = "result of job " + std::to_string(run.job.value);
   const std::string hash = "hash-" + std::to_string(node_.value) + "-" + std::to_string(++serial_);
   if (!chance(plan_.result_vanishes)) results_[hash] = bytes;

@@ -40,6 +40,7 @@ class Executors {
     std::uint64_t process = 0;  // its own number, for whoever wants to kill this one
     std::uint64_t serial = 0;  // of the process or its run; what an earlier one had planned is void
     StartRun run;
+    std::uint32_t found = 0;  // of the other ranks
     Instant began{};
     bool ignores_sigterm = false;
     std::uint64_t timer = 0;  // serial of the timer that counts
@@ -50,6 +51,7 @@ class Executors {
   void on(const EndBy& end);
   void on(const Disarm& disarm);
   void on(const KillExecutor& kill);
+  void on(const RankFound& found);
 
   void begin(SlotIndex slot);
   void step(SlotIndex slot, std::uint32_t number, std::uint32_t of_steps, Duration each);
