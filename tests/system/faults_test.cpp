@@ -282,7 +282,7 @@ TEST_CASE("Weights that are cut, overlap, point outside or hold NaN fail their o
     body.app = app;
     REQUIRE(ada->submit(new_request(), body));
     const auto done = wait_for_end(*ada);
-    REQUIRE(done);
+    if (!done) FAIL(app << " did not end; the pool's log:\n" << pool.log());
     INFO(app << ": " << done->receipt.detail);
     CHECK(done->receipt.outcome == Outcome::failed);
     CHECK(done->receipt.charged == GpuTime{});
