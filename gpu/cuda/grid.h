@@ -1,9 +1,9 @@
 #pragma once
 // What a kernel of ours is written against, so that its source also runs in the emulated grid of
-// the tests (tests/gpu/emulated_grid.h), which checks every access. Beside plain CUDA there are two
-// rules: memory of the device is a Memory, shared memory is made by GPUPOOL_SHARED, and both are
-// only used by [], with the value read into a variable of its type. A block has whole warps, and no
-// thread of it returns before the block's last barrier.
+// the tests (tests/gpu/kernels/emulated_grid.h), which checks every access. Beside plain CUDA there
+// are two rules: memory of the device is a Memory, shared memory is made by GPUPOOL_SHARED; and
+// both are only used by [], with the value read into a variable of its type. A block has whole
+// warps, and no thread of it returns before the block's last barrier.
 
 #include <cstdint>
 #include <type_traits>

@@ -1,7 +1,7 @@
 // The kernels of the CUDA device, from the source that nvcc compiles, in the emulated grid: against
 // the plain loops of reference.h at sizes that fill blocks and at sizes that don't, inside larger
 // matrices, in f32 and bf16, threads in both orders; and what happens without a barrier.
-#include "tests/gpu/emulated_grid.h"
+#include "tests/gpu/kernels/emulated_grid.h"
 // The kernels come after the grid that they run on.
 #include <catch2/catch.hpp>
 #include <map>
