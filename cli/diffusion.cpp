@@ -139,39 +139,41 @@ class Server {
       server_.say(ChildLeft{.job = run_.job, .attempt = run_.attempt, .key = key, .value = value});
       found_[key] = value;
     }
-    Result<std::string> get(const std::string& key, Duration limit) override;
+    // Another rank may still be loading its model: how long that may take is the worker's to keep.
+    Result<std::string> get(const std::string& key, Duration) override;
 
    private:
+    bool take_found();
+
     Server& server_;
     const ChildRun& run_;
     std::map<std::string, std::string> found_;
   };
 };
 
-Result<std::string> Server::Meeting::get(const std::string& key, Duration limit) {
-  const Instant give_up = boot_time() + limit;
-  while (!found_.contains(key)) {
-    const Error nobody{.code = Errc::device_failed, .detail = "another rank did not come"};
-    const Duration left = give_up - boot_time();
-    if (left <= Duration{}) return nobody;
+Result<std::string> Server::Meeting::get(const std::string& key, Duration) {
+  const Error nobody{.code = Errc::device_failed, .detail = "another rank did not come"};
+  for (;;) {
+    if (!take_found()) return nobody;
+    if (const auto found = found_.find(key); found != found_.end()) return found->second;
     pollfd sources[] = {{server_.signals_.get(), POLLIN, 0},
                         {executor_socket_descriptor, POLLIN, 0}};
-    if (::poll(sources, std::size(sources), static_cast<int>(left.ms)) <= 0) continue;
-    if (server_.was_terminated()) {
-      server_.stop_ = true;
-      return nobody;
-    }
-    if (sources[1].revents != 0 && !server_.read_socket()) return nobody;
-    for (;;) {
-      const auto message = server_.inbox_.next();
-      if (!message) return nobody;
-      if (!*message) break;
-      const auto* found = std::get_if<ChildFound>(&**message);
-      if (found && found->job == run_.job && found->attempt == run_.attempt)
-        found_[found->key] = found->value;
-    }
+    if (::poll(sources, std::size(sources), -1) < 0) continue;
+    server_.stop_ = server_.was_terminated();
+    if (server_.stop_ || (sources[1].revents != 0 && !server_.read_socket())) return nobody;
   }
-  return found_.at(key);
+}
+
+// What has arrived, with the run itself or since. False: the socket is of no use any more.
+bool Server::Meeting::take_found() {
+  for (;;) {
+    const auto message = server_.inbox_.next();
+    if (!message) return false;
+    if (!*message) return true;
+    const auto* found = std::get_if<ChildFound>(&**message);
+    if (found && found->job == run_.job && found->attempt == run_.attempt)
+      found_[found->key] = found->value;
+  }
 }
 
 int Server::serve() {

@@ -10,7 +10,7 @@ class DiffusionHost {
   explicit DiffusionHost(const std::filesystem::path& folder) {
     const char* source = std::getenv("GPUPOOL_SOURCE_DIR");
     config.worker.folder = folder.string();
-    config.worker.devices = {DeviceConfig{}};
+    config.worker.devices = {DeviceConfig{}, DeviceConfig{}};
     config.apps.front().model =
         (std::filesystem::path(source ? source : ".") / "models/emoji").string();
     auto opened = ResultStore::open(folder / "results", {.bytes_max = 1 << 24}, wall_time());
@@ -22,7 +22,10 @@ class DiffusionHost {
         *results, [this](ToWorker message) { reports.add(std::move(message)); });
     if (!host_opened) FAIL(host_opened.error().detail);
     host = *std::move(host_opened);
-    host->perform(StartExecutor{.slot = {}, .app = "emoji"});
+    start({0});
+  }
+  void start(SlotIndex slot) {
+    host->perform(StartExecutor{.slot = slot, .app = "emoji"});
     REQUIRE(reports.next<ExecutorReady>());
   }
 
@@ -112,6 +115,71 @@ TEST_CASE("The diffusion executor refuses arguments that it can't read, and goes
   CHECK(refused.cause == Errc::program_failed);
   CHECK(refused.detail == "prompt is missing: 1 to 1000 bytes of text");
   CHECK(test.draw({{"prompt", "a cat"}, {"steps", "1"}}, JobId{2}).cause == Errc{});
+}
+
+TEST_CASE("Two executors draw one picture as its ranks, the second as late as it likes") {
+  TemporaryFolder folder;
+  DiffusionHost test{folder.path()};
+  test.start({1});
+  const std::vector<Argument> wish{
+      {"prompt", "a red heart"}, {"steps", "3"}, {"seed", "7"}, {"pixels", "64"}};
+  const ExecutorDone alone = test.draw(wish);
+  const auto rank = [&](std::uint32_t number) {
+    return StartRun{.slot = {number},
+                    .job = JobId{2},
+                    .attempt = 1,
+                    .app = "emoji",
+                    .body = JobRequest{.app = "emoji", .arguments = wish},
+                    .rank = number,
+                    .ranks = 2};
+  };
+  const auto found_by = [](SlotIndex slot, const RankLeft& left) {
+    return RankFound{.slot = slot,
+                     .job = left.job,
+                     .attempt = left.attempt,
+                     .key = left.key,
+                     .value = left.value};
+  };
+  test.host->perform(rank(0));
+  const auto first = test.reports.next<RankLeft>();
+  REQUIRE(first);
+  test.host->perform(rank(1));
+  test.host->perform(found_by({1}, *first));  // in one piece with the run
+  std::string hash;
+  for (int ends = 0; ends < 2;) {
+    const auto report = test.reports.next_of<RankLeft, ExecutorDone>();
+    REQUIRE(report);
+    if (const auto* left = std::get_if<RankLeft>(&*report)) {
+      test.host->perform(found_by({1 - left->slot.value}, *left));
+      continue;
+    }
+    const auto& done = std::get<ExecutorDone>(*report);
+    INFO(done.detail);
+    CHECK(done.cause == Errc{});
+    CHECK(done.result.hash.empty() == (done.slot == SlotIndex{1}));
+    hash += done.result.hash;
+    ++ends;
+  }
+  CHECK(hash == alone.result.hash);  // the same bytes
+}
+
+TEST_CASE("A rank whose peer dies ends with an error, and draws alone afterwards") {
+  TemporaryFolder folder;
+  DiffusionHost test{folder.path()};
+  const std::vector<Argument> wish{{"prompt", "a red heart"}, {"steps", "3"}};
+  test.host->perform(StartRun{.slot = {},
+                              .job = JobId{2},
+                              .attempt = 1,
+                              .app = "emoji",
+                              .body = JobRequest{.app = "emoji", .arguments = wish},
+                              .ranks = 2});
+  REQUIRE(test.reports.next<RankLeft>());
+  test.host->perform(RankFound{
+      .slot = {}, .job = JobId{2}, .attempt = 1, .key = "1", .value = "no address of gloo's"});
+  const auto done = test.reports.next<ExecutorDone>();
+  REQUIRE(done);
+  CHECK(done->cause == Errc::device_failed);
+  CHECK(test.draw(wish, JobId{3}).cause == Errc{});
 }
 
 TEST_CASE("An idle diffusion executor ends by itself on SIGTERM") {

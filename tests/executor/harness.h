@@ -86,11 +86,20 @@ class Reports {
   // The next report of this kind, past whatever comes before it.
   template <class Report>
   std::optional<Report> next() {
+    const auto found = next_of<Report>();
+    if (!found) return std::nullopt;
+    return std::get<Report>(*found);
+  }
+  // Of one of these kinds.
+  template <class... Kinds>
+  std::optional<ToWorker> next_of() {
     std::unique_lock lock{mutex_};
     const auto end = std::chrono::steady_clock::now() + patience;
     for (;;) {
-      while (read_ < all_.size())
-        if (const auto* report = std::get_if<Report>(&all_[read_++])) return *report;
+      while (read_ < all_.size()) {
+        const ToWorker& one = all_[read_++];
+        if ((std::holds_alternative<Kinds>(one) || ...)) return one;
+      }
       if (added_.wait_until(lock, end) == std::cv_status::timeout) return std::nullopt;
     }
   }
