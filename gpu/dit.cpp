@@ -1,5 +1,6 @@
 #include "gpu/dit.h"
 
+#include <numeric>
 #include <optional>
 #include <string>
 #include <utility>
@@ -173,25 +174,31 @@ Modulation Dit::modulation_at(const Matrix& modulation, std::int64_t first_part)
 
 void Dit::velocity(ConstMatrix picture, std::int64_t step, Matrix out) {
   GPUPOOL_ENSURE(step >= 0 && step < steps_, step, steps_);
-  const std::int64_t tokens = own_tokens();
-  const std::int64_t rows = samples_ * tokens;
-  const Matrix modulation = memory_.modulation.all().row_block(step * samples_, samples_);
+  own_ = own_share();
+  const std::int64_t tokens = own_.tokens;
+  const std::int64_t rows = own_.samples * tokens;
+  const Matrix modulation =
+      memory_.modulation.all().row_block(step * samples_ + own_.first_sample, own_.samples);
   const Matrix patches = memory_.patches.all().row_block(0, rows);
   const Matrix stream = memory_.stream.all().row_block(0, rows);
   const Activations normed = memory_.normed.activations().row_block(0, rows);
 
-  for (std::int64_t i = 0; i < samples_; ++i) {
-    device_.patchify(picture, shape_.grid, first_token_, patches.row_block(i * tokens, tokens));
+  for (std::int64_t i = 0; i < own_.samples; ++i) {
+    device_.patchify(picture, shape_.grid, own_.first_token, patches.row_block(i * tokens, tokens));
   }
   device_.linear(*layers_.patch_embedding, patches, stream, Activation::none);
-  device_.add_positions(stream, layers_.positions.all().row_block(first_token_, tokens));
+  device_.add_positions(stream, layers_.positions.all().row_block(own_.first_token, tokens));
   device_.modulated_norm(stream, modulation_at(modulation, attention_shift), normed);
   for (std::int64_t i = 0; i < shape_.depth; ++i) run_block(i, modulation);
   device_.linear(*layers_.final_projection, normed, patches, Activation::none);
-  if (ranks_ == nullptr) return device_.unpatchify(patches, shape_.grid, out);
-  const Matrix joined = memory_.joined.all().row_block(0, samples_ * shape_.grid.tokens());
-  gather(patches, joined);
-  device_.unpatchify(joined, shape_.grid, out);
+  if (own_.tokens < shape_.grid.tokens()) {
+    const Matrix joined = memory_.joined.all().row_block(0, samples_ * shape_.grid.tokens());
+    gather(patches, joined);
+    return device_.unpatchify(joined, shape_.grid, out);
+  }
+  const Matrix own_rows = out.row_block(own_.first_sample, own_.samples);
+  device_.unpatchify(patches, shape_.grid, own_rows);
+  if (own_.samples < samples_) ranks_->all_gather(own_rows, {1, 1}, out);
 }
 
 // In: the stream, and its norm under this block's attention modulation. Out: the stream after the
@@ -199,7 +206,7 @@ void Dit::velocity(ConstMatrix picture, std::int64_t step, Matrix out) {
 // is thus added by the norm that reads it next.
 void Dit::run_block(std::int64_t index, const Matrix& modulation) {
   const Block& block = layers_.blocks[static_cast<std::size_t>(index)];
-  const std::int64_t rows = samples_ * own_tokens();
+  const std::int64_t rows = own_.samples * own_.tokens;
   const Matrix stream = memory_.stream.all().row_block(0, rows);
   const Activations normed = memory_.normed.activations().row_block(0, rows);
   const Activations branch = memory_.branch.activations().row_block(0, rows);
@@ -225,7 +232,6 @@ void Dit::run_block(std::int64_t index, const Matrix& modulation) {
 
 Status Dit::use(Comm* ranks) {
   ranks_ = nullptr;
-  first_token_ = 0;
   if (ranks == nullptr) return ok();
   const std::int64_t tokens = shape_.grid.tokens();
   if (ranks->size() > tokens)
@@ -241,43 +247,52 @@ Status Dit::use(Comm* ranks) {
     memory_.gathered = *std::move(gathered);
     memory_.joined = *std::move(joined);
   }
-  const auto first_of = [&](std::int64_t rank) { return tokens * rank / ranks->size(); };
   shares_.clear();
+  const auto first_of = [&](std::int64_t rank) { return tokens * rank / ranks->size(); };
   for (std::int64_t rank = 0; rank < ranks->size(); ++rank)
     shares_.push_back(first_of(rank + 1) - first_of(rank));
-  first_token_ = first_of(ranks->rank());
   ranks_ = ranks;
   return ok();
 }
 
-std::int64_t Dit::own_tokens() const {
-  return ranks_ == nullptr ? shape_.grid.tokens()
-                           : shares_[static_cast<std::size_t>(ranks_->rank())];
+// Two ranks take a sample each and exchange one result a step; otherwise the tokens are shared, and
+// the ranks exchange keys and values in every block (docs/benchmarks.md has both).
+Dit::Share Dit::own_share() const {
+  const std::int64_t tokens = shape_.grid.tokens();
+  if (ranks_ == nullptr) return {.samples = samples_, .tokens = tokens};
+  const auto rank = static_cast<std::size_t>(ranks_->rank());
+  if (ranks_->size() == 2 && samples_ == 2)
+    return {.first_sample = ranks_->rank(), .samples = 1, .tokens = tokens};
+  return {.samples = samples_,
+          .first_token =
+              std::accumulate(shares_.begin(), shares_.begin() + ranks_->rank(), std::int64_t{0}),
+          .tokens = shares_[rank]};
 }
 
 Status Dit::status() const { return ranks_ == nullptr ? ok() : ranks_->status(); }
 
 // Of each sample the rows of all ranks, in the order of their tokens.
 void Dit::gather(const ConstActivations& mine, const Activations& all) {
+  const std::int64_t tokens = shape_.grid.tokens();
   for (std::int64_t i = 0; i < samples_; ++i)
-    ranks_->all_gather(mine.row_block(i * own_tokens(), own_tokens()), shares_,
-                       all.row_block(i * shape_.grid.tokens(), shape_.grid.tokens()));
+    ranks_->all_gather(mine.row_block(i * own_.tokens, own_.tokens), shares_,
+                       all.row_block(i * tokens, tokens));
 }
 
 // The queries of this rank look at the keys and values of all.
 void Dit::attend(const Activations& qkv, const Activations& out) {
   const std::int64_t width = shape_.width;
+  const std::int64_t tokens = shape_.grid.tokens();
   Activations keys_values = qkv.column_block(width, 2 * width);
-  if (ranks_ != nullptr) {
-    const Activations gathered =
-        memory_.gathered.activations().row_block(0, samples_ * shape_.grid.tokens());
+  if (own_.tokens < tokens) {
+    const Activations gathered = memory_.gathered.activations().row_block(0, samples_ * tokens);
     gather(keys_values, gathered);
     keys_values = gathered;
   }
   device_.attention({.queries = qkv.column_block(0, width),
                      .keys = keys_values.column_block(0, width),
                      .values = keys_values.column_block(width, width),
-                     .samples = samples_,
+                     .samples = own_.samples,
                      .heads = shape_.heads},
                     out);
 }

@@ -99,6 +99,13 @@ class Dit {
     Buffer conditions;  // [steps ahead * samples, width]
     Buffer modulation;  // [steps ahead * samples, 6 width per block + 2 width]
   };
+  // What this rank computes of a step.
+  struct Share {
+    std::int64_t first_sample = 0;
+    std::int64_t samples = 0;
+    std::int64_t first_token = 0;
+    std::int64_t tokens = 0;
+  };
   class Loader;
 
   Dit(Device& device, const DitShape& shape, const DitCapacity& capacity)
@@ -106,7 +113,7 @@ class Dit {
 
   void run_block(std::int64_t index, const Matrix& modulation);
   void attend(const Activations& qkv, const Activations& out);
-  std::int64_t own_tokens() const;
+  Share own_share() const;
   void gather(const ConstActivations& mine, const Activations& all);
   Modulation modulation_at(const Matrix& modulation, std::int64_t first_part) const;
   ConstMatrix part_of(const Matrix& modulation, std::int64_t part) const;
@@ -115,11 +122,11 @@ class Dit {
   DitShape shape_;
   DitCapacity capacity_;
   Comm* ranks_ = nullptr;             // nullptr: this device computes all tokens
-  std::int64_t first_token_ = 0;      // of this rank
   std::vector<std::int64_t> shares_;  // tokens of each rank
   Layers layers_;
   Memory memory_;
   std::int64_t samples_ = 0;  // as last prepared
+  Share own_{};               // of the step that is being computed
   std::int64_t steps_ = 0;
 };
 

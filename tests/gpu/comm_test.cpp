@@ -42,13 +42,16 @@ SampleRequest some_request() {
           .seed = Seed{5}};
 }
 
-Result<std::optional<std::vector<float>>> draw(Comm* ranks, const OnStep& on_step = {}) {
+Result<std::optional<std::vector<float>>> draw(Comm* ranks, const OnStep& on_step = {},
+                                               float guidance = 3) {
   const auto device = make_cpu_device(1);
   Weights weights = small_weights();
   const auto network = *Dit::load(*device, small_shape(), {}, weights);
   if (const Status used = network->use(ranks); !used) return used.error();
   const auto sampler = *Sampler::make(*device, *network);
-  return sampler->run(some_request(), on_step);
+  SampleRequest request = some_request();
+  request.guidance = guidance;
+  return sampler->run(request, on_step);
 }
 
 Matrix view_of(Values& values) {
@@ -74,11 +77,13 @@ TEST_CASE("Each rank gets the rows of all, in the order of the ranks, however ma
 }
 
 TEST_CASE("One, two, three and four ranks draw the same picture") {
-  const std::vector<float> expected = **draw(nullptr);
+  // Without guidance two ranks share the tokens; with it each takes a sample.
+  const float guidance = GENERATE(1.0F, 3.0F);
+  const std::vector<float> expected = **draw(nullptr, {}, guidance);
   const auto size = GENERATE(1, 2, 3, 4);
   std::vector<std::vector<float>> pictures(static_cast<std::size_t>(size));
   as_ranks(size, [&](Comm& comm) {
-    const auto picture = draw(&comm);
+    const auto picture = draw(&comm, {}, guidance);
     if (picture) pictures[static_cast<std::size_t>(comm.rank())] = **picture;
   });
   for (const std::vector<float>& picture : pictures) {
