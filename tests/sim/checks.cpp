@@ -81,8 +81,9 @@ Checks::Sums Checks::sums_of(const AccountId& account, Instant window,
     else
       sums.held += job.quota;
   }
-  if (const auto it = adjusted_.find({account, window}); it != adjusted_.end())
-    sums.used += it->second;
+  const auto it = adjusted_.find({account, window});
+  if (it != adjusted_.end() && (!ends || !it->second.ends || it->second.ends == *ends))
+    sums.used += it->second.amount;
   return sums;
 }
 
@@ -172,7 +173,11 @@ void Checks::enact(const QuotaAdjusted& adjusted) {
   require(adjusted.before == used && adjusted.after == used + adjusted.amount &&
               adjusted.after >= GpuTime{},
           "an adjustment says what was and is", adjusted.account, adjusted.before, used);
-  adjusted_[{adjusted.account, adjusted.window_opened}] += adjusted.amount;
+  Adjusted& all = adjusted_[{adjusted.account, adjusted.window_opened}];
+  all.amount += adjusted.amount;
+  if (const auto window = ends_.find({adjusted.account, adjusted.window_opened});
+      window != ends_.end())
+    all.ends = window->second;
 }
 
 // Sometimes one that is known, or one that is beyond what may be held.
@@ -339,7 +344,11 @@ void Checks::executors_told(NodeId node, const ToExecutors& message) {
   runs_of_ranks_ += start->ranks > 1 && start->rank == 0 ? 1U : 0U;
   require(start->rank < start->ranks && (start->ranks == 1 || start->ranks == slots),
           "each slot of a run is a rank, or one runs it", start->job, start->rank, start->ranks);
-  if (start->rank > 0) helpers_.insert({node, start->slot, run});
+  // A broker that died can have given the name to other slots before.
+  if (start->rank == 0)
+    helpers_.erase({node, start->slot, run});
+  else
+    helpers_.insert({node, start->slot, run});
   for (const SlotIndex slot : leased->at(node)) {
     const auto [entry, is_free] = occupied_.insert({{node, slot}, run});
     require(is_free || entry->second == run, "no two leases share a slot", node, slot, start->job,

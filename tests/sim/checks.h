@@ -117,8 +117,13 @@ class Checks {
   std::map<AccountId, std::string> account_tiers_;
   std::map<AccountId, GpuTime> credits_;  // granted, and not charged
   std::map<AccountId, GpuTime> credits_held_;
-  std::map<std::pair<AccountId, Instant>, GpuTime> adjusted_;  // by the window's opening
-  std::map<std::pair<AccountId, Instant>, Instant> ends_;      // of windows, by their opening
+  // By the window's opening. A fixed one that is over can open again there with another end.
+  struct Adjusted {
+    GpuTime amount;
+    Instant ends{};  // of the window; 0: not known
+  };
+  std::map<std::pair<AccountId, Instant>, Adjusted> adjusted_;
+  std::map<std::pair<AccountId, Instant>, Instant> ends_;  // of windows, by their opening
   std::set<RequestId> orders_;
   std::map<JobId, Job> jobs_;
   std::size_t open_count_ = 0;
