@@ -271,7 +271,8 @@ FromChild Server::draw(const ChildRun& run, const GenerateRequest& request, Comm
   const auto drawn = loaded_.model->generate(request, on_step, ranks);
   // Nobody leaves before all have all.
   if (ranks != nullptr && drawn && *drawn) ranks->barrier();
-  stop_ = stop_ || was_terminated();
+  // A rank that was stopped a moment earlier can have ended it.
+  if (!drawn) stop_ = stop_ || was_terminated();
   const double taken = seconds_since(start);
   log_line("%s after %d of %d steps in %.2f s, %.1f ms a step\n",
            !drawn   ? "failed"

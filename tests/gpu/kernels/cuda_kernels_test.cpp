@@ -275,6 +275,12 @@ TEST_CASE("The grid tells of accesses out of bounds, races of blocks and barrier
              Catch::Contains("shared memory has no value 4"));
   CHECK_THAT(failure_of(two, [&] { all.memory[threadIdx.x] = 1; }), Catch::Contains("two blocks"));
   CHECK_THAT(failure_of(two,
+                        [&] {  // read by both, written by the second
+                          const float before = all.at(0, threadIdx.x);
+                          if (blockIdx.x == 1) all.at(0, threadIdx.x) = before;
+                        }),
+             Catch::Contains("two blocks"));
+  CHECK_THAT(failure_of(two,
                         [&] {
                           if (threadIdx.x == 0) __shfl_xor_sync(0xFFFFFFFFU, 1, 1);
                         }),

@@ -66,6 +66,7 @@ struct Shadow {
   std::uint64_t launch = 0;  // older than this one: nobody touched it yet
   Touch write;
   Touch read;
+  bool read_by_blocks = false;  // several of them
 };
 
 class Grid {
@@ -266,7 +267,7 @@ inline std::uint64_t Grid::shuffle(std::uint64_t bits, int from_lane) {
 }
 
 inline void Grid::note_read(Shadow& shadow) {
-  if (shadow.launch != launch_) shadow = {.launch = launch_, .write = {}, .read = {}};
+  if (shadow.launch != launch_) shadow = Shadow{.launch = launch_};
   const int barriers = threads_[static_cast<std::size_t>(running_)].barriers;
   const Shadow::Touch& write = shadow.write;
   if (write.block >= 0 && write.thread != running_ &&
@@ -274,13 +275,15 @@ inline void Grid::note_read(Shadow& shadow) {
     fail("a race: read without a barrier after another thread's write");
   if (write.block >= 0 && write.block != block_) fail("a race: read what another block wrote");
   Shadow::Touch& read = shadow.read;
+  shadow.read_by_blocks |= read.block >= 0 && read.block != block_;
   const bool same = read.block == block_ && read.barriers == barriers;
   read = {block_, running_, barriers, same && (read.several || read.thread != running_)};
 }
 
 inline void Grid::note_write(Shadow& shadow) {
-  if (shadow.launch != launch_) shadow = {.launch = launch_, .write = {}, .read = {}};
+  if (shadow.launch != launch_) shadow = Shadow{.launch = launch_};
   const int barriers = threads_[static_cast<std::size_t>(running_)].barriers;
+  if (shadow.read_by_blocks) fail("a race: two blocks share what one of them writes");
   for (const Shadow::Touch* touch : {&shadow.write, &shadow.read}) {
     if (touch->block < 0) continue;
     if (touch->block != block_) fail("a race: two blocks share what one of them writes");
