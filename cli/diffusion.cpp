@@ -90,16 +90,17 @@ std::string joined(const std::vector<std::string>& words) {
   return text;
 }
 
-// What will be drawn, and which words of the prompt count for nothing.
+// What will be drawn, and which words of the prompt count for nothing. Precondition: it was
+// checked.
 void log_request(Model& model, const GenerateRequest& request) {
-  const Prompt prompt = model.tokenizer().tokens_of(request.prompt);
-  const bool nothing_known = prompt.tokens == model.tokenizer().empty().tokens;
+  const Prompt prompt = *model.read_prompt(request.prompt);
+  const bool nothing_known = prompt.tokens == model.no_prompt().tokens;
   log_line("prompt: %zu known words", nothing_known ? std::size_t{0} : prompt.tokens.size());
   if (!prompt.unknown_words.empty())
     log_line("; unknown words, dropped: %s", joined(prompt.unknown_words).c_str());
   log_line("\n%d steps, guidance %.1f, seed %llu, %d x %d pixels\n", request.steps,
            static_cast<double>(request.guidance), static_cast<unsigned long long>(request.seed),
-           request.pixels, request.pixels);
+           model.pixels_of(request), model.pixels_of(request));
 }
 
 struct Loaded {
@@ -258,9 +259,9 @@ bool Server::handle(const ChildRun& run) {
 // Rank 0 gives the picture that all of them have.
 FromChild Server::draw(const ChildRun& run, const GenerateRequest& request, Comm* ranks) {
   const Instant start = boot_time();
-  std::int32_t steps = 0;
+  StepProgress last{.of = request.steps};
   const auto on_step = [&](StepProgress progress) {
-    steps = static_cast<std::int32_t>(progress.finished);
+    last = progress;
     const bool told = say(ChildStep{.job = run.job,
                                     .attempt = run.attempt,
                                     .step = static_cast<std::uint32_t>(progress.finished),
@@ -278,7 +279,7 @@ FromChild Server::draw(const ChildRun& run, const GenerateRequest& request, Comm
            !drawn   ? "failed"
            : *drawn ? "drawn"
                     : "stopped",
-           steps, request.steps, taken, steps > 0 ? taken * 1000 / steps : 0.0);
+           last.finished, last.of, taken, last.finished > 0 ? taken * 1000 / last.finished : 0.0);
   const auto failed = [&](const Error& error) {
     return ChildFailed{
         .job = run.job, .attempt = run.attempt, .cause = error.code, .detail = error.detail};

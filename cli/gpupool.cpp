@@ -72,7 +72,8 @@ void add_generate(CLI::App& app, CommandLine& line) {
       ->type_name("N");
   command.add_option("--guidance", options.guidance, "how closely to follow the prompt [3]")
       ->type_name("X");
-  command.add_option("--pixels", options.pixels, "width and height [256]")->type_name("N");
+  command.add_option("--pixels", options.pixels, "width and height [256, or what the model draws]")
+      ->type_name("N");
   command.add_option("--app", options.app, "the app that draws")->capture_default_str();
   command.callback(
       [&line] { line.command = [&line] { return generate(line.connection, line.generation); }; });

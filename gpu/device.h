@@ -10,6 +10,7 @@
 #include <compare>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <span>
 #include <utility>
@@ -104,6 +105,13 @@ struct PatchGrid {
   constexpr std::int64_t values() const { return channels * side * side; }
 };
 
+// Row i: [cos(time_i f_j), sin(time_i f_j)], f_j = 10000^(-j / (half - shift)), half of the
+// columns.
+struct TimeFeatures {
+  std::span<const float> times;
+  std::int64_t shift = 0;  // 0 in the original DiT; below half
+};
+
 // Every time with every prompt: row i * prompts.rows + j is SiLU(time i + prompt j).
 struct Conditions {
   ConstMatrix times;
@@ -117,6 +125,35 @@ struct Guidance {
   float scale = 1;
 };
 
+// One step of a sampler that adds no noise, for a picture x and what the network predicts, m:
+// clean = clean_x * x + clean_m * m, at most `limit` from zero; then x = keep * clean + noise_x * x
+// + noise_m * m. gpu/schedule.h makes them.
+struct StepTerms {
+  float clean_x = 1;
+  float clean_m = 0;
+  float limit = std::numeric_limits<float>::infinity();
+  float keep = 1;
+  float noise_x = 0;
+  float noise_m = 0;
+};
+
+// A square map of features: a row for each pixel, row by row, and a column for each channel.
+struct MapGrid {
+  std::int64_t side = 0;     // pixels
+  std::int64_t enlarge = 1;  // what is read is so many times smaller: each of its pixels a square
+
+  constexpr std::int64_t pixels() const { return side * side; }
+};
+
+// weight and bias: one row, a column for each channel.
+struct GroupNorm {
+  ConstMatrix weight;
+  ConstMatrix bias;
+  std::int64_t groups = 1;  // divides the channels
+  float epsilon = 0;
+  Activation activation = Activation::none;  // none or silu
+};
+
 // A stretch of the noise that belongs to a seed.
 struct NoiseRange {
   Seed seed;
@@ -128,7 +165,6 @@ struct RepeatKey {
   std::int64_t step = 0;  // as prepared
   std::int64_t samples = 0;
   float guidance = 0;
-  float step_size = 0;
   friend auto operator<=>(const RepeatKey&, const RepeatKey&) = default;
 };
 
@@ -167,17 +203,23 @@ class Device {
   virtual void unpatchify(ConstMatrix tokens, const PatchGrid& grid, Matrix picture) = 0;
   virtual void add_positions(Matrix tokens, ConstMatrix positions) = 0;  // repeated per sample
 
-  // Row i: [cos(time_i f_j), sin(time_i f_j)], f_j = 10000^(-j / half).
-  virtual void time_features(std::span<const float> times, Matrix out) = 0;
+  virtual void time_features(const TimeFeatures& features, Matrix out) = 0;
   // The mean of the table's rows named by the tokens; at least one token.
   virtual void embedding_mean(ConstMatrix table, std::span<const std::int32_t> tokens,
                               Matrix out) = 0;
   virtual void join(const Conditions& conditions, Matrix out) = 0;
 
   virtual void guide(const Guidance& guidance, Matrix out) = 0;
-  // picture -= step * velocity.
-  virtual void euler_step(Matrix picture, ConstMatrix velocity, float step) = 0;
+  virtual void advance(Matrix picture, ConstMatrix prediction, const StepTerms& step) = 0;
   virtual void noise(const NoiseRange& range, Matrix out) = 0;  // row-major order
+
+  // Row i: the 3 x 3 pixels about pixel first + i, in the order (row, column, channel), zeros
+  // outside the map: what a convolution multiplies. As many as there are rows for.
+  virtual void neighbours(ConstActivations in, const MapGrid& grid, std::int64_t first,
+                          Activations out) = 0;
+  // Each group of neighbouring channels is normed over all its pixels (Wu and He 2018), then
+  // activation(normed * weight + bias).
+  virtual void group_norm(ConstMatrix in, const GroupNorm& norm, Activations out) = 0;
 
  private:
   friend class Buffer;

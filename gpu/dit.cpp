@@ -1,11 +1,13 @@
 #include "gpu/dit.h"
 
+#include <algorithm>
 #include <numeric>
-#include <optional>
 #include <string>
 #include <utility>
 
 #include "base/ensure.h"
+#include "gpu/layer_loader.h"
+#include "gpu/op_shapes.h"
 
 namespace gpupool {
 namespace {
@@ -17,64 +19,15 @@ constexpr std::int64_t parts_at_end = 2;
 
 }  // namespace
 
-// Takes tensors and makes layers of them, until the first error; after it everything stays empty,
-// so that the caller asks once, at the end.
-class Dit::Loader {
- public:
-  Loader(Device& device, Weights& weights) : device_(device), weights_(weights) {}
-
-  std::unique_ptr<Linear> linear(const std::string& name, MatrixSize size) {
-    return linear(name, size, Shape{size.rows, size.columns});
-  }
-  // A weight that the file keeps in another shape, with its values in the same order.
-  std::unique_ptr<Linear> linear(const std::string& name, MatrixSize size, const Shape& in_file) {
-    const std::vector<float> weight = take(name + ".weight", in_file);
-    std::vector<float> bias;
-    if (weights_.contains(name + ".bias")) bias = take(name + ".bias", Shape{size.rows});
-    if (failure_) return nullptr;
-    return kept(device_.make_linear(
-        {.outputs = size.rows, .inputs = size.columns, .weight = weight, .bias = bias}));
-  }
-  Buffer table(const std::string& name, MatrixSize size, const Shape& in_file) {
-    const std::vector<float> values = take(name, in_file);
-    Buffer buffer = allocate(size);
-    if (!failure_) device_.upload(values, buffer.all());
-    return buffer;
-  }
-  Buffer allocate(MatrixSize size) { return failure_ ? Buffer{} : kept(device_.allocate(size)); }
-  Buffer allocate_activations(MatrixSize size) {
-    return failure_ ? Buffer{} : kept(device_.allocate_activations(size));
-  }
-
-  Status finish() {
-    if (failure_) return *failure_;
-    if (const auto left = weights_.any_left()) {
-      return Error{.code = Errc::file_malformed,
-                   .detail = "tensor \"" + *left + "\" has no place in this network"};
-    }
-    return device_.finish();
-  }
-
- private:
-  std::vector<float> take(const std::string& name, const Shape& shape) {
-    return failure_ ? std::vector<float>{} : kept(weights_.take(name, shape));
-  }
-  template <class Value>
-  Value kept(Result<Value> result) {
-    if (result) return *std::move(result);
-    failure_ = result.error();
-    return {};
-  }
-
-  Device& device_;
-  Weights& weights_;
-  std::optional<Error> failure_;
-};
-
 Result<std::unique_ptr<Dit>> Dit::load(Device& device, const DitShape& shape,
                                        const DitCapacity& capacity, Weights& weights) {
+  const std::int64_t widest = std::max(3 * shape.width, shape.mlp_width);
+  if (capacity.samples * shape.grid.tokens() > buffer_values_max / widest)
+    return Error{.code = Errc::unsupported,
+                 .detail = std::to_string(shape.grid.tokens()) + " tokens of " +
+                           std::to_string(widest) + " values: too large"};
   std::unique_ptr<Dit> dit(new Dit(device, shape, capacity));
-  Loader loader(device, weights);
+  LayerLoader loader(device, weights);
   const std::int64_t width = shape.width;
   const PatchGrid& grid = shape.grid;
   Layers& layers = dit->layers_;
@@ -82,12 +35,18 @@ Result<std::unique_ptr<Dit>> Dit::load(Device& device, const DitShape& shape,
   layers.patch_embedding = loader.linear("x_embedder.proj", {width, grid.values_per_patch()},
                                          {width, grid.channels, grid.patch, grid.patch});
   layers.positions = loader.table("pos_embed", {grid.tokens(), width}, {1, grid.tokens(), width});
-  layers.time_in = loader.linear("t_embedder.mlp.0", {width, shape.time_frequencies});
-  layers.time_out = loader.linear("t_embedder.mlp.2", {width, width});
-  layers.embeddings = loader.table("y_embedder.embedding_table.weight", {shape.vocabulary, width},
-                                   {shape.vocabulary, width});
-  layers.prompt_in = loader.linear("y_embedder.mlp.0", {width, width});
-  layers.prompt_out = loader.linear("y_embedder.mlp.2", {width, width});
+  GPUPOOL_ENSURE(shape.embedders == 1 || shape.embedders == shape.depth, shape.embedders);
+  for (std::int64_t i = 0; i < shape.embedders; ++i) {
+    const std::string of = i == 0 ? "" : "blocks." + std::to_string(i) + ".";
+    Embedder& embedder = layers.embedders.emplace_back();
+    embedder.time_in = loader.linear(of + "t_embedder.mlp.0", {width, shape.time_frequencies});
+    embedder.time_out = loader.linear(of + "t_embedder.mlp.2", {width, width});
+    embedder.embeddings = loader.table(of + "y_embedder.embedding_table.weight",
+                                       {shape.vocabulary, width}, {shape.vocabulary, width});
+    if (shape.prompts == Prompts::classes) continue;
+    embedder.prompt_in = loader.linear(of + "y_embedder.mlp.0", {width, width});
+    embedder.prompt_out = loader.linear(of + "y_embedder.mlp.2", {width, width});
+  }
   for (std::int64_t i = 0; i < shape.depth; ++i) {
     const std::string name = "blocks." + std::to_string(i) + ".";
     Block& block = layers.blocks.emplace_back();
@@ -130,35 +89,46 @@ void Dit::condition(std::span<const float> times, std::span<const Prompt> prompt
 
   std::vector<float> scaled(times.begin(), times.end());
   for (float& time : scaled) time *= shape_.time_scale;
-  const Matrix features = memory_.features.all().row_block(0, steps_);
+  device_.time_features({.times = scaled, .shift = shape_.frequency_shift},
+                        memory_.features.all().row_block(0, steps_));
+
+  const std::int64_t rows = steps_ * samples_;
+  const Matrix conditions = memory_.conditions.all().row_block(0, rows);
+  const Matrix modulation = memory_.modulation.all().row_block(0, rows);
+  const std::int64_t block_columns = parts_per_block * shape_.width;
+  for (std::int64_t i = 0; i < shape_.depth; ++i) {
+    const auto index = static_cast<std::size_t>(i);
+    if (i < shape_.embedders) embed(layers_.embedders[index], prompts, conditions);
+    device_.linear(*layers_.blocks[index].modulation, conditions,
+                   modulation.column_block(i * block_columns, block_columns), Activation::none);
+    if (i > 0) continue;  // the final layer has the first block's condition
+    device_.linear(
+        *layers_.final_modulation, conditions,
+        modulation.column_block(shape_.depth * block_columns, parts_at_end * shape_.width),
+        Activation::none);
+  }
+}
+
+// Of the times whose features are there, with every prompt.
+void Dit::embed(const Embedder& embedder, std::span<const Prompt> prompts, const Matrix& out) {
   const Matrix time_hidden = memory_.times.all().row_block(0, steps_);
   const Matrix time = memory_.times.all().row_block(steps_, steps_);
-  device_.time_features(scaled, features);
-  device_.linear(*layers_.time_in, features, time_hidden, Activation::silu);
-  device_.linear(*layers_.time_out, time_hidden, time, Activation::none);
+  device_.linear(*embedder.time_in, memory_.features.all().row_block(0, steps_), time_hidden,
+                 Activation::silu);
+  device_.linear(*embedder.time_out, time_hidden, time, Activation::none);
 
   const Matrix mean = memory_.prompts.all().row_block(0, samples_);
   const Matrix prompt_hidden = memory_.prompts.all().row_block(samples_, samples_);
   const Matrix prompt = memory_.prompts.all().row_block(2 * samples_, samples_);
   for (std::int64_t i = 0; i < samples_; ++i) {
-    device_.embedding_mean(layers_.embeddings.all(), prompts[static_cast<std::size_t>(i)].tokens,
+    device_.embedding_mean(embedder.embeddings.all(), prompts[static_cast<std::size_t>(i)].tokens,
                            mean.row_block(i, 1));
   }
-  device_.linear(*layers_.prompt_in, mean, prompt_hidden, Activation::silu);
-  device_.linear(*layers_.prompt_out, prompt_hidden, prompt, Activation::none);
-
-  const std::int64_t rows = steps_ * samples_;
-  const Matrix conditions = memory_.conditions.all().row_block(0, rows);
-  device_.join({.times = time, .prompts = prompt}, conditions);
-  const Matrix modulation = memory_.modulation.all().row_block(0, rows);
-  const std::int64_t block_columns = parts_per_block * shape_.width;
-  for (std::int64_t i = 0; i < shape_.depth; ++i) {
-    device_.linear(*layers_.blocks[static_cast<std::size_t>(i)].modulation, conditions,
-                   modulation.column_block(i * block_columns, block_columns), Activation::none);
-  }
-  device_.linear(*layers_.final_modulation, conditions,
-                 modulation.column_block(shape_.depth * block_columns, parts_at_end * shape_.width),
-                 Activation::none);
+  if (shape_.prompts == Prompts::classes)
+    return device_.join({.times = time, .prompts = mean}, out);
+  device_.linear(*embedder.prompt_in, mean, prompt_hidden, Activation::silu);
+  device_.linear(*embedder.prompt_out, prompt_hidden, prompt, Activation::none);
+  device_.join({.times = time, .prompts = prompt}, out);
 }
 
 ConstMatrix Dit::part_of(const Matrix& modulation, std::int64_t part) const {
@@ -167,9 +137,10 @@ ConstMatrix Dit::part_of(const Matrix& modulation, std::int64_t part) const {
 
 // Shift and scale stand side by side, in this order, wherever a modulation has them.
 Modulation Dit::modulation_at(const Matrix& modulation, std::int64_t first_part) const {
+  const bool of_mlp = first_part % parts_per_block == mlp_shift;
   return {.shift = part_of(modulation, first_part),
           .scale = part_of(modulation, first_part + 1),
-          .epsilon = shape_.norm_epsilon};
+          .epsilon = of_mlp ? shape_.mlp_norm_epsilon : shape_.norm_epsilon};
 }
 
 void Dit::velocity(ConstMatrix picture, std::int64_t step, Matrix out) {

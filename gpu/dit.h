@@ -1,9 +1,9 @@
 #pragma once
 // The network: a diffusion transformer (Peebles and Xie, "Scalable diffusion models with
-// transformers", ICCV 2023) over pixels, conditioned on the mean of the prompt's word embeddings.
-// It says in which direction a noisy picture moves. Written over Device; owns its layers and all
-// its working memory there, made once by load(). Tensor names are those of the original DiT. One
-// thread.
+// transformers", ICCV 2023) over pixels or a decoder's latents, conditioned on a prompt's words or
+// on a class. It says in which direction a noisy picture moves. Written over Device; owns its
+// layers and all its working memory there, made once by load(). Tensor names are those of the
+// original DiT. One thread.
 
 #include <cstdint>
 #include <memory>
@@ -18,16 +18,25 @@
 
 namespace gpupool {
 
+// What of a prompt conditions the network: the mean of its words' embeddings, through a small MLP,
+// or the embedding of its one class as it is.
+enum class Prompts : std::uint8_t { words, classes };
+
 struct DitShape {
   PatchGrid grid{};
   std::int64_t width = 0;  // values per token
   std::int64_t depth = 0;  // blocks
   std::int64_t heads = 0;  // divides width
   std::int64_t mlp_width = 0;
-  std::int64_t vocabulary = 0;        // words, the null token included
+  std::int64_t vocabulary = 0;        // words or classes, the null token included
   std::int64_t time_frequencies = 0;  // even: a cosine and a sine each
+  std::int64_t frequency_shift = 0;   // of TimeFeatures
   float time_scale = 1000;
   float norm_epsilon = 1e-6F;
+  float mlp_norm_epsilon = 1e-6F;  // of the norm before each MLP
+  Prompts prompts = Prompts::words;
+  std::int64_t embedders =
+      1;  // of time and prompt: one, or one per block ("blocks.<i>." from 1 on)
 };
 
 // How much work the network's memory is made for.
@@ -39,7 +48,8 @@ struct DitCapacity {
 class Dit {
  public:
   // Takes every tensor it needs out of `weights`; one that is missing, has another shape or is left
-  // over is file_malformed. A "<layer>.bias" is used where there is one. device_failed: no memory.
+  // over is file_malformed. A "<layer>.bias" is used where there is one. device_failed: no memory;
+  // unsupported: more of it than any device has.
   static Result<std::unique_ptr<Dit>> load(Device& device, const DitShape& shape,
                                            const DitCapacity& capacity, Weights& weights);
 
@@ -71,17 +81,20 @@ class Dit {
     std::unique_ptr<Linear> mlp_in;
     std::unique_ptr<Linear> mlp_out;
   };
-  struct Layers {
-    std::unique_ptr<Linear> patch_embedding;
+  struct Embedder {
     std::unique_ptr<Linear> time_in;
     std::unique_ptr<Linear> time_out;
-    std::unique_ptr<Linear> prompt_in;
+    std::unique_ptr<Linear> prompt_in;  // of words; so is the next
     std::unique_ptr<Linear> prompt_out;
+    Buffer embeddings;  // [vocabulary, width]
+  };
+  struct Layers {
+    std::unique_ptr<Linear> patch_embedding;
+    std::vector<Embedder> embedders;
     std::vector<Block> blocks;
     std::unique_ptr<Linear> final_modulation;
     std::unique_ptr<Linear> final_projection;
-    Buffer positions;   // [tokens, width]
-    Buffer embeddings;  // [vocabulary, width]
+    Buffer positions;  // [tokens, width]
   };
   // Named by what it holds; rows are samples * tokens of this rank unless said otherwise.
   struct Memory {
@@ -106,11 +119,10 @@ class Dit {
     std::int64_t first_token = 0;
     std::int64_t tokens = 0;
   };
-  class Loader;
-
   Dit(Device& device, const DitShape& shape, const DitCapacity& capacity)
       : device_(device), shape_(shape), capacity_(capacity) {}
 
+  void embed(const Embedder& embedder, std::span<const Prompt> prompts, const Matrix& out);
   void run_block(std::int64_t index, const Matrix& modulation);
   void attend(const Activations& qkv, const Activations& out);
   Share own_share() const;

@@ -1,10 +1,11 @@
 #pragma once
-// A picture model, ready to draw: the network's weights on a device, its tokenizer and its sampler,
-// loaded from one folder: config.json, vocab.json and one *.safetensors (golden.safetensors, which
-// tests use, doesn't count). This is the engine's whole door. A Model owns its device and threads;
-// use it from one thread at a time. load() makes the network's memory. A picture depends only on
-// the model and the request, never on the number of threads (test: "A picture is the same on one
-// thread and on three").
+// A picture model, ready to draw: the network's weights on a device, its sampler and, where it
+// draws latents, its decoder, loaded from one folder: ours (config.json, vocab.json and one
+// *.safetensors; golden.safetensors, which tests use, doesn't count) or a DiTPipeline saved by the
+// diffusers package (model_index.json). This is the engine's whole door. A Model owns its device
+// and threads; use it from one thread at a time. load() makes the network's memory. A picture
+// depends only on the model and the request, never on the number of threads (test: "A picture is
+// the same on one thread and on three").
 
 #include <cstdint>
 #include <filesystem>
@@ -26,11 +27,12 @@ inline constexpr std::int32_t pixels_max = 2048;
 inline constexpr std::size_t prompt_bytes_max = 1024;
 
 struct GenerateRequest {
-  std::string prompt;         // words; empty means "anything"
-  std::int32_t steps = 30;    // 1 to steps_max
-  float guidance = 3;         // 0 to guidance_max; 1 follows the prompt without guidance
-  std::uint64_t seed = 0;     // the same seed and request give the same picture
-  std::int32_t pixels = 256;  // side of the picture: a whole multiple of Model::native_pixels()
+  std::string prompt;       // words, or a class of the model; empty means "anything"
+  std::int32_t steps = 30;  // 1 to steps_max
+  float guidance = 3;       // 0 to guidance_max; 1 follows the prompt without guidance
+  std::uint64_t seed = 0;   // the same seed and request give the same picture
+  std::int32_t pixels = 0;  // side of the picture: a whole multiple of Model::native_pixels(); 0:
+                            // the smallest that is at least 256
 };
 
 struct Generated {
@@ -57,7 +59,12 @@ class Model {
   // Checks a request without drawing: what generate() would refuse at once, it refuses.
   Status check(const GenerateRequest& request) const;
 
+  // bad_request: the model draws classes, and this is none.
+  Result<Prompt> read_prompt(std::string_view text) const;
+  Prompt no_prompt() const;
+
   std::int32_t native_pixels() const;
+  std::int32_t pixels_of(const GenerateRequest& request) const;
   std::int64_t parameters() const;  // weights in the file, for people
   const std::string& name() const;  // config.json's "model"
 
@@ -65,7 +72,6 @@ class Model {
   Device& device();
   Dit& network();
   Sampler& sampler();
-  const Tokenizer& tokenizer() const;
 
  private:
   struct Parts;

@@ -25,10 +25,11 @@ inline void check_download(const ConstActivations& from, std::span<float> to) {
   GPUPOOL_ENSURE(static_cast<std::int64_t>(to.size()) == from.rows * from.columns, to.size());
 }
 
+inline constexpr std::int64_t buffer_values_max = std::int64_t{1} << 34;  // 64 GiB in f32
+
 inline void check_allocate(MatrixSize size) {
-  constexpr std::int64_t values_max = std::int64_t{1} << 34;  // 64 GiB, an overflow long before
   GPUPOOL_ENSURE(size.rows > 0 && size.columns > 0, size.rows, size.columns);
-  GPUPOOL_ENSURE(size.columns <= values_max / size.rows, size.rows, size.columns);
+  GPUPOOL_ENSURE(size.columns <= buffer_values_max / size.rows, size.rows, size.columns);
 }
 
 inline void check_weights(const LinearWeights& weights) {
@@ -93,9 +94,10 @@ inline void check_add_positions(const Matrix& tokens, const ConstMatrix& positio
                  tokens.rows, tokens.columns, positions.rows, positions.columns);
 }
 
-inline void check_time_features(std::span<const float> times, const Matrix& out) {
-  GPUPOOL_ENSURE(static_cast<std::int64_t>(times.size()) == out.rows && out.columns % 2 == 0,
-                 times.size(), out.rows, out.columns);
+inline void check_time_features(const TimeFeatures& features, const Matrix& out) {
+  GPUPOOL_ENSURE(static_cast<std::int64_t>(features.times.size()) == out.rows &&
+                     out.columns % 2 == 0 && features.shift < out.columns / 2,
+                 features.times.size(), out.rows, out.columns, features.shift);
 }
 
 inline void check_embedding_mean(const ConstMatrix& table, std::span<const std::int32_t> tokens,
@@ -119,8 +121,25 @@ inline void check_guide(const Guidance& guidance, const Matrix& out) {
                  out.rows, out.columns);
 }
 
-inline void check_euler_step(const Matrix& picture, const ConstMatrix& velocity) {
-  GPUPOOL_ENSURE(same_size(picture, velocity), picture.rows, picture.columns);
+inline void check_advance(const Matrix& picture, const ConstMatrix& prediction) {
+  GPUPOOL_ENSURE(same_size(picture, prediction), picture.rows, picture.columns);
+}
+
+inline void check_neighbours(const ConstActivations& in, const MapGrid& grid, std::int64_t first,
+                             const ConstActivations& out) {
+  GPUPOOL_ENSURE(grid.enlarge > 0 && grid.side % grid.enlarge == 0 &&
+                     in.rows * grid.enlarge * grid.enlarge == grid.pixels() && first >= 0 &&
+                     first + out.rows <= grid.pixels() && out.columns == 9 * in.columns,
+                 in.rows, in.columns, out.rows, out.columns, grid.side, first);
+}
+
+inline void check_group_norm(const ConstMatrix& in, const GroupNorm& norm,
+                             const ConstActivations& out) {
+  GPUPOOL_ENSURE(same_size(in, out) && in.rows > 0 && norm.groups > 0 &&
+                     in.columns % norm.groups == 0 && norm.weight.rows == 1 &&
+                     norm.weight.columns == in.columns && same_size(norm.weight, norm.bias) &&
+                     norm.activation != Activation::gelu_tanh,
+                 in.rows, in.columns, norm.groups, norm.weight.columns);
 }
 
 }  // namespace gpupool

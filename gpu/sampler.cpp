@@ -9,42 +9,98 @@
 
 namespace gpupool {
 
-Result<std::unique_ptr<Sampler>> Sampler::make(Device& device, Dit& network) {
+// Waits until at most one step is left to the device, and tells of those that are over, each once.
+class Sampler::Teller {
+ public:
+  Teller(Device& device, const OnStep& on_step, std::int32_t of)
+      : device_(device), on_step_(on_step), of_(of) {}
+
+  Result<StepVerdict> step_begun() {
+    const Result<std::int32_t> left = device_.pace();
+    if (!left) return left.error();
+    return tell(++begun_ - *left);
+  }
+  Result<StepVerdict> all_over() {
+    if (const Status done = device_.finish(); !done) return done.error();
+    return tell(of_);
+  }
+
+ private:
+  StepVerdict tell(std::int32_t finished) {
+    if (finished <= told_) return StepVerdict::go_on;
+    told_ = finished;
+    return on_step_ ? on_step_({finished, of_}) : StepVerdict::go_on;
+  }
+
+  Device& device_;
+  const OnStep& on_step_;
+  const std::int32_t of_;
+  std::int32_t begun_ = 0;
+  std::int32_t told_ = 0;
+};
+
+Result<std::unique_ptr<Sampler>> Sampler::make(Device& device, Dit& network,
+                                               SamplerOptions options) {
   GPUPOOL_ENSURE(network.capacity().samples >= 2, network.capacity().samples);
   const std::int64_t values = network.shape().grid.values();
-  std::unique_ptr<Sampler> sampler(new Sampler(device, network));
-  Result<Buffer> picture = device.allocate({1, values});
-  if (!picture) return picture.error();
-  Result<Buffer> velocity = device.allocate({2, values});
-  if (!velocity) return velocity.error();
-  sampler->picture_ = *std::move(picture);
-  sampler->velocity_ = *std::move(velocity);
+  std::unique_ptr<Sampler> sampler(new Sampler(device, network, std::move(options)));
+  const auto place = [&](Buffer& buffer, MatrixSize size) -> Status {
+    Result<Buffer> made = device.allocate(size);
+    if (!made) return made.error();
+    buffer = *std::move(made);
+    return ok();
+  };
+  if (const Status made = place(sampler->picture_, {1, values}); !made) return made.error();
+  if (const Status made = place(sampler->prediction_, {2, values}); !made) return made.error();
+  if (const Decoder* const decoder = sampler->options_.decoder) {
+    const DecoderShape& shape = decoder->shape();
+    const std::int64_t pixels = shape.side() * shape.side();
+    const Status made = place(sampler->decoded_, {1, shape.channels * pixels});
+    if (!made) return made.error();
+  }
   return sampler;
 }
 
 Result<std::optional<std::vector<float>>> Sampler::run(const SampleRequest& request,
                                                        const OnStep& on_step) {
   device_.noise({.seed = request.seed, .first = 0}, picture_.all());
-  return denoise(request, on_step);
+  return draw(request, on_step);
 }
 
 Result<std::optional<std::vector<float>>> Sampler::run_from(std::span<const float> noise,
                                                             const SampleRequest& request,
                                                             const OnStep& on_step) {
   device_.upload(noise, picture_.all());
-  return denoise(request, on_step);
+  return draw(request, on_step);
 }
 
-Result<std::optional<std::vector<float>>> Sampler::denoise(const SampleRequest& request,
-                                                           const OnStep& on_step) {
-  const Schedule schedule = even_schedule(request.steps);
+Result<std::optional<std::vector<float>>> Sampler::draw(const SampleRequest& request,
+                                                        const OnStep& on_step) {
+  Decoder* const decoder = options_.decoder;
+  const auto stages = decoder == nullptr ? 0 : static_cast<std::int32_t>(decoder->stages());
+  Teller teller(device_, on_step, request.steps + stages);
+  Result<StepVerdict> verdict = denoise(request, teller);
+  if (verdict && *verdict == StepVerdict::go_on) verdict = decode(teller);
+  if (verdict && *verdict == StepVerdict::go_on) verdict = teller.all_over();
+  if (!verdict) return verdict.error();
+  if (*verdict == StepVerdict::stop) {
+    if (const Status done = device_.finish(); !done) return done.error();
+    return std::optional<std::vector<float>>{};
+  }
+  const Matrix picture = decoder == nullptr ? picture_.all() : decoded_.all();
+  std::vector<float> planes(static_cast<std::size_t>(picture.columns));
+  device_.download(picture, planes);
+  if (!std::all_of(planes.begin(), planes.end(), [](float v) { return std::isfinite(v); })) {
+    return Error{.code = Errc::device_failed, .detail = "the picture holds infinite values"};
+  }
+  return std::optional(std::move(planes));
+}
+
+Result<StepVerdict> Sampler::denoise(const SampleRequest& request, Teller& teller) {
+  const Schedule schedule = options_.schedule(request.steps);
   const std::array<Prompt, 2> prompts = {request.prompt, request.without};
   const std::size_t samples = request.guidance == 1.0F ? 1 : 2;
   const auto ahead = static_cast<std::size_t>(network_.capacity().steps_ahead);
-  const auto go_on = [&](StepProgress progress) {
-    return on_step ? on_step(progress) : StepVerdict::go_on;
-  };
-  std::int32_t told = 0;
   for (std::size_t i = 0; i < schedule.times.size(); ++i) {
     if (i % ahead == 0) {
       const std::size_t count = std::min(ahead, schedule.times.size() - i);
@@ -53,42 +109,37 @@ Result<std::optional<std::vector<float>>> Sampler::denoise(const SampleRequest& 
     }
     const RepeatKey key{.step = static_cast<std::int64_t>(i % ahead),
                         .samples = static_cast<std::int64_t>(samples),
-                        .guidance = request.guidance,
-                        .step_size = schedule.step};
-    device_.repeat(key, [&] { take_step(request, key.step, schedule.step); });
-    const Result<std::int32_t> left = device_.pace();
-    if (!left) return left.error();
+                        .guidance = request.guidance};
+    device_.repeat(key, [&] { predict(request, key.step); });
+    device_.advance(picture_.all(), prediction_.all().row_block(0, 1), schedule.steps[i]);
+    const Result<StepVerdict> verdict = teller.step_begun();
+    if (!verdict) return verdict.error();
     if (const Status together = network_.status(); !together) return together.error();
-    const auto finished = static_cast<std::int32_t>(i) + 1 - *left;
-    if (finished > 0 && go_on({finished, request.steps}) == StepVerdict::stop)
-      return std::optional<std::vector<float>>{};
-    told = std::max(told, finished);
+    if (*verdict == StepVerdict::stop) return verdict;
   }
-  const Status done = device_.finish();
-  if (!done) return done.error();
-  if (told < request.steps && go_on({request.steps, request.steps}) == StepVerdict::stop)
-    return std::optional<std::vector<float>>{};
-  std::vector<float> planes(static_cast<std::size_t>(network_.shape().grid.values()));
-  device_.download(picture_.all(), planes);
-  if (!std::all_of(planes.begin(), planes.end(), [](float v) { return std::isfinite(v); })) {
-    return Error{.code = Errc::device_failed, .detail = "the picture holds infinite values"};
-  }
-  return std::optional(std::move(planes));
+  return StepVerdict::go_on;
 }
 
-// Without guidance there is one velocity; with it the guided one replaces the conditional one.
-void Sampler::take_step(const SampleRequest& request, std::int64_t prepared, float step) {
-  const std::int64_t samples = request.guidance == 1.0F ? 1 : 2;
-  const Matrix velocities = velocity_.all().row_block(0, samples);
-  const Matrix velocity = velocities.row_block(0, 1);
-  network_.velocity(picture_.all(), prepared, velocities);
-  if (samples == 2) {
-    device_.guide({.conditional = velocity,
-                   .unconditional = velocities.row_block(1, 1),
-                   .scale = request.guidance},
-                  velocity);
+Result<StepVerdict> Sampler::decode(Teller& teller) {
+  const std::int64_t stages = options_.decoder == nullptr ? 0 : options_.decoder->stages();
+  for (std::int64_t stage = 0; stage < stages; ++stage) {
+    options_.decoder->run(stage, picture_.all(), decoded_.all());
+    const Result<StepVerdict> verdict = teller.step_begun();
+    if (!verdict || *verdict == StepVerdict::stop) return verdict;
   }
-  device_.euler_step(picture_.all(), velocity, step);
+  return StepVerdict::go_on;
+}
+
+// Without guidance there is one prediction; with it the guided one replaces the conditional one.
+void Sampler::predict(const SampleRequest& request, std::int64_t prepared) {
+  const std::int64_t samples = request.guidance == 1.0F ? 1 : 2;
+  const Matrix predictions = prediction_.all().row_block(0, samples);
+  network_.velocity(picture_.all(), prepared, predictions);
+  if (samples == 1) return;
+  device_.guide({.conditional = predictions.row_block(0, 1),
+                 .unconditional = predictions.row_block(1, 1),
+                 .scale = request.guidance},
+                predictions.row_block(0, 1));
 }
 
 }  // namespace gpupool

@@ -1,7 +1,8 @@
 #pragma once
-// The sampler: from noise to a picture, step by step along the network's velocity, with
-// classifier-free guidance. The network sees the same picture twice in each step, with the prompt
-// and without. Written over Device; owns its working memory there. One thread.
+// The sampler: from noise to a picture, step by step by what the network predicts, with
+// classifier-free guidance, and through a decoder where the network draws latents. The network sees
+// the same picture twice in each step, with the prompt and without. Written over Device; owns its
+// working memory there. One thread.
 
 #include <cstdint>
 #include <functional>
@@ -11,6 +12,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "gpu/decoder.h"
 #include "gpu/dit.h"
 #include "gpu/schedule.h"
 
@@ -18,7 +20,7 @@ namespace gpupool {
 
 enum class StepVerdict { go_on, stop };
 
-// Steps done so far, 1 to `of`.
+// Steps done so far, 1 to `of`; the stages of a decoder are the last of them.
 struct StepProgress {
   std::int32_t finished = 0;
   std::int32_t of = 0;
@@ -33,9 +35,15 @@ struct SampleRequest {
   Seed seed;
 };
 
+struct SamplerOptions {
+  std::function<Schedule(std::int32_t steps)> schedule = even_schedule;
+  Decoder* decoder = nullptr;  // outlives the sampler; nullptr: the network draws pixels
+};
+
 class Sampler {
  public:
-  static Result<std::unique_ptr<Sampler>> make(Device& device, Dit& network);
+  static Result<std::unique_ptr<Sampler>> make(Device& device, Dit& network,
+                                               SamplerOptions options = {});
 
   // The planes of the picture, or nothing if on_step (which may be empty) said stop. Errors:
   // device_failed, also when a value is no longer finite.
@@ -47,16 +55,23 @@ class Sampler {
                                                      const OnStep& on_step);
 
  private:
-  Sampler(Device& device, Dit& network) : device_(device), network_(network) {}
+  class Teller;
 
-  Result<std::optional<std::vector<float>>> denoise(const SampleRequest& request,
-                                                    const OnStep& on_step);
-  void take_step(const SampleRequest& request, std::int64_t prepared, float step);
+  Sampler(Device& device, Dit& network, SamplerOptions options)
+      : device_(device), network_(network), options_(std::move(options)) {}
+
+  Result<std::optional<std::vector<float>>> draw(const SampleRequest& request,
+                                                 const OnStep& on_step);
+  Result<StepVerdict> denoise(const SampleRequest& request, Teller& teller);
+  Result<StepVerdict> decode(Teller& teller);
+  void predict(const SampleRequest& request, std::int64_t prepared);
 
   Device& device_;
   Dit& network_;
-  Buffer picture_;   // [1, values], noise at first
-  Buffer velocity_;  // [2, values]: with the prompt, without
+  const SamplerOptions options_;
+  Buffer picture_;     // [1, values], noise at first
+  Buffer prediction_;  // [2, values]: with the prompt, without
+  Buffer decoded_;     // [1, values of the decoder]
 };
 
 }  // namespace gpupool

@@ -73,6 +73,12 @@ struct MatrixView {
     GPUPOOL_ENSURE(first >= 0 && count >= 0 && first + count <= columns, first, count, columns);
     return {values + first, rows, count, stride};
   }
+  // The first values in another shape. Precondition: the rows lie one behind the other.
+  MatrixView shaped(std::int64_t new_rows, std::int64_t new_columns) const {
+    GPUPOOL_ENSURE(stride == columns && new_rows * new_columns <= rows * columns, rows, columns,
+                   stride, new_rows, new_columns);
+    return {values, new_rows, new_columns, new_columns};
+  }
   Value* row(std::int64_t r) const { return values + r * stride; }
 
   operator MatrixView<const Value>() const requires(!std::is_const_v<Value>) {
@@ -124,6 +130,12 @@ struct ActivationsView {
     block.values += first * bytes_of(dtype);
     block.columns = count;
     return block;
+  }
+  // As of a MatrixView.
+  ActivationsView shaped(std::int64_t new_rows, std::int64_t new_columns) const {
+    GPUPOOL_ENSURE(stride == columns && new_rows * new_columns <= rows * columns, rows, columns,
+                   stride, new_rows, new_columns);
+    return {values, new_rows, new_columns, dtype};
   }
   // Precondition: they are f32.
   MatrixView<Like<float>> f32() const {

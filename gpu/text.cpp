@@ -1,6 +1,7 @@
 #include "gpu/text.h"
 
 #include <algorithm>
+#include <charconv>
 #include <utility>
 
 namespace gpupool {
@@ -44,6 +45,16 @@ std::vector<std::string> words_of(std::string_view text) {
   return words;
 }
 
+// Without what is blank at both ends, in lower case.
+std::string plain_name(std::string_view text) {
+  const auto first = text.find_first_not_of(" \t");
+  if (first == std::string_view::npos) return {};
+  std::string name(text.substr(first, text.find_last_not_of(" \t") - first + 1));
+  for (char& c : name)
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  return name;
+}
+
 }  // namespace
 
 Result<Tokenizer> Tokenizer::make(const Vocabulary& vocabulary) {
@@ -77,6 +88,43 @@ Prompt Tokenizer::tokens_of(std::string_view text) const {
   }
   if (prompt.tokens.empty()) prompt.tokens = empty().tokens;
   return prompt;
+}
+
+// A name that two classes have belongs to the later one, as in the diffusers package.
+ClassNames::ClassNames(const std::vector<std::string>& names)
+    : size_(static_cast<std::int32_t>(names.size())) {
+  for (std::int32_t i = 0; i < size_; ++i) {
+    std::string_view left = names[static_cast<std::size_t>(i)];
+    for (bool more = true; more;) {
+      const std::size_t comma = left.find(',');
+      more = comma != std::string_view::npos;
+      if (std::string name = plain_name(left.substr(0, comma)); !name.empty())
+        classes_[std::move(name)] = i;
+      if (more) left.remove_prefix(comma + 1);
+    }
+  }
+}
+
+Result<Prompt> ClassNames::token_of(std::string_view text) const {
+  const std::string name = plain_name(text);
+  if (name.empty()) return empty();
+  if (const auto known = classes_.find(name); known != classes_.end())
+    return Prompt{.tokens = {known->second}, .unknown_words = {}};
+  std::int32_t number = -1;
+  const auto [end, failure] = std::from_chars(name.data(), name.data() + name.size(), number);
+  if (failure == std::errc{} && end == name.data() + name.size() && number >= 0 && number < size_)
+    return Prompt{.tokens = {number}, .unknown_words = {}};
+  constexpr int named_most = 5;
+  std::string alike;
+  int named = 0;
+  for (const auto& [other, token] : classes_) {
+    if (other.find(name) == std::string::npos || ++named > named_most) continue;
+    alike += (alike.empty() ? ": perhaps " : ", ") + other;
+  }
+  return Error{.code = Errc::bad_request,
+               .detail = "\"" + std::string(text) +
+                         "\" is no class of this model, which has 0 to " +
+                         std::to_string(size_ - 1) + " and their names" + alike};
 }
 
 }  // namespace gpupool

@@ -1,10 +1,9 @@
 #pragma once
-// From a prompt to the tokens the network knows. The rules are those the model was trained with:
-// lower case; apostrophes vanish; everything that is not an ASCII letter or digit parts words;
-// stopwords are dropped. Unknown words are dropped too, but named, so that a person can be told.
+// From a prompt to the tokens the network knows: the words of a text, or the name of one class.
 // Immutable after construction; usable from any thread.
 
 #include <cstdint>
+#include <map>
 #include <set>
 #include <string>
 #include <string_view>
@@ -26,6 +25,9 @@ struct Vocabulary {
   std::int32_t null_token = 0;  // stands for "no prompt"; its word can't be typed
 };
 
+// The rules are those the model was trained with: lower case; apostrophes vanish; everything that
+// is not an ASCII letter or digit parts words; stopwords are dropped. Unknown words are dropped
+// too, but named, so that a person can be told.
 class Tokenizer {
  public:
   // Errors: file_malformed if a word occurs twice or the null token is no index.
@@ -42,6 +44,24 @@ class Tokenizer {
   std::unordered_map<std::string, std::int32_t> tokens_;
   std::set<std::string, std::less<>> stopwords_;
   std::int32_t null_token_ = 0;
+};
+
+// The classes of a network that draws one of them at a time. A prompt is a class's number or one of
+// its names, whatever the case of its letters; an empty one is "anything".
+class ClassNames {
+ public:
+  // names[i]: of class i, several with commas between them, or none.
+  explicit ClassNames(const std::vector<std::string>& names);
+
+  // bad_request: no such class; the detail has the nearest names.
+  Result<Prompt> token_of(std::string_view text) const;
+  Prompt empty() const { return {.tokens = {size()}, .unknown_words = {}}; }
+  // How many classes; that number is the token of "anything".
+  std::int32_t size() const { return size_; }
+
+ private:
+  std::int32_t size_ = 0;
+  std::map<std::string, std::int32_t, std::less<>> classes_;  // in lower case
 };
 
 }  // namespace gpupool

@@ -22,9 +22,12 @@ constexpr std::uint64_t length_bytes = 8;
 constexpr std::int64_t elements_max = std::int64_t{1} << 33;  // of one tensor
 constexpr std::size_t name_bytes_max = 256;
 
+// As the file has them; here all become f32.
+enum class FileDtype { f32, bf16, f16 };
+
 struct Entry {
   std::string name;
-  Dtype dtype = Dtype::f32;
+  FileDtype dtype = FileDtype::f32;
   Shape shape;
   std::uint64_t begin = 0;  // in bytes, from the end of the header
   std::uint64_t end = 0;
@@ -116,11 +119,13 @@ Result<Entry> entry_of(const std::string& name, const Json& json) {
   }
   Entry entry{.name = name};
   if (json["dtype"] == "F32") {
-    entry.dtype = Dtype::f32;
+    entry.dtype = FileDtype::f32;
   } else if (json["dtype"] == "BF16") {
-    entry.dtype = Dtype::bf16;
+    entry.dtype = FileDtype::bf16;
+  } else if (json["dtype"] == "F16") {
+    entry.dtype = FileDtype::f16;
   } else {
-    return malformed(name + ": dtype is neither F32 nor BF16");
+    return malformed(name + ": dtype is none of F32, BF16 and F16");
   }
   Result<Shape> shape = shape_of(name, json["shape"]);
   if (!shape) return shape.error();
@@ -132,7 +137,8 @@ Result<Entry> entry_of(const std::string& name, const Json& json) {
   }
   entry.begin = offsets[0].get<std::uint64_t>();
   entry.end = offsets[1].get<std::uint64_t>();
-  const auto bytes = static_cast<std::uint64_t>(entry.shape.elements() * bytes_of(entry.dtype));
+  const std::int64_t bytes_each = entry.dtype == FileDtype::f32 ? 4 : 2;
+  const auto bytes = static_cast<std::uint64_t>(entry.shape.elements() * bytes_each);
   if (entry.end < entry.begin || entry.end - entry.begin != bytes) {
     return malformed(name + ": offsets disagree with shape and dtype",
                      {entry.end < entry.begin ? 0 : entry.end - entry.begin, bytes});
@@ -163,17 +169,29 @@ Status check_layout(std::vector<Entry>& entries, std::uint64_t data_bytes) {
   return ok();
 }
 
+// IEEE 754 binary16: a sign, five bits of exponent (bias 15), ten of fraction.
+float of_half(std::uint16_t bits) {
+  const int exponent = bits >> 10U & 31U;
+  const float fraction = static_cast<float>(bits & 1023U) / 1024.0F;
+  const float size = exponent == 31  ? std::numeric_limits<float>::infinity()
+                     : exponent == 0 ? std::ldexp(fraction, -14)
+                                     : std::ldexp(1 + fraction, exponent - 15);
+  return (bits & 0x8000U) != 0 ? -size : size;
+}
+
 Result<std::vector<float>> values_of(const Entry& entry, const std::byte* data) {
   std::vector<float> values(static_cast<std::size_t>(entry.shape.elements()));
   const std::byte* from = data + entry.begin;
-  if (entry.dtype == Dtype::f32) {
+  if (entry.dtype == FileDtype::f32) {
     std::memcpy(values.data(), from, entry.end - entry.begin);
   } else {
     for (float& value : values) {
-      std::uint16_t upper = 0;  // BF16 is the upper half of an F32
-      std::memcpy(&upper, from, sizeof upper);
-      value = std::bit_cast<float>(std::uint32_t{upper} << 16U);
-      from += sizeof upper;
+      std::uint16_t bits = 0;
+      std::memcpy(&bits, from, sizeof bits);
+      // BF16 is the upper half of an F32.
+      value = entry.dtype == FileDtype::bf16 ? std::bit_cast<float>(std::uint32_t{bits} << 16U)
+                                             : of_half(bits);
+      from += sizeof bits;
     }
   }
   const auto finite = [](float value) { return std::isfinite(value); };
@@ -255,6 +273,18 @@ Result<std::vector<float>> Weights::take(const std::string& name, const Shape& s
   std::vector<float> values = std::move(found->second.values);
   tensors_.erase(found);
   return values;
+}
+
+void Weights::drop(const std::string& prefix) {
+  std::erase_if(tensors_, [&](const auto& tensor) { return tensor.first.starts_with(prefix); });
+}
+
+void Weights::rename(const std::string& name, const std::string& to) {
+  if (contains(to)) return;
+  auto node = tensors_.extract(name);
+  if (node.empty()) return;
+  node.key() = to;
+  tensors_.insert(std::move(node));
 }
 
 std::optional<std::string> Weights::any_left() const {

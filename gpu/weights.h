@@ -2,8 +2,8 @@
 // A model's weights: named tensors of finite f32 values in host memory, read from a safetensors
 // file (github.com/huggingface/safetensors: 8 bytes of header length, a JSON header, the values).
 // The file is not trusted: every length, offset, shape and value is checked before it is used, and
-// an error names the tensor. BF16 is widened, which is exact. Owns the values; take() moves them
-// out, so that what is left over can be found. Usable from one thread at a time.
+// an error names the tensor. BF16 and F16 are widened, which is exact. Owns the values; take()
+// moves them out, so that what is left over can be found. Usable from one thread at a time.
 
 #include <cstdint>
 #include <filesystem>
@@ -35,6 +35,9 @@ class Weights {
   // The values of one tensor; it is gone from here afterwards. Errors: file_malformed if there is
   // no such tensor or it has another shape.
   Result<std::vector<float>> take(const std::string& name, const Shape& shape);
+  void drop(const std::string& prefix);  // of the names
+  // Does nothing if there is no such tensor, or one of the new name.
+  void rename(const std::string& name, const std::string& to);
   bool contains(const std::string& name) const { return tensors_.count(name) > 0; }
   std::optional<std::string> any_left() const;  // the name of a tensor that nobody took
 

@@ -17,7 +17,7 @@ struct DiffusionArguments {
   std::uint32_t steps = 30;
   std::uint64_t seed = 0;
   double guidance = 3;
-  std::uint32_t pixels = 256;
+  std::uint32_t pixels = 0;  // 0: what the model draws, at least 256
 };
 
 // Errors: bad_request; the detail names the key and what it may be.

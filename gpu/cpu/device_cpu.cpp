@@ -41,12 +41,15 @@ class DeviceCpu final : public Device {
                 Matrix tokens) override;
   void unpatchify(ConstMatrix tokens, const PatchGrid& grid, Matrix picture) override;
   void add_positions(Matrix tokens, ConstMatrix positions) override;
-  void time_features(std::span<const float> times, Matrix out) override;
+  void time_features(const TimeFeatures& features, Matrix out) override;
   void embedding_mean(ConstMatrix table, std::span<const std::int32_t> tokens, Matrix out) override;
   void join(const Conditions& conditions, Matrix out) override;
   void guide(const Guidance& guidance, Matrix out) override;
-  void euler_step(Matrix picture, ConstMatrix velocity, float step) override;
+  void advance(Matrix picture, ConstMatrix prediction, const StepTerms& step) override;
   void noise(const NoiseRange& range, Matrix out) override;
+  void neighbours(ConstActivations in, const MapGrid& grid, std::int64_t first,
+                  Activations out) override;
+  void group_norm(ConstMatrix in, const GroupNorm& norm, Activations out) override;
 
  private:
   void release(Activations all) noexcept override { operator delete(all.values, alignment); }
@@ -61,6 +64,7 @@ class DeviceCpu final : public Device {
 
   Threads threads_;
   std::vector<std::vector<float>> scratch_;  // one per thread, grown at first use
+  std::vector<float> map_scratch_;           // of group_norm
   MatmulEngine matmul_;
   std::optional<Error> failure_;  // the first since the last finish()
 };
@@ -159,11 +163,9 @@ void DeviceCpu::add_positions(Matrix tokens, ConstMatrix positions) {
   over_rows(tokens.rows, [&](RowRange rows) { add_positions_rows(tokens, positions, rows); });
 }
 
-void DeviceCpu::time_features(std::span<const float> times, Matrix out) {
-  check_time_features(times, out);
-  for (std::size_t i = 0; i < times.size(); ++i) {
-    time_features_row(times[i], out.row(static_cast<std::int64_t>(i)), out.columns);
-  }
+void DeviceCpu::time_features(const TimeFeatures& features, Matrix out) {
+  check_time_features(features, out);
+  time_features_rows(features, out);
 }
 
 void DeviceCpu::embedding_mean(ConstMatrix table, std::span<const std::int32_t> tokens,
@@ -182,13 +184,33 @@ void DeviceCpu::guide(const Guidance& guidance, Matrix out) {
   over_rows(out.rows, [&](RowRange rows) { guide_rows(guidance, out, rows); });
 }
 
-void DeviceCpu::euler_step(Matrix picture, ConstMatrix velocity, float step) {
-  check_euler_step(picture, velocity);
-  over_rows(picture.rows, [&](RowRange rows) { euler_step_rows(picture, velocity, step, rows); });
+void DeviceCpu::advance(Matrix picture, ConstMatrix prediction, const StepTerms& step) {
+  check_advance(picture, prediction);
+  over_rows(picture.rows, [&](RowRange rows) { advance_rows(picture, prediction, step, rows); });
 }
 
 void DeviceCpu::noise(const NoiseRange& range, Matrix out) {
   over_rows(out.rows, [&](RowRange rows) { noise_rows(range, out, rows); });
+}
+
+void DeviceCpu::neighbours(ConstActivations in, const MapGrid& grid, std::int64_t first,
+                           Activations out) {
+  check_neighbours(in, grid, first, out);
+  over_rows(out.rows, [&](RowRange rows) { neighbours_rows(in, grid, first, out, rows); });
+}
+
+// In blocks of a fixed size, so that the sums are the same however many threads there are.
+void DeviceCpu::group_norm(ConstMatrix in, const GroupNorm& norm, Activations out) {
+  check_group_norm(in, norm, out);
+  const std::int64_t blocks = (in.rows + moments_rows - 1) / moments_rows;
+  const std::int64_t width = in.columns;
+  map_scratch_.resize(static_cast<std::size_t>((2 * blocks + 2) * width));
+  const Matrix rows{map_scratch_.data(), 2 * blocks + 2, width, width};
+  const MapMoments moments{rows.row_block(0, blocks), rows.row_block(blocks, blocks)};
+  const ChannelTerms terms{rows.row_block(2 * blocks, 1), rows.row_block(2 * blocks + 1, 1)};
+  threads_.run(blocks, [&](Task task) { moments_of_block(in, task.index, moments); });
+  channel_terms(moments, in.rows, norm, terms);
+  over_rows(in.rows, [&](RowRange of) { group_norm_rows(in, terms, norm, out, of); });
 }
 
 }  // namespace

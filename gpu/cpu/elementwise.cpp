@@ -56,15 +56,18 @@ void add_positions_rows(Matrix tokens, ConstMatrix positions, RowRange rows) {
   }
 }
 
-void time_features_row(float time, float* out, std::int64_t columns) {
-  const std::int64_t half = columns / 2;
-  for (std::int64_t j = 0; j < half; ++j) {
-    // In double: the angle reaches a thousand, where a float is only good to four decimals.
-    const double frequency =
-        std::exp(-std::log(10000.0) * static_cast<double>(j) / static_cast<double>(half));
-    const double angle = static_cast<double>(time) * frequency;
-    out[j] = static_cast<float>(std::cos(angle));
-    out[half + j] = static_cast<float>(std::sin(angle));
+void time_features_rows(const TimeFeatures& features, Matrix out) {
+  const std::int64_t half = out.columns / 2;
+  for (std::int64_t r = 0; r < out.rows; ++r) {
+    const auto time = static_cast<double>(features.times[static_cast<std::size_t>(r)]);
+    float* row = out.row(r);
+    for (std::int64_t j = 0; j < half; ++j) {
+      // In double: the angle reaches a thousand, where a float is only good to four decimals.
+      const double frequency = std::exp(-std::log(10000.0) * static_cast<double>(j) /
+                                        static_cast<double>(half - features.shift));
+      row[j] = static_cast<float>(std::cos(time * frequency));
+      row[half + j] = static_cast<float>(std::sin(time * frequency));
+    }
   }
 }
 
@@ -98,10 +101,17 @@ void guide_rows(const Guidance& guidance, Matrix out, RowRange rows) {
   }
 }
 
-void euler_step_rows(Matrix picture, ConstMatrix velocity, float step, RowRange rows) {
+void advance_rows(Matrix picture, ConstMatrix prediction, const StepTerms& step, RowRange rows) {
   for (std::int64_t r = rows.first; r < rows.end; ++r) {
-    const float* speed = velocity.row(r);
-    for (std::int64_t c = 0; c < picture.columns; ++c) picture.row(r)[c] -= step * speed[c];
+    for (std::int64_t c = 0; c < picture.columns; ++c) {
+      const float x = picture.row(r)[c];
+      const float m = prediction.row(r)[c];
+      float clean = step.clean_x * x + step.clean_m * m;
+      // What is not a number stays that.
+      if (clean > step.limit) clean = step.limit;
+      if (clean < -step.limit) clean = -step.limit;
+      picture.row(r)[c] = step.keep * clean + (step.noise_x * x + step.noise_m * m);
+    }
   }
 }
 

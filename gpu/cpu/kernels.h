@@ -37,12 +37,34 @@ void patchify_rows(ConstMatrix picture, const PatchGrid& grid, std::int64_t firs
                    RowRange rows);
 void unpatchify_rows(ConstMatrix tokens, const PatchGrid& grid, Matrix picture, RowRange rows);
 void add_positions_rows(Matrix tokens, ConstMatrix positions, RowRange rows);
-void time_features_row(float time, float* out, std::int64_t columns);
+void time_features_rows(const TimeFeatures& features, Matrix out);
 void embedding_mean_row(ConstMatrix table, std::span<const std::int32_t> tokens, float* out);
 void join_rows(const Conditions& conditions, Matrix out, RowRange rows);
 void guide_rows(const Guidance& guidance, Matrix out, RowRange rows);
-void euler_step_rows(Matrix picture, ConstMatrix velocity, float step, RowRange rows);
+void advance_rows(Matrix picture, ConstMatrix prediction, const StepTerms& step, RowRange rows);
 void noise_rows(const NoiseRange& range, Matrix out, RowRange rows);
+
+// feature_map.cpp
+void neighbours_rows(ConstActivations in, const MapGrid& grid, std::int64_t first, Activations out,
+                     RowRange rows);
+// Of the values of each channel in a block of rows: their mean, and the sum of their squared
+// distances from it. One row per block.
+struct MapMoments {
+  Matrix mean;
+  Matrix squares;
+};
+inline constexpr std::int64_t moments_rows = 256;  // in one block
+void moments_of_block(ConstMatrix in, std::int64_t block, const MapMoments& out);
+// One row: what is taken from a channel's values, and what they are multiplied by then. `all` has
+// the blocks of a map of `pixels`.
+struct ChannelTerms {
+  Matrix mean;
+  Matrix factor;
+};
+void channel_terms(const MapMoments& all, std::int64_t pixels, const GroupNorm& norm,
+                   const ChannelTerms& out);
+void group_norm_rows(ConstMatrix in, const ChannelTerms& terms, const GroupNorm& norm,
+                     Activations out, RowRange rows);
 
 // matmul.cpp: products through oneDNN. A library failure comes back as an Error.
 class MatmulEngine {

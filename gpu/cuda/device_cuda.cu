@@ -6,11 +6,14 @@
 #include <vector>
 
 #include "gpu/cuda/attention.h"
+#include "gpu/cuda/attention_wide.h"
 #include "gpu/cuda/device_cuda.h"
 #include "gpu/cuda/elementwise.h"
+#include "gpu/cuda/feature_map_launch.h"
 #include "gpu/cuda/matmul.h"
 #include "gpu/cuda/norm.h"
 #include "gpu/cuda/resources.h"
+#include "gpu/cuda/views.h"
 #include "gpu/op_shapes.h"
 
 namespace gpupool {
@@ -18,35 +21,6 @@ namespace cuda {
 namespace {
 
 constexpr std::size_t recordings_max = 256;
-
-template <class T>
-constexpr Dtype dtype_of = std::is_same_v<std::remove_const_t<T>, float> ? Dtype::f32 : Dtype::bf16;
-
-Rows<float> rows_of(const Matrix& matrix) {
-  return {{matrix.values}, matrix.rows, matrix.columns, matrix.stride};
-}
-Rows<const float> rows_of(const ConstMatrix& matrix) {
-  return {{matrix.values}, matrix.rows, matrix.columns, matrix.stride};
-}
-template <class T>
-Rows<T> rows_of(const Activations& view) {
-  GPUPOOL_ENSURE(view.dtype == dtype_of<T>, view.rows, view.columns);
-  return {{reinterpret_cast<T*>(view.values)}, view.rows, view.columns, view.stride};
-}
-template <class T>
-Rows<const T> rows_of(const ConstActivations& view) {
-  GPUPOOL_ENSURE(view.dtype == dtype_of<T>, view.rows, view.columns);
-  return {{reinterpret_cast<const T*>(view.values)}, view.rows, view.columns, view.stride};
-}
-
-// Calls work.operator()<T>() with the type of a dtype's values.
-template <class Work>
-void with_type(Dtype dtype, const Work& work) {
-  if (dtype == Dtype::f32)
-    work.template operator()<float>();
-  else
-    work.template operator()<Bf16>();
-}
 
 NormTerms terms_of(const Modulation& modulation, std::int64_t rows) {
   return {rows_of(modulation.shift), rows_of(modulation.scale), modulation.epsilon,
@@ -79,12 +53,15 @@ class DeviceCuda final : public Device {
                 Matrix tokens) override;
   void unpatchify(ConstMatrix tokens, const PatchGrid& grid, Matrix picture) override;
   void add_positions(Matrix tokens, ConstMatrix positions) override;
-  void time_features(std::span<const float> times, Matrix out) override;
+  void time_features(const TimeFeatures& features, Matrix out) override;
   void embedding_mean(ConstMatrix table, std::span<const std::int32_t> tokens, Matrix out) override;
   void join(const Conditions& conditions, Matrix out) override;
   void guide(const Guidance& guidance, Matrix out) override;
-  void euler_step(Matrix picture, ConstMatrix velocity, float step) override;
+  void advance(Matrix picture, ConstMatrix prediction, const StepTerms& step) override;
   void noise(const NoiseRange& range, Matrix out) override;
+  void neighbours(ConstActivations in, const MapGrid& grid, std::int64_t first,
+                  Activations out) override;
+  void group_norm(ConstMatrix in, const GroupNorm& norm, Activations out) override;
 
  private:
   // Memory that grows when more is needed than ever before.
@@ -118,10 +95,6 @@ class DeviceCuda final : public Device {
   void note(cudaError_t error, const char* what) { note(status_of(error, what)); }
   // Of a kernel that was just launched.
   void launched(const char* what) { note(cudaGetLastError(), what); }
-  template <class T>
-  unsigned blocks_for(const Rows<T>& all) const {
-    return static_cast<unsigned>((all.rows * all.columns + element_threads - 1) / element_threads);
-  }
 
   const Dtype precision_;
   Stream stream_;
@@ -131,6 +104,7 @@ class DeviceCuda final : public Device {
   Scratch in_bf16_;
   Scratch times_;
   Scratch tokens_;
+  Scratch moments_;
   std::map<RepeatKey, Recording> recordings_;
   std::optional<Error> failure_;  // the first; a context that is broken stays so
 };
@@ -386,9 +360,13 @@ void DeviceCuda::attend(const AttentionInput& input, const Activations& out) {
     attention_kernel<T, 80><<<grid, attention_threads, 0, stream_.get()>>>(task);
   else if (width <= 128)
     attention_kernel<T, 128><<<grid, attention_threads, 0, stream_.get()>>>(task);
+  else if (width <= attention_width_max)
+    attention_wide_kernel<T><<<dim3(static_cast<unsigned>(task.queries_per_sample), grid.y, grid.z),
+                               norm_threads, 0, stream_.get()>>>(task);
   else
     note(Error{.code = Errc::device_failed,
-               .detail = "attention of heads wider than 128, here " + std::to_string(width)});
+               .detail = "attention of heads wider than " + std::to_string(attention_width_max) +
+                         ", here " + std::to_string(width)});
   launched("attention");
 }
 
@@ -422,12 +400,13 @@ void DeviceCuda::add_positions(Matrix tokens, ConstMatrix positions) {
   launched("add_positions");
 }
 
-void DeviceCuda::time_features(std::span<const float> times, Matrix out) {
-  check_time_features(times, out);
-  const float* const sent = send(times_, times);
+void DeviceCuda::time_features(const TimeFeatures& features, Matrix out) {
+  check_time_features(features, out);
+  const float* const sent = send(times_, features.times);
   if (sent == nullptr) return;
   const Rows<float> to = rows_of(out);
-  time_features_kernel<<<blocks_for(to), element_threads, 0, stream_.get()>>>({sent}, to);
+  time_features_kernel<<<blocks_for(to), element_threads, 0, stream_.get()>>>({sent},
+                                                                              features.shift, to);
   launched("time_features");
 }
 
@@ -458,18 +437,33 @@ void DeviceCuda::guide(const Guidance& guidance, Matrix out) {
   launched("guide");
 }
 
-void DeviceCuda::euler_step(Matrix picture, ConstMatrix velocity, float step) {
-  check_euler_step(picture, velocity);
+void DeviceCuda::advance(Matrix picture, ConstMatrix prediction, const StepTerms& step) {
+  check_advance(picture, prediction);
   const Rows<float> all = rows_of(picture);
-  euler_step_kernel<<<blocks_for(all), element_threads, 0, stream_.get()>>>(all, rows_of(velocity),
-                                                                            step);
-  launched("euler_step");
+  advance_kernel<<<blocks_for(all), element_threads, 0, stream_.get()>>>(all, rows_of(prediction),
+                                                                         step);
+  launched("advance");
 }
 
 void DeviceCuda::noise(const NoiseRange& range, Matrix out) {
   const Rows<float> to = rows_of(out);
   noise_kernel<<<blocks_for(to), element_threads, 0, stream_.get()>>>(range, to);
   launched("noise");
+}
+
+void DeviceCuda::neighbours(ConstActivations in, const MapGrid& grid, std::int64_t first,
+                            Activations out) {
+  check_neighbours(in, grid, first, out);
+  launch_neighbours(in, grid, first, out, stream_.get());
+  launched("neighbours");
+}
+
+void DeviceCuda::group_norm(ConstMatrix in, const GroupNorm& norm, Activations out) {
+  check_group_norm(in, norm, out);
+  void* const memory = scratch(moments_, group_norm_bytes({in.rows, in.columns}));
+  if (memory == nullptr) return;
+  launch_group_norm(in, norm, memory, out, stream_.get());
+  launched("group_norm");
 }
 
 }  // namespace

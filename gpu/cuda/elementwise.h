@@ -1,28 +1,12 @@
 #pragma once
 // The small ops: everything that touches each value once, a thread for each value of the result.
-// Grid: enough blocks of element_threads for all of them.
 
 #include "gpu/bf16.h"
-#include "gpu/cuda/grid.h"
+#include "gpu/cuda/element.h"
 #include "gpu/device.h"
 #include "gpu/noise.h"
 
 namespace gpupool::cuda {
-
-inline constexpr int element_threads = 256;
-
-struct Element {
-  std::int64_t row = 0;
-  std::int64_t column = 0;
-  bool is_there = false;
-};
-
-// The one that this thread makes.
-template <class T>
-__device__ Element element_of(const Rows<T>& all) {
-  const std::int64_t i = std::int64_t{blockIdx.x} * element_threads + threadIdx.x;
-  return {i / all.columns, i % all.columns, i < all.rows * all.columns};
-}
 
 // Where a value of a token lies in its picture's row: a patch begins at (top, left).
 struct PixelOf {
@@ -70,12 +54,14 @@ __global__ void add_positions_kernel(Rows<float> tokens, Rows<const float> posit
 
 // In double: the angle reaches a thousand, where a float is only good to four decimals. In half
 // turns, since the reduction of radians needs local memory.
-__global__ void time_features_kernel(Memory<const float> times, Rows<float> out) {
+__global__ void time_features_kernel(Memory<const float> times, std::int64_t shift,
+                                     Rows<float> out) {
   const Element it = element_of(out);
   if (!it.is_there) return;
   const std::int64_t half = out.columns / 2;
   const std::int64_t j = it.column % half;
-  const double frequency = exp(-log(10000.0) * static_cast<double>(j) / static_cast<double>(half));
+  const double frequency =
+      exp(-log(10000.0) * static_cast<double>(j) / static_cast<double>(half - shift));
   const float time = times[it.row];
   const double half_turns = static_cast<double>(time) * frequency / 3.141592653589793;
   out.at(it.row, it.column) =
@@ -93,8 +79,6 @@ __global__ void embedding_mean_kernel(Rows<const float> table, Memory<const std:
   }
   out.at(0, it.column) = total * (1.0F / static_cast<float>(count));
 }
-
-__device__ inline float silu(float x) { return x / (1.0F + expf(-x)); }
 
 __global__ void join_kernel(Rows<const float> times, Rows<const float> prompts, Rows<float> out) {
   const Element it = element_of(out);
@@ -129,12 +113,16 @@ __global__ void guide_kernel(Rows<const float> conditional, Rows<const float> un
   out.at(it.row, it.column) = without + scale * (with - without);
 }
 
-__global__ void euler_step_kernel(Rows<float> picture, Rows<const float> velocity, float step) {
+// What is not a number stays that.
+__global__ void advance_kernel(Rows<float> picture, Rows<const float> prediction, StepTerms step) {
   const Element it = element_of(picture);
   if (!it.is_there) return;
-  const float before = picture.at(it.row, it.column);
-  const float speed = velocity.at(it.row, it.column);
-  picture.at(it.row, it.column) = before - step * speed;
+  const float x = picture.at(it.row, it.column);
+  const float m = prediction.at(it.row, it.column);
+  float clean = step.clean_x * x + step.clean_m * m;
+  if (clean > step.limit) clean = step.limit;
+  if (clean < -step.limit) clean = -step.limit;
+  picture.at(it.row, it.column) = step.keep * clean + (step.noise_x * x + step.noise_m * m);
 }
 
 __global__ void noise_kernel(NoiseRange range, Rows<float> out) {

@@ -53,8 +53,8 @@ class BehindDevice final : public Device {
   void add_positions(Matrix tokens, ConstMatrix positions) override {
     inside_->add_positions(tokens, positions);
   }
-  void time_features(std::span<const float> times, Matrix out) override {
-    inside_->time_features(times, out);
+  void time_features(const TimeFeatures& features, Matrix out) override {
+    inside_->time_features(features, out);
   }
   void embedding_mean(ConstMatrix table, std::span<const std::int32_t> tokens,
                       Matrix out) override {
@@ -62,10 +62,17 @@ class BehindDevice final : public Device {
   }
   void join(const Conditions& conditions, Matrix out) override { inside_->join(conditions, out); }
   void guide(const Guidance& guidance, Matrix out) override { inside_->guide(guidance, out); }
-  void euler_step(Matrix picture, ConstMatrix velocity, float step) override {
-    inside_->euler_step(picture, velocity, step);
+  void advance(Matrix picture, ConstMatrix prediction, const StepTerms& step) override {
+    inside_->advance(picture, prediction, step);
   }
   void noise(const NoiseRange& range, Matrix out) override { inside_->noise(range, out); }
+  void neighbours(ConstActivations in, const MapGrid& grid, std::int64_t first,
+                  Activations out) override {
+    inside_->neighbours(in, grid, first, out);
+  }
+  void group_norm(ConstMatrix in, const GroupNorm& norm, Activations out) override {
+    inside_->group_norm(in, norm, out);
+  }
 
  private:
   void release(Activations) noexcept override {}  // buffers belong to the device inside

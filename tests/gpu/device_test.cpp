@@ -145,7 +145,8 @@ TEST_CASE("Devices attend like the plain loop") {
   };
   const auto size =
       GENERATE(Size{2, 3, 64, 64, 64}, Size{1, 1, 1, 1, 1}, Size{3, 2, 5, 7, 7},
-               Size{1, 2, 72, 130, 130}, Size{2, 1, 16, 3, 21}, Size{1, 1, 128, 33, 65});
+               Size{1, 2, 72, 130, 130}, Size{2, 1, 16, 3, 21}, Size{1, 1, 128, 33, 65},
+               Size{2, 1, 300, 17, 40}, Size{1, 1, 512, 64, 64});
   const std::int64_t columns = size.heads * size.width;
   on_every_device([&](const Target& target, Device& device) {
     const auto drawn = [&](std::int64_t rows, std::uint64_t stream) {
@@ -230,8 +231,9 @@ TEST_CASE("Devices make the time embedding's cosines and sines") {
   on_every_device([&](const Target&, Device& device) {
     const std::vector<float> times = {0.0F, 1000.0F, 333.25F};
     const Window to(device, {3, 256});
-    device.time_features(times, to.view());
-    CHECK(largest_difference(to.values(), reference::time_features(times, 256)) < 1e-6);
+    const std::int64_t shift = GENERATE(0, 1);
+    device.time_features({.times = times, .shift = shift}, to.view());
+    CHECK(largest_difference(to.values(), reference::time_features(times, 256, shift)) < 1e-6);
     CHECK(to.values().at(0, 0) == 1.0F);
     CHECK(to.values().at(0, 128) == 0.0F);
   });
@@ -280,7 +282,7 @@ TEST_CASE("Devices guide and step by their formulas") {
     const Window x(device, picture);
     const Window v(device, {1, 30});
     device.guide({c.view(), u.view(), 3.0F}, v.view());
-    device.euler_step(x.view(), v.view(), 0.25F);
+    device.advance(x.view(), v.view(), {.clean_m = -0.25F});
     Values velocity({1, 30});
     Values stepped({1, 30});
     for (std::int64_t i = 0; i < 30; ++i) {
@@ -289,6 +291,77 @@ TEST_CASE("Devices guide and step by their formulas") {
     }
     CHECK(largest_difference(v.values(), velocity) < 1e-6);
     CHECK(largest_difference(x.values(), stepped) < 1e-6);
+
+    const StepTerms step{.clean_x = 2,
+                         .clean_m = -1.5F,
+                         .limit = 0.75F,
+                         .keep = 0.5F,
+                         .noise_x = 0.25F,
+                         .noise_m = -1};
+    Values other = picture;
+    other.at(0, 4) = std::numeric_limits<float>::quiet_NaN();
+    const Window y(device, other);
+    device.advance(y.view(), c.view(), step);
+    CHECK(std::isnan(y.values().at(0, 4)));
+    for (std::int64_t i = 0; i < 30; ++i) {
+      if (i == 4) continue;
+      const float clean = std::clamp(2 * other.at(0, i) - 1.5F * with.at(0, i), -0.75F, 0.75F);
+      CHECK(y.values().at(0, i) ==
+            Approx(0.5F * clean + 0.25F * other.at(0, i) - with.at(0, i)).margin(1e-6));
+    }
+  });
+}
+
+TEST_CASE("Devices gather the neighbourhoods of a map's pixels, also of an enlarged one") {
+  struct Case {
+    std::int64_t side, enlarge, channels;
+  };
+  const auto of = GENERATE(Case{5, 1, 3}, Case{6, 2, 16}, Case{1, 1, 1}, Case{12, 3, 33});
+  on_every_device([&](const Target& target, Device& device) {
+    const std::int64_t inner = of.side / of.enlarge;
+    const Values map = held(target, random_values({inner * inner, of.channels}, 27));
+    const Values expected = reference::neighbours(map, of.side, of.enlarge);
+    const Window from = Window::like(device, map);
+    const Window plain(device, map);
+    const Window to = Window::like(device, MatrixSize{of.side * of.side, 9 * of.channels});
+    const MapGrid grid{of.side, of.enlarge};
+    device.neighbours(from.activations(), grid, 0, to.activations());
+    CHECK(to.values().all == expected.all);
+    device.neighbours(plain.view(), grid, 0, to.activations());
+    CHECK(to.values().all == expected.all);
+    const std::int64_t first = of.side * of.side / 2;
+    const Window some = Window::like(device, MatrixSize{1, 9 * of.channels});
+    device.neighbours(from.activations(), grid, first, some.activations());
+    for (std::int64_t c = 0; c < 9 * of.channels; ++c)
+      REQUIRE(some.values().at(0, c) == expected.at(first, c));
+  });
+}
+
+TEST_CASE("Devices norm the groups of a map's channels like the plain loop") {
+  struct Case {
+    std::int64_t pixels, channels, groups;
+  };
+  const auto of = GENERATE(Case{16, 32, 32}, Case{1, 6, 2}, Case{300, 24, 4}, Case{1024, 40, 8},
+                           Case{600, 300, 1});
+  const auto activation = GENERATE(Activation::none, Activation::silu);
+  on_every_device([&](const Target& target, Device& device) {
+    Values map = random_values({of.pixels, of.channels}, 28);
+    for (float& value : map.all) value += 3;  // far from zero against its deviation
+    const Values weight = random_values({1, of.channels}, 29);
+    const Values bias = random_values({1, of.channels}, 30);
+    const Window from(device, map);
+    const Window weights(device, weight);
+    const Window biases(device, bias);
+    const Window to = Window::like(device, map);
+    device.group_norm(from.view(),
+                      {.weight = weights.view(),
+                       .bias = biases.view(),
+                       .groups = of.groups,
+                       .epsilon = 1e-3F,
+                       .activation = activation},
+                      to.activations());
+    const Values expected = reference::group_norm(map, weight, bias, {of.groups, 1e-3, activation});
+    CHECK(furthest(to.values(), expected) < target.tolerance(5e-5));
   });
 }
 

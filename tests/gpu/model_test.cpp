@@ -110,14 +110,14 @@ TEST_CASE("The network's velocities equal PyTorch's to 1e-4") {
   const auto threads = GENERATE(1, 2);
   const std::unique_ptr<Model> model = shipped_model(threads);
   for (std::size_t i = 0; i < 4; ++i) {
-    const Prompt prompt = model->tokenizer().tokens_of(golden.prompts[i]);
+    const Prompt prompt = *model->read_prompt(golden.prompts[i]);
     CHECK(prompt.tokens == golden.tokens[i]);
     Device& device = model->device();
     const Buffer picture = *device.allocate({1, 3072});
     const Buffer velocities = *device.allocate({2, 3072});
     device.upload(std::span(golden.pictures).subspan(i * 3072, 3072), picture.all());
     // Not alone and not first, as in a guided step.
-    const std::vector<Prompt> prompts = {model->tokenizer().empty(), prompt};
+    const std::vector<Prompt> prompts = {model->no_prompt(), prompt};
     const std::vector<float> times = {0.25F, golden.times[i]};
     model->network().condition(times, prompts);
     model->network().velocity(picture.all(), 1, velocities.all());
@@ -134,8 +134,8 @@ TEST_CASE("The network's velocities equal PyTorch's to 1e-4") {
 TEST_CASE("A picture of 30 guided steps equals PyTorch's to 1e-4") {
   const Golden golden = read_golden();
   const std::unique_ptr<Model> model = shipped_model(1);
-  const SampleRequest request{.prompt = model->tokenizer().tokens_of(golden.prompts[0]),
-                              .without = model->tokenizer().empty(),
+  const SampleRequest request{.prompt = *model->read_prompt(golden.prompts[0]),
+                              .without = model->no_prompt(),
                               .steps = 30,
                               .guidance = 3};
   std::vector<float> drawn = **model->sampler().run_from(golden.noise, request, {});
@@ -199,7 +199,7 @@ TEST_CASE("Requests beyond the bounds are refused with their numbers") {
   CHECK(refused({.guidance = -1}).starts_with("guidance -1"));
   CHECK(refused({.guidance = std::nanf("")}).starts_with("guidance nan"));
   CHECK(refused({.pixels = 100}).starts_with("100 pixels, allowed are multiples of 32"));
-  CHECK(refused({.pixels = 0}).starts_with("0 pixels"));
+  CHECK(model->pixels_of({}) == 256);
   CHECK(refused({.pixels = 1 << 20}).starts_with("1048576 pixels"));
   CHECK(
       refused({.prompt = std::string(prompt_bytes_max + 1, 'a')}).starts_with("a prompt of 1025"));

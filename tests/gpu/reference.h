@@ -149,16 +149,63 @@ inline Values unpatchify(const Values& tokens, const PatchGrid& grid) {
   return out;
 }
 
-inline Values time_features(const std::vector<float>& times, std::int64_t columns) {
+inline Values time_features(const std::vector<float>& times, std::int64_t columns,
+                            std::int64_t shift = 0) {
   Values out({static_cast<std::int64_t>(times.size()), columns});
   const std::int64_t half = columns / 2;
   for (std::int64_t r = 0; r < out.rows; ++r) {
     for (std::int64_t j = 0; j < half; ++j) {
-      const double angle = times[static_cast<std::size_t>(r)] *
-                           std::pow(10000.0, -static_cast<double>(j) / static_cast<double>(half));
+      const double angle =
+          times[static_cast<std::size_t>(r)] *
+          std::pow(10000.0, -static_cast<double>(j) / static_cast<double>(half - shift));
       out.at(r, j) = static_cast<float>(std::cos(angle));
       out.at(r, half + j) = static_cast<float>(std::sin(angle));
     }
+  }
+  return out;
+}
+
+// Of a map of side x side pixels, each of which is one of `map` made enlarge x enlarge.
+inline Values neighbours(const Values& map, std::int64_t side, std::int64_t enlarge) {
+  Values out({side * side, 9 * map.columns});
+  for (std::int64_t pixel = 0; pixel < out.rows; ++pixel) {
+    for (std::int64_t i = 0; i < 9; ++i) {
+      const std::int64_t y = pixel / side + i / 3 - 1;
+      const std::int64_t x = pixel % side + i % 3 - 1;
+      if (y < 0 || x < 0 || y >= side || x >= side) continue;
+      const std::int64_t from = y / enlarge * (side / enlarge) + x / enlarge;
+      for (std::int64_t c = 0; c < map.columns; ++c)
+        out.at(pixel, i * map.columns + c) = map.at(from, c);
+    }
+  }
+  return out;
+}
+
+struct Groups {
+  std::int64_t count = 1;
+  double epsilon = 0;
+  Activation activation = Activation::none;
+};
+
+inline Values group_norm(const Values& map, const Values& weight, const Values& bias,
+                         const Groups& groups) {
+  Values out({map.rows, map.columns});
+  const std::int64_t channels = map.columns / groups.count;
+  const auto values = static_cast<double>(map.rows * channels);
+  for (std::int64_t first = 0; first < map.columns; first += channels) {
+    double mean = 0;
+    double variance = 0;
+    for (std::int64_t r = 0; r < map.rows; ++r)
+      for (std::int64_t c = first; c < first + channels; ++c) mean += map.at(r, c) / values;
+    for (std::int64_t r = 0; r < map.rows; ++r)
+      for (std::int64_t c = first; c < first + channels; ++c)
+        variance += (map.at(r, c) - mean) * (map.at(r, c) - mean) / values;
+    for (std::int64_t r = 0; r < map.rows; ++r)
+      for (std::int64_t c = first; c < first + channels; ++c) {
+        const double normed = (map.at(r, c) - mean) / std::sqrt(variance + groups.epsilon);
+        out.at(r, c) = static_cast<float>(
+            activated(normed * weight.at(0, c) + bias.at(0, c), groups.activation));
+      }
   }
   return out;
 }

@@ -50,7 +50,50 @@ TEST_CASE("A schedule leads from 1 to 0 in equal steps") {
   REQUIRE(schedule.times.size() == static_cast<std::size_t>(steps));
   CHECK(schedule.times.front() == 1.0F);
   CHECK(schedule.times.back() == Approx(1.0 / steps).epsilon(1e-5));
-  CHECK(schedule.step == Approx(1.0 / steps));
+  REQUIRE(schedule.steps.size() == schedule.times.size());
+  for (const StepTerms& step : schedule.steps) {
+    CHECK(step.clean_m == Approx(-1.0 / steps));
+    CHECK(step.clean_x == 1);
+    CHECK(step.keep == 1);
+  }
+}
+
+TEST_CASE("DDIM led by the truth ends at the picture, whatever the network predicts") {
+  const DdimOptions options{
+      .betas = GENERATE(Betas::linear, Betas::scaled_linear, Betas::cosine),
+      .predicts = GENERATE(Predicts::noise, Predicts::picture, Predicts::velocity),
+      .spacing = GENERATE(Spacing::leading, Spacing::trailing)};
+  const std::int32_t steps = GENERATE(1, 8, 50, 1000);
+  const Schedule schedule = ddim_schedule(options, steps);
+  // How much of the picture is left at each time, from the steps of a network that predicts noise.
+  DdimOptions of_noise = options;
+  of_noise.predicts = Predicts::noise;
+  const Schedule known = ddim_schedule(of_noise, steps);
+  const double clean = 0.7;
+  const double noise = -1.3;
+  double x = 0;
+  for (std::size_t i = 0; i < schedule.steps.size(); ++i) {
+    const double picture = 1 / double{known.steps[i].clean_x};
+    const double rest = std::sqrt(1 - picture * picture);
+    if (i == 0) x = picture * clean + rest * noise;
+    const double truth[] = {noise, clean, picture * noise - rest * clean};
+    const double m = truth[static_cast<int>(options.predicts)];
+    const StepTerms& step = schedule.steps[i];
+    x = step.keep * (step.clean_x * x + step.clean_m * m) + step.noise_x * x + step.noise_m * m;
+  }
+  CHECK(x == Approx(clean).margin(2e-3));
+}
+
+TEST_CASE("DDIM's times are those of the training, spaced as told") {
+  const auto times = [](Spacing spacing, std::int32_t steps, std::int32_t offset = 0) {
+    return ddim_schedule({.spacing = spacing, .offset = offset}, steps).times;
+  };
+  CHECK(times(Spacing::leading, 4) == std::vector<float>{750, 500, 250, 0});
+  CHECK(times(Spacing::leading, 3, 1) == std::vector<float>{667, 334, 1});
+  CHECK(times(Spacing::trailing, 4) == std::vector<float>{999, 749, 499, 249});
+  CHECK(times(Spacing::linspace, 4) == std::vector<float>{999, 666, 333, 0});
+  CHECK(times(Spacing::leading, 1000, 1).front() == 999);
+  CHECK(times(Spacing::trailing, 1) == std::vector<float>{999});
 }
 
 TEST_CASE("The sampler reports every step in order") {

@@ -62,6 +62,32 @@ TEST_CASE("Any bytes are a prompt") {
   CHECK(tokenizer.tokens_of(all + " cat \xE2\x80").tokens == Tokens{3});
 }
 
+TEST_CASE("A class is found by its number and by each of its names, whatever their case") {
+  const ClassNames classes({"tench, Tinca tinca", "", "cock,", "white shark, , man-eater"});
+  CHECK(classes.size() == 4);
+  CHECK(classes.empty().tokens == Tokens{4});
+  const auto token = [&](const char* text) { return classes.token_of(text)->tokens; };
+  CHECK(token("TENCH") == Tokens{0});
+  CHECK(token("\ttinca Tinca ") == Tokens{0});
+  CHECK(token("man-eater") == Tokens{3});
+  CHECK(token("3") == Tokens{3});
+  CHECK(token("") == Tokens{4});
+  CHECK(token("  ") == Tokens{4});
+}
+
+TEST_CASE("A prompt that is no class is refused, with the names that hold it") {
+  const ClassNames classes({"ant", "giant panda", "elephant", "antelope", "ants", "mantis", "ox"});
+  const auto detail = [&](const char* text) {
+    const Result<Prompt> prompt = classes.token_of(text);
+    REQUIRE_FALSE(prompt);
+    CHECK(prompt.error().code == Errc::bad_request);
+    return prompt.error().detail;
+  };
+  CHECK(detail("oxen") == "\"oxen\" is no class of this model, which has 0 to 6 and their names");
+  CHECK(detail("an").ends_with("perhaps ant, antelope, ants, elephant, giant panda"));
+  for (const char* text : {"7", "-1", "+1", "1.0", "0x1", "99999999999999999999"}) detail(text);
+}
+
 TEST_CASE("A vocabulary with a doubled word or a null token outside it is refused") {
   const Result<Tokenizer> doubled = Tokenizer::make({.words = {"a", "b", "a"}, .stopwords = {}});
   REQUIRE_FALSE(doubled);

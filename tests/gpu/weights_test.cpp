@@ -69,6 +69,32 @@ TEST_CASE("BF16 is widened exactly") {
   CHECK(*weights->take("a", {3}) == std::vector<float>{1.0F, -2.0F, 1.0078125F});
 }
 
+TEST_CASE("F16 is widened exactly, its smallest values too, and infinity is refused") {
+  // 1.0, -2.5, the smallest normal one, the smallest of all, and minus zero.
+  const std::string values("\x00\x3C\x00\xC1\x00\x04\x01\x00\x00\x80", 10);
+  Result<Weights> weights =
+      Weights::parse(file_of("{" + entry("a", "[5]", "[0,10]", "F16") + "}", values));
+  REQUIRE(weights);
+  CHECK(*weights->take("a", {5}) ==
+        std::vector<float>{1.0F, -2.5F, 6.103515625e-5F, 5.9604644775390625e-8F, -0.0F});
+  CHECK(refusal("{" + entry("a", "[1]", "[0,2]", "F16") + "}", std::string("\x00\x7C", 2)) ==
+        "a: holds a value that is not finite");
+}
+
+TEST_CASE("Tensors are dropped by what their names begin with, and renamed where that is free") {
+  Weights weights;
+  for (const char* name : {"encoder.a", "encoder.b", "decoder.a", "c"})
+    weights.put(name, {1}, {1.0F});
+  weights.drop("encoder.");
+  CHECK(weights.elements() == 2);
+  weights.rename("c", "decoder.c");
+  weights.rename("nothing", "x");
+  CHECK(weights.contains("decoder.c"));
+  CHECK_FALSE(weights.contains("c"));
+  weights.rename("decoder.a", "decoder.c");
+  CHECK(weights.contains("decoder.a"));
+}
+
 TEST_CASE("A missing tensor and a wrong shape are named") {
   Result<Weights> weights =
       Weights::parse(file_of("{" + entry("a", "[2,1]", "[0,8]") + "}", eight_bytes));
@@ -157,9 +183,9 @@ TEST_CASE("Shapes that are negative, empty, huge or too deep are refused") {
 
 TEST_CASE("A dtype that is unknown or disagrees with the offsets is refused") {
   CHECK(refusal("{" + entry("a", "[1]", "[0,8]", "F64") + "}", eight_bytes) ==
-        "a: dtype is neither F32 nor BF16");
+        "a: dtype is none of F32, BF16 and F16");
   CHECK(refusal(R"({"a":{"dtype":1,"shape":[2],"data_offsets":[0,8]}})", eight_bytes) ==
-        "a: dtype is neither F32 nor BF16");
+        "a: dtype is none of F32, BF16 and F16");
   CHECK(refusal("{" + entry("a", "[2]", "[0,8]", "BF16") + "}", eight_bytes) ==
         "a: offsets disagree with shape and dtype");
 }

@@ -29,7 +29,7 @@ TEST_CASE("A prompt alone is enough, and the rest has its defaults") {
   CHECK(read->steps == 30);
   CHECK(read->seed == 0);
   CHECK(read->guidance == 3);
-  CHECK(read->pixels == 256);
+  CHECK(read->pixels == 0);
 }
 
 TEST_CASE("Every argument is read") {

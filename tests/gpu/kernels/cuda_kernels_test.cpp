@@ -325,7 +325,7 @@ TEST_CASE("The small kernels follow their formulas") {
     times.all = {0.0F, 1000.0F, 333.25F};
     Window<float> from(times);
     Window<float> to({3, 256});
-    run(over_elements(3 * 256), [&] { time_features_kernel(from.in().memory, to.view()); });
+    run(over_elements(3 * 256), [&] { time_features_kernel(from.in().memory, 0, to.view()); });
     CHECK(largest_difference(to.values(), reference::time_features(times.all, 256)) < 1e-6);
   }
   SECTION("the mean of some rows of a table") {
@@ -363,7 +363,7 @@ TEST_CASE("The small kernels follow their formulas") {
     Window<float> u(without);
     Window<float> x(picture);
     run(over_elements(300), [&] { guide_kernel(c.in(), u.in(), 3.0F, c.view()); });
-    run(over_elements(300), [&] { euler_step_kernel(x.view(), c.in(), 0.25F); });
+    run(over_elements(300), [&] { advance_kernel(x.view(), c.in(), {.clean_m = -0.25F}); });
     for (std::int64_t i = 0; i < 300; ++i) {
       const float velocity = without.at(0, i) + 3 * (with.at(0, i) - without.at(0, i));
       CHECK(c.values().at(0, i) == Approx(velocity).margin(1e-6));
