@@ -95,7 +95,10 @@ std::string joined(const std::vector<std::string>& words) {
 void log_request(Model& model, const GenerateRequest& request) {
   const Prompt prompt = *model.read_prompt(request.prompt);
   const bool nothing_known = prompt.tokens == model.no_prompt().tokens;
-  log_line("prompt: %zu known words", nothing_known ? std::size_t{0} : prompt.tokens.size());
+  if (model.draws_classes())
+    log_line("prompt: class %d", prompt.tokens.front());
+  else
+    log_line("prompt: %zu known words", nothing_known ? std::size_t{0} : prompt.tokens.size());
   if (!prompt.unknown_words.empty())
     log_line("; unknown words, dropped: %s", joined(prompt.unknown_words).c_str());
   log_line("\n%d steps, guidance %.1f, seed %llu, %d x %d pixels\n", request.steps,

@@ -120,6 +120,8 @@ Prompt Model::no_prompt() const {
   return std::visit([](const auto& prompts) { return prompts.empty(); }, parts_->prompts);
 }
 
+bool Model::draws_classes() const { return std::holds_alternative<ClassNames>(parts_->prompts); }
+
 std::int32_t Model::native_pixels() const {
   const Decoder* const decoder = parts_->decoder.get();
   return static_cast<std::int32_t>(decoder != nullptr ? decoder->shape().side()

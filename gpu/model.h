@@ -62,6 +62,7 @@ class Model {
   // bad_request: the model draws classes, and this is none.
   Result<Prompt> read_prompt(std::string_view text) const;
   Prompt no_prompt() const;
+  bool draws_classes() const;
 
   std::int32_t native_pixels() const;
   std::int32_t pixels_of(const GenerateRequest& request) const;
