@@ -2,8 +2,9 @@
 // What a kernel of ours is written against, so that its source also runs in the emulated grid of
 // the tests (tests/gpu/kernels/emulated_grid.h), which checks every access. Beside plain CUDA there
 // are two rules: memory of the device is a Memory, shared memory is made by GPUPOOL_SHARED; and
-// both are only used by [], with the value read into a variable of its type. A block has whole
-// warps, and no thread of it returns before the block's last barrier.
+// both are only used by [], with the value read into a variable of its type, or as an address that
+// & makes of that, for atomicAdd and the functions of tensor_cores.h. A block has whole warps, and
+// no thread of it returns before the block's last barrier.
 
 #include <cstdint>
 #include <type_traits>
@@ -24,7 +25,10 @@ struct Memory {
 };
 
 #define GPUPOOL_UNROLL _Pragma("unroll")
-#define GPUPOOL_SHARED(type, name, size) __shared__ type name[size]
+// Aligned for pieces of 16 bytes, and not initialized whatever the type's constructor does.
+#define GPUPOOL_SHARED(type, name, size)                                    \
+  __shared__ alignas(16) unsigned char name##_bytes[sizeof(type) * (size)]; \
+  type(&name)[size] = reinterpret_cast<type(&)[size]>(name##_bytes)
 template <class T, int size>
 using SharedArray = T (&)[size];
 

@@ -1,78 +1,18 @@
 // The kernels of the CUDA device, from the source that nvcc compiles, in the emulated grid: against
 // the plain loops of reference.h at sizes that fill blocks and at sizes that don't, inside larger
-// matrices, in f32 and bf16, threads in both orders; and what happens without a barrier.
-#include "tests/gpu/kernels/emulated_grid.h"
+// matrices, in f32 and bf16, threads in both orders; and what happens without a barrier. Attention
+// has a file of its own.
+#include "tests/gpu/kernels/windows.h"
 // The kernels come after the grid that they run on.
-#include <catch2/catch.hpp>
-#include <map>
-
-#include "gpu/cuda/attention.h"
 #include "gpu/cuda/elementwise.h"
 #include "gpu/cuda/norm.h"
-#include "tests/gpu/reference.h"
-#include "tests/gpu/values.h"
 
 namespace {
 
 using namespace gpupool;
 using namespace gpupool::cuda;
-using emulated::Grid;
-using emulated::Index;
 using emulated::Launch;
 using reference::Values;
-
-// A window in a wider matrix of checked memory, whose rest has to stay as it is.
-template <class T>
-class Window {
- public:
-  explicit Window(MatrixSize size)
-      : size_(size),
-        stride_(size.columns + 5),
-        all_(static_cast<std::size_t>((size.rows + 2) * stride_), from_float<T>(sentinel)),
-        shadows_(all_.size()) {}
-  explicit Window(const Values& values) : Window(MatrixSize{values.rows, values.columns}) {
-    for (std::int64_t r = 0; r < size_.rows; ++r)
-      for (std::int64_t c = 0; c < size_.columns; ++c)
-        all_[place(r, c)] = from_float<T>(values.at(r, c));
-  }
-  Rows<T> view() {
-    return {
-        {all_.data() + first, shadows_.data() + first, left()}, size_.rows, size_.columns, stride_};
-  }
-  Rows<const T> in() { return {view().memory, size_.rows, size_.columns, stride_}; }
-  // And nothing about it was written.
-  Values values() const {
-    Values out({size_.rows, size_.columns});
-    std::vector<T> rest = all_;
-    for (std::int64_t r = 0; r < size_.rows; ++r)
-      for (std::int64_t c = 0; c < size_.columns; ++c) {
-        out.at(r, c) = to_float(all_[place(r, c)]);
-        rest[place(r, c)] = from_float<T>(sentinel);
-      }
-    CHECK(
-        std::all_of(rest.begin(), rest.end(), [](T value) { return to_float(value) == sentinel; }));
-    return out;
-  }
-
- private:
-  static constexpr float sentinel = 1024;
-  static constexpr std::int64_t first = 2;
-  std::size_t place(std::int64_t r, std::int64_t c) const {
-    return static_cast<std::size_t>(first + r * stride_ + c);
-  }
-  std::int64_t left() const { return static_cast<std::int64_t>(all_.size()) - first; }
-
-  MatrixSize size_;
-  std::int64_t stride_;
-  std::vector<T> all_;
-  std::vector<emulated::Shadow> shadows_;
-};
-
-void run(const Launch& launch, const std::function<void()>& kernel) {
-  const auto failure = Grid::current().run(launch, kernel);
-  INFO(failure.value_or(""));
-  REQUIRE_FALSE(failure);
-}
 
 Launch over_elements(std::int64_t elements) {
   const auto blocks = static_cast<unsigned>((elements + element_threads - 1) / element_threads);
@@ -80,12 +20,6 @@ Launch over_elements(std::int64_t elements) {
 }
 Launch over_elements(const Values& values) { return over_elements(values.rows * values.columns); }
 
-// As a bf16 matrix would hold them.
-template <class T>
-Values rounded(Values values) {
-  for (float& value : values.all) value = to_float(from_float<T>(value));
-  return values;
-}
 template <class T>
 constexpr double tolerance = std::is_same_v<T, float> ? 2e-5 : 1.6e-2;  // of values up to 4
 
@@ -109,44 +43,6 @@ struct NormWindows {
         terms{shift.in(), scale.in(), 1e-6F, of.in.rows / of.shift.rows} {}
   Window<float> stream, gate, shift, scale;
   NormTerms terms;
-};
-
-template <class T>
-struct AttentionCase {
-  AttentionCase(MatrixSize queries_of, std::int64_t keys_of, reference::Heads split_)
-      : split(split_),
-        queries(
-            rounded<T>(random_values({split.samples * queries_of.rows, queries_of.columns}, 9))),
-        keys(rounded<T>(random_values({split.samples * keys_of, queries_of.columns}, 10))),
-        values(rounded<T>(random_values({split.samples * keys_of, queries_of.columns}, 11))),
-        q(queries),
-        k(keys),
-        v(values),
-        out({queries.rows, queries.columns}) {}
-
-  AttentionTask<T> task() {
-    const auto width = static_cast<int>(queries.columns / split.heads);
-    return {.queries = q.in(),
-            .keys = k.in(),
-            .values = v.in(),
-            .out = out.view(),
-            .queries_per_sample = queries.rows / split.samples,
-            .keys_per_sample = keys.rows / split.samples,
-            .head_width = width,
-            .scale = 1.0F / std::sqrt(static_cast<float>(width))};
-  }
-  Launch launch() const {
-    const std::int64_t tiles =
-        (queries.rows / split.samples + attention_queries - 1) / attention_queries;
-    return {.grid = {static_cast<unsigned>(tiles), static_cast<unsigned>(split.heads),
-                     static_cast<unsigned>(split.samples)},
-            .threads = attention_threads};
-  }
-  Values expected() const { return reference::attention(queries, keys, values, split); }
-
-  reference::Heads split;
-  Values queries, keys, values;
-  Window<T> q, k, v, out;
 };
 
 }  // namespace
@@ -180,30 +76,7 @@ TEMPLATE_TEST_CASE("The norm kernels do what the plain loop does", "", float, Bf
   }
 }
 
-TEMPLATE_TEST_CASE("The attention kernel does what the plain loop does", "", float, Bf16) {
-  struct Size {
-    std::int64_t samples, heads, width, queries, keys;
-  };
-  const auto size = GENERATE(Size{2, 3, 64, 64, 64}, Size{1, 1, 1, 1, 1}, Size{3, 2, 5, 7, 7},
-                             Size{1, 2, 72, 70, 70}, Size{2, 1, 16, 3, 97}, Size{1, 1, 80, 33, 1});
-  AttentionCase<TestType> of({size.queries, size.heads * size.width}, size.keys,
-                             {size.samples, size.heads});
-  Launch launch = of.launch();
-  launch.backwards = GENERATE(false, true);
-  run(launch, [task = of.task()] { attention_kernel<TestType, 80>(task); });
-  CHECK(largest_difference(of.out.values(), of.expected()) <
-        (std::is_same_v<TestType, float> ? 2e-6 : 4e-3));
-}
-
-TEST_CASE("The attention kernel stays finite when one score towers over the others") {
-  AttentionCase<float> of({4, 16}, 40, {1, 1});
-  for (float& value : of.queries.all) value *= 500;
-  of.q = Window<float>(of.queries);
-  run(of.launch(), [task = of.task()] { attention_kernel<float, 64>(task); });
-  CHECK(largest_difference(of.out.values(), of.expected()) < 1e-4);
-}
-
-TEST_CASE("What is not a number stays in its own row of the norm, and its own query's row") {
+TEST_CASE("What is not a number stays in its own row of the norm") {
   NormCase of = norm_case(1, 130);
   of.in.at(1, 129) =
       GENERATE(std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity());
@@ -212,81 +85,25 @@ TEST_CASE("What is not a number stays in its own row of the norm, and its own qu
   run({.grid = {3, 1, 1}, .threads = norm_threads},
       [&] { modulated_norm_kernel(windows.stream.in(), windows.terms, out.view()); });
   const Values normed = out.values();
-  AttentionCase<float> attention({40, 8}, 40, {1, 1});
-  attention.queries.at(1, 7) = std::numeric_limits<float>::quiet_NaN();
-  attention.q = Window<float>(attention.queries);
-  run(attention.launch(), [task = attention.task()] { attention_kernel<float, 64>(task); });
-  const Values attended = attention.out.values();
-  for (std::int64_t c = 0; c < 8; ++c) {
+  for (std::int64_t c = 0; c < 130; ++c) {
     CHECK(std::isnan(normed.at(1, c)));
     CHECK(std::isfinite(normed.at(0, c)));
     CHECK(std::isfinite(normed.at(2, c)));
-    CHECK(std::isnan(attended.at(1, c)));
-    CHECK(std::isfinite(attended.at(0, c)));
-    CHECK(std::isfinite(attended.at(39, c)));
   }
 }
 
-TEST_CASE("Each barrier of a kernel is needed: without any of them the race is told") {
-  AttentionCase<float> attention({33, 16}, 65, {1, 1});
+TEST_CASE("Each barrier of the norm is needed: without any of them the race is told") {
   const NormCase norm = norm_case(1, 192);
   NormWindows windows(norm);
   Window<float> branches(norm.branch);
   Window<float> out({3, 192});
-  const std::map<std::string, std::pair<Launch, std::function<void()>>> kernels = {
-      {"attention",
-       {attention.launch(), [task = attention.task()] { attention_kernel<float, 64>(task); }}},
-      {"norm", {{.grid = {3, 1, 1}, .threads = norm_threads}, [&] {
-                  residual_norm_kernel(windows.stream.view(), branches.in(), windows.gate.in(),
-                                       windows.terms, out.view());
-                }}}};
-  for (const auto& [name, kernel] : kernels) {
-    Launch launch = kernel.first;
-    REQUIRE_FALSE(Grid::current().run(launch, kernel.second));
-    const std::set<int> lines = Grid::current().barriers();
-    CHECK(lines.size() == (name == "attention" ? 4 : 2));
-    for (const int line : lines)
-      for (const bool backwards : {false, true}) {
-        launch.without_barrier = line;
-        launch.backwards = backwards;
-        INFO(name << ", line " << line);
-        const auto failure = Grid::current().run(launch, kernel.second);
-        REQUIRE(failure);
-        CHECK_THAT(*failure, Catch::StartsWith("a race"));
-      }
-  }
-}
-
-TEST_CASE("The grid tells of accesses out of bounds, races of blocks and barriers that hang") {
-  Window<float> window({2, 32});
-  const Rows<float> all = window.view();
-  const auto failure_of = [](const Launch& launch, const std::function<void()>& kernel) {
-    return Grid::current().run(launch, kernel).value_or("");
-  };
-  const Launch two{.grid = {2, 1, 1}, .threads = 32};
-  CHECK_THAT(failure_of(two, [&] { all.memory[all.memory.size + threadIdx.x] = 1; }),
-             Catch::Contains("has no value"));
-  CHECK_THAT(failure_of(two, [&] { all.memory[-1] = 1; }), Catch::Contains("no value -1"));
-  CHECK_THAT(failure_of(two,
-                        [] {
-                          GPUPOOL_SHARED(float, few, 4);
-                          few[threadIdx.x] = 1;
-                        }),
-             Catch::Contains("shared memory has no value 4"));
-  CHECK_THAT(failure_of(two, [&] { all.memory[threadIdx.x] = 1; }), Catch::Contains("two blocks"));
-  CHECK_THAT(failure_of(two,
-                        [&] {  // read by both, written by the second
-                          const float before = all.at(0, threadIdx.x);
-                          if (blockIdx.x == 1) all.at(0, threadIdx.x) = before;
-                        }),
-             Catch::Contains("two blocks"));
-  CHECK_THAT(failure_of(two,
-                        [&] {
-                          if (threadIdx.x == 0) __shfl_xor_sync(0xFFFFFFFFU, 1, 1);
-                        }),
-             Catch::Contains("never come"));
-  CHECK_THAT(failure_of({.threads = 48}, [] {}), Catch::Contains("whole warps"));
-  CHECK(failure_of(two, [&] { all.at(blockIdx.x, threadIdx.x) = 1; }).empty());
+  check_each_line_is_needed(
+      {.grid = {3, 1, 1}, .threads = norm_threads},
+      [&] {
+        residual_norm_kernel(windows.stream.view(), branches.in(), windows.gate.in(), windows.terms,
+                             out.view());
+      },
+      2);
 }
 
 TEST_CASE("Pictures are cut into patches and joined again as the plain loop does it") {

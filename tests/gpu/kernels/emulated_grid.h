@@ -1,37 +1,27 @@
 #pragma once
-// A grid of CUDA threads on the CPU, for tests: include it before the headers of kernels, and they
-// compile as plain functions. Blocks run one after the other; the threads of a block are fibers
-// that give way only at barriers and shuffles, in an order that the test chooses. Every access to
-// memory is checked: bounds, and races by the barriers between two accesses, whatever the order
-// was (a value that one thread wrote and another touches needs a barrier of their block between
-// the two; threads of two blocks may share nothing that one of them writes). Shared memory is
-// poisoned for each block. What went wrong first is the launch's answer. One launch at a time.
+// A grid of CUDA threads on the CPU, for tests; emulated_memory.h and emulated_tensor_cores.h are
+// what kernels see of it. Blocks run one after the other; the threads of a block are fibers that
+// give way only where they wait for each other, in an order that the test chooses. Every access to
+// memory is checked for races by the barriers between two accesses, whatever the order was: a value
+// that one thread wrote and another touches needs a barrier of their block between the two, and
+// threads of two blocks may share nothing that one of them writes; but atomic operations do not
+// race with each other. What went wrong first is the launch's answer. One launch at a time.
 
 #include <ucontext.h>
 
 #include <array>
-#include <cmath>
 #include <cstdint>
-#include <cstring>
 #include <functional>
-#include <limits>
 #include <memory>
 #include <optional>
 #include <set>
 #include <string>
-#include <type_traits>
+#include <utility>
 #include <vector>
 
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/common_interface_defs.h>
 #endif
-
-#define GPUPOOL_EMULATED_GRID
-#define __global__ inline
-#define __device__
-#define __forceinline__ inline
-#define __launch_bounds__(threads)
-#define GPUPOOL_UNROLL
 
 namespace gpupool::emulated {
 
@@ -52,7 +42,7 @@ struct Launch {
   Index grid{1, 1, 1};
   unsigned threads = 1;  // of a block: whole warps
   bool backwards = false;
-  int without_barrier = 0;  // the barrier on this line is left out; 0: none is
+  int without_line = 0;  // the barrier, or wait for copies, on this line is left out; 0: none is
 };
 
 // Which threads touched a value last, and between which barriers of their block.
@@ -60,14 +50,20 @@ struct Shadow {
   struct Touch {
     std::int64_t block = -1;  // nobody
     int thread = 0;
-    int barriers = 0;      // passed before
-    bool several = false;  // threads of that block, since that barrier
+    int barriers = 0;             // passed before
+    bool several = false;         // threads of that block, since that barrier
+    bool several_blocks = false;  // at any time
   };
   std::uint64_t launch = 0;  // older than this one: nobody touched it yet
-  Touch write;
   Touch read;
-  bool read_by_blocks = false;  // several of them
+  Touch write;
+  Touch atomic;
+  bool in_copy = false;  // one that was begun will write it
 };
+
+// What a lane shows the others of its warp when they meet, and where they do.
+using Shown = std::array<std::uint32_t, 6>;
+enum class Meeting { shuffle, product, matrices };
 
 class Grid {
  public:
@@ -79,15 +75,19 @@ class Grid {
   // Runs `kernel` for every thread. Nothing: all went well.
   std::optional<std::string> run(const Launch& launch, const std::function<void()>& kernel);
 
-  // The lines of the barriers that the last launch passed.
-  const std::set<int>& barriers() const { return barrier_lines_; }
+  // The lines of the barriers and waits for copies that the last launch passed.
+  const std::set<int>& lines() const { return lines_; }
   std::int64_t block() const { return block_; }
   std::uint64_t launch() const { return launch_; }
 
   // ---- What kernels call
   void barrier(int line);
-  std::uint64_t shuffle(std::uint64_t bits, int from_lane);
+  // What all lanes show. It is there until this lane meets the others again.
+  const std::array<Shown, 32>& meet(Meeting where, const Shown& shown);
   int lane() const { return running_ % 32; }
+  // A copy goes on beside its thread, and is certain to be over when that has waited.
+  void start_copy(std::function<void()> land);
+  void wait_for_copies(int line);
   void fail(const std::string& what) {
     if (!failure_)
       failure_ =
@@ -95,21 +95,27 @@ class Grid {
   }
   void note_read(Shadow& shadow);
   void note_write(Shadow& shadow);
+  void note_atomic(Shadow& shadow);
 
  private:
-  enum class Waits { no, at_barrier, in_shuffle, over };
+  enum class Waits { no, at_barrier, in_warp, over };
   struct Thread {
     ucontext_t context{};
     std::unique_ptr<char[]> stack;
     Waits waits = Waits::no;
     int barriers = 0;
-    int shuffles = 0;
+    int meetings = 0;
+    std::vector<std::function<void()>> copies;
     void* sanitizer = nullptr;
   };
   struct Warp {
-    std::array<std::array<std::uint64_t, 32>, 2> values{};  // of two shuffles, in turn
-    int posted = 0;
-    int shuffles = 0;  // complete ones
+    struct Round {
+      Meeting where{};
+      std::array<Shown, 32> lanes{};
+    };
+    std::array<Round, 2> rounds{};  // in turn: who is early shows while others look
+    int arrived = 0;
+    int meetings = 0;  // complete ones
   };
   static constexpr std::size_t stack_bytes = 64 * 1024;
 
@@ -121,6 +127,9 @@ class Grid {
   bool may_go_on(const Thread& thread, int index) const;
   bool resume_all();
   bool release_barrier();
+  Shadow& fresh(Shadow& shadow) const;
+  Shadow::Touch touched(const Shadow::Touch& before) const;
+  void tell_race(const Shadow::Touch& earlier);
 
   Launch how_{};
   const std::function<void()>* kernel_ = nullptr;
@@ -133,7 +142,7 @@ class Grid {
   int running_ = 0;
   std::int64_t block_ = 0;
   std::uint64_t launch_ = 0;
-  std::set<int> barrier_lines_;
+  std::set<int> lines_;
   std::optional<std::string> failure_;
 };
 
@@ -142,7 +151,7 @@ inline std::optional<std::string> Grid::run(const Launch& launch,
   how_ = launch;
   kernel_ = &kernel;
   failure_.reset();
-  barrier_lines_.clear();
+  lines_.clear();
   ++launch_;
   if (launch.threads == 0 || launch.threads % 32 != 0) return "a block has whole warps";
   const std::int64_t blocks = std::int64_t{launch.grid.x} * launch.grid.y * launch.grid.z;
@@ -162,7 +171,8 @@ inline void Grid::run_block() {
   for (Thread& thread : threads_) {
     if (!thread.stack) thread.stack = std::make_unique<char[]>(stack_bytes);
     thread.waits = Waits::no;
-    thread.barriers = thread.shuffles = 0;
+    thread.barriers = thread.meetings = 0;
+    thread.copies.clear();
     thread.sanitizer = nullptr;
     getcontext(&thread.context);
     thread.context.uc_stack.ss_sp = thread.stack.get();
@@ -204,8 +214,8 @@ inline bool Grid::release_barrier() {
 }
 
 inline bool Grid::may_go_on(const Thread& thread, int index) const {
-  if (thread.waits == Waits::in_shuffle)
-    return warps_[static_cast<std::size_t>(index / 32)].shuffles >= thread.shuffles;
+  if (thread.waits == Waits::in_warp)
+    return warps_[static_cast<std::size_t>(index / 32)].meetings >= thread.meetings;
   return thread.waits == Waits::no;
 }
 
@@ -247,156 +257,81 @@ inline void Grid::give_way(Waits reason) {
 }
 
 inline void Grid::barrier(int line) {
-  barrier_lines_.insert(line);
-  if (line != how_.without_barrier) give_way(Waits::at_barrier);
+  lines_.insert(line);
+  if (line != how_.without_line) give_way(Waits::at_barrier);
 }
 
-// All lanes of the warp give a value, and each gets another one's.
-inline std::uint64_t Grid::shuffle(std::uint64_t bits, int from_lane) {
+inline const std::array<Shown, 32>& Grid::meet(Meeting where, const Shown& shown) {
   Warp& warp = warps_[static_cast<std::size_t>(running_ / 32)];
   Thread& thread = threads_[static_cast<std::size_t>(running_)];
-  auto& values = warp.values[static_cast<std::size_t>(thread.shuffles++ % 2)];
-  values[static_cast<std::size_t>(lane())] = bits;
-  if (++warp.posted == 32) {
-    warp.posted = 0;
-    ++warp.shuffles;
+  Warp::Round& round = warp.rounds[static_cast<std::size_t>(thread.meetings++ % 2)];
+  if (warp.arrived > 0 && round.where != where) fail("lanes of a warp do different things");
+  round.where = where;
+  round.lanes[static_cast<std::size_t>(lane())] = shown;
+  if (++warp.arrived == 32) {
+    warp.arrived = 0;
+    ++warp.meetings;
   } else {
-    give_way(Waits::in_shuffle);
+    give_way(Waits::in_warp);
   }
-  return values[static_cast<std::size_t>(from_lane)];
+  return round.lanes;
+}
+
+inline void Grid::start_copy(std::function<void()> land) {
+  threads_[static_cast<std::size_t>(running_)].copies.push_back(std::move(land));
+}
+
+inline void Grid::wait_for_copies(int line) {
+  lines_.insert(line);
+  if (line == how_.without_line) return;
+  for (const auto& land : std::exchange(threads_[static_cast<std::size_t>(running_)].copies, {}))
+    land();
+}
+
+inline Shadow& Grid::fresh(Shadow& shadow) const {
+  if (shadow.launch != launch_) shadow = Shadow{.launch = launch_};
+  return shadow;
+}
+
+// One more touch, by the running thread.
+inline Shadow::Touch Grid::touched(const Shadow::Touch& before) const {
+  const int barriers = threads_[static_cast<std::size_t>(running_)].barriers;
+  const bool same = before.block == block_ && before.barriers == barriers;
+  return {.block = block_,
+          .thread = running_,
+          .barriers = barriers,
+          .several = same && (before.several || before.thread != running_),
+          .several_blocks = before.several_blocks || (before.block >= 0 && before.block != block_)};
+}
+
+inline void Grid::tell_race(const Shadow::Touch& earlier) {
+  if (earlier.block < 0) return;
+  if (earlier.several_blocks || earlier.block != block_)
+    fail("a race: two blocks share what one of them writes");
+  const bool by_another = earlier.several || earlier.thread != running_;
+  if (by_another && earlier.barriers >= threads_[static_cast<std::size_t>(running_)].barriers)
+    fail("a race: no barrier after another thread's touch");
 }
 
 inline void Grid::note_read(Shadow& shadow) {
-  if (shadow.launch != launch_) shadow = Shadow{.launch = launch_};
-  const int barriers = threads_[static_cast<std::size_t>(running_)].barriers;
-  const Shadow::Touch& write = shadow.write;
-  if (write.block >= 0 && write.thread != running_ &&
-      (write.block != block_ || write.barriers >= barriers))
-    fail("a race: read without a barrier after another thread's write");
-  if (write.block >= 0 && write.block != block_) fail("a race: read what another block wrote");
-  Shadow::Touch& read = shadow.read;
-  shadow.read_by_blocks |= read.block >= 0 && read.block != block_;
-  const bool same = read.block == block_ && read.barriers == barriers;
-  read = {block_, running_, barriers, same && (read.several || read.thread != running_)};
+  if (fresh(shadow).in_copy) fail("a race: read before the copy was waited for");
+  tell_race(shadow.write);
+  tell_race(shadow.atomic);
+  shadow.read = touched(shadow.read);
 }
 
 inline void Grid::note_write(Shadow& shadow) {
-  if (shadow.launch != launch_) shadow = Shadow{.launch = launch_};
-  const int barriers = threads_[static_cast<std::size_t>(running_)].barriers;
-  if (shadow.read_by_blocks) fail("a race: two blocks share what one of them writes");
-  for (const Shadow::Touch* touch : {&shadow.write, &shadow.read}) {
-    if (touch->block < 0) continue;
-    if (touch->block != block_) fail("a race: two blocks share what one of them writes");
-    const bool by_another = touch->several || touch->thread != running_;
-    if (by_another && touch->barriers >= barriers)
-      fail("a race: written without a barrier after another thread's touch");
-  }
-  shadow.write = {block_, running_, barriers, false};
+  if (fresh(shadow).in_copy) fail("a race: written before the copy was waited for");
+  for (const Shadow::Touch* touch : {&shadow.read, &shadow.write, &shadow.atomic})
+    tell_race(*touch);
+  shadow.write = touched(shadow.write);
 }
 
-// One value in checked memory: what it does is what its thread did.
-template <class T>
-class Reference {
- public:
-  Reference(T* value, Shadow* shadow) : value_(value), shadow_(shadow) {}
-  operator std::remove_const_t<T>() const {
-    if (shadow_ == nullptr) return {};
-    Grid::current().note_read(*shadow_);
-    return *value_;
-  }
-  const Reference& operator=(std::remove_const_t<T> value) const {
-    if (shadow_ == nullptr) return *this;
-    Grid::current().note_write(*shadow_);
-    *value_ = value;
-    return *this;
-  }
-  const Reference& operator=(const Reference& other) const {
-    return *this = static_cast<std::remove_const_t<T>>(other);
-  }
-  Reference(const Reference&) = default;
-
- private:
-  T* value_;
-  Shadow* shadow_;  // nullptr: out of bounds
-};
-
-template <class T, int size>
-class SharedArray {
- public:
-  Reference<T> operator[](std::int64_t i) {
-    if (i < 0 || i >= size) {
-      Grid::current().fail("shared memory has no value " + std::to_string(i));
-      return {nullptr, nullptr};
-    }
-    const auto place = static_cast<std::size_t>(i);
-    return {&values_[place], &shadows_[place]};
-  }
-  // Of this block: what an earlier one left is poison.
-  SharedArray& for_block() {
-    const Grid& grid = Grid::current();
-    if (launch_ == grid.launch() && block_ == grid.block()) return *this;
-    launch_ = grid.launch();
-    block_ = grid.block();
-    values_.fill(std::numeric_limits<T>::quiet_NaN());
-    shadows_.fill({});
-    return *this;
-  }
-
- private:
-  std::array<T, size> values_{};
-  std::array<Shadow, size> shadows_{};
-  std::uint64_t launch_ = 0;
-  std::int64_t block_ = 0;
-};
+inline void Grid::note_atomic(Shadow& shadow) {
+  if (fresh(shadow).in_copy) fail("a race: changed before the copy was waited for");
+  tell_race(shadow.read);
+  tell_race(shadow.write);
+  shadow.atomic = touched(shadow.atomic);
+}
 
 }  // namespace gpupool::emulated
-
-namespace gpupool::cuda {
-
-// Memory of the device.
-template <class T>
-struct Memory {
-  T* values = nullptr;
-  emulated::Shadow* shadows = nullptr;
-  std::int64_t size = 0;
-
-  template <class Other>
-  operator Memory<const Other>() const
-      requires(!std::is_const_v<Other> && std::is_same_v<T, Other>) {
-    return {values, shadows, size};
-  }
-  emulated::Reference<T> operator[](std::int64_t i) const {
-    if (i >= 0 && i < size) return {values + i, shadows + i};
-    emulated::Grid::current().fail("memory of " + std::to_string(size) + " values has no value " +
-                                   std::to_string(i));
-    return {nullptr, nullptr};
-  }
-};
-
-template <class T, int size>
-using SharedArray = emulated::SharedArray<T, size>&;
-
-// Of half turns.
-inline double cospi(double x) { return std::cos(x * 3.141592653589793); }
-inline double sinpi(double x) { return std::sin(x * 3.141592653589793); }
-
-}  // namespace gpupool::cuda
-
-#define GPUPOOL_SHARED(type, name, size)                            \
-  static ::gpupool::emulated::SharedArray<type, (size)> name##_all; \
-  auto& name = name##_all.for_block()
-
-inline void __syncthreads(int line = __builtin_LINE()) {
-  gpupool::emulated::Grid::current().barrier(line);
-}
-
-template <class T>
-T __shfl_xor_sync(unsigned, T value, int lane_mask) {
-  static_assert(sizeof(T) <= sizeof(std::uint64_t));
-  auto& grid = gpupool::emulated::Grid::current();
-  std::uint64_t bits = 0;
-  std::memcpy(&bits, &value, sizeof value);
-  bits = grid.shuffle(bits, grid.lane() ^ lane_mask);
-  std::memcpy(&value, &bits, sizeof value);
-  return value;
-}
