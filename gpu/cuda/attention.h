@@ -2,10 +2,10 @@
 // Attention with an online softmax (Milakov and Gimelshein, "Online normalizer calculation for
 // softmax", 2018; tiled as in Dao and others, "FlashAttention", 2022): the matrix of scores never
 // exists. A block has a tile of queries of one head of one sample and goes over the keys and values
-// a tile at a time. Four threads share a query; they are neighbours in a warp. f32 throughout.
+// a tile at a time. Four threads share a query; they are neighbours in a warp. f32 throughout:
+// attention_bf16.h is for bf16.
 // Grid: (query tiles, heads, samples). Block: attention_threads.
 
-#include "gpu/bf16.h"
 #include "gpu/cuda/grid.h"
 
 namespace gpupool::cuda {
@@ -28,6 +28,16 @@ struct AttentionTask {
   float scale = 0;  // of the scores
 };
 
+inline constexpr std::int64_t head_width_max = 128;
+
+// Launches the kernel whose registers and tiles fit a head best.
+template <class Launch>
+void for_head_width(std::int64_t width, const Launch& launch) {
+  if (width <= 64) return launch.template operator()<64>();
+  if (width <= 80) return launch.template operator()<80>();
+  launch.template operator()<head_width_max>();
+}
+
 __device__ inline float quad_sum(float value) {
   value += __shfl_xor_sync(0xFFFFFFFFU, value, 1);
   return value + __shfl_xor_sync(0xFFFFFFFFU, value, 2);
@@ -39,8 +49,8 @@ __device__ inline float quad_max(float value) {
 
 // Rows `first` and after of one head, zeros beyond the last; a row of the tile is one value longer,
 // so that neighbouring rows begin in different banks.
-template <int width_max, class T>
-__device__ void load_tile(const Rows<const T>& from, std::int64_t first, std::int64_t end,
+template <int width_max>
+__device__ void load_tile(const Rows<const float>& from, std::int64_t first, std::int64_t end,
                           int head_width, float factor,
                           SharedArray<float, attention_keys*(width_max + 1)> tile) {
   const std::int64_t left = std::int64_t{blockIdx.y} * head_width;
@@ -48,13 +58,13 @@ __device__ void load_tile(const Rows<const T>& from, std::int64_t first, std::in
     const int row = i / head_width;
     const int column = i % head_width;
     float value = 0;
-    if (first + row < end) value = factor * to_float(from.at(first + row, left + column));
-    tile[row * (width_max + 1) + column] = value;
+    if (first + row < end) value = from.at(first + row, left + column);
+    tile[row * (width_max + 1) + column] = factor * value;
   }
 }
 
-template <class T, int width_max>
-__global__ void __launch_bounds__(attention_threads) attention_kernel(AttentionTask<T> task) {
+template <int width_max>
+__global__ void __launch_bounds__(attention_threads) attention_kernel(AttentionTask<float> task) {
   static_assert(attention_queries == attention_keys && width_max % threads_per_query == 0);
   constexpr int pitch = width_max + 1;
   GPUPOOL_SHARED(float, queries, attention_queries* pitch);
@@ -122,7 +132,7 @@ __global__ void __launch_bounds__(attention_threads) attention_kernel(AttentionT
     const int column = i * threads_per_query + part;
     if (column < task.head_width)
       task.out.at(first_query + query, std::int64_t{blockIdx.y} * task.head_width + column) =
-          from_float<T>(sums[i] / total);
+          sums[i] / total;
   }
 }
 

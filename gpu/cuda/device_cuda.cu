@@ -5,7 +5,7 @@
 #include <utility>
 #include <vector>
 
-#include "gpu/cuda/attention.h"
+#include "gpu/cuda/attention_bf16.h"
 #include "gpu/cuda/attention_wide.h"
 #include "gpu/cuda/device_cuda.h"
 #include "gpu/cuda/elementwise.h"
@@ -351,22 +351,28 @@ void DeviceCuda::attend(const AttentionInput& input, const Activations& out) {
                               .keys_per_sample = input.keys.rows / input.samples,
                               .head_width = static_cast<int>(width),
                               .scale = 1.0F / std::sqrt(static_cast<float>(width))};
-  const std::int64_t tiles = (task.queries_per_sample + attention_queries - 1) / attention_queries;
+  constexpr bool is_f32 = std::is_same_v<T, float>;
+  constexpr std::int64_t tile = is_f32 ? attention_queries : attention_bf16_queries;
+  const std::int64_t tiles = (task.queries_per_sample + tile - 1) / tile;
   const dim3 grid(static_cast<unsigned>(tiles), static_cast<unsigned>(input.heads),
                   static_cast<unsigned>(input.samples));
-  if (width <= 64)
-    attention_kernel<T, 64><<<grid, attention_threads, 0, stream_.get()>>>(task);
-  else if (width <= 80)
-    attention_kernel<T, 80><<<grid, attention_threads, 0, stream_.get()>>>(task);
-  else if (width <= 128)
-    attention_kernel<T, 128><<<grid, attention_threads, 0, stream_.get()>>>(task);
-  else if (width <= attention_width_max)
-    attention_wide_kernel<T><<<dim3(static_cast<unsigned>(task.queries_per_sample), grid.y, grid.z),
-                               norm_threads, 0, stream_.get()>>>(task);
-  else
-    note(Error{.code = Errc::device_failed,
-               .detail = "attention of heads wider than " + std::to_string(attention_width_max) +
-                         ", here " + std::to_string(width)});
+  if (width > attention_width_max)
+    return note(Error{.code = Errc::device_failed,
+                      .detail = "attention of heads wider than " +
+                                std::to_string(attention_width_max) + ", here " +
+                                std::to_string(width)});
+  if (width > head_width_max) {
+    const dim3 queries(static_cast<unsigned>(task.queries_per_sample), grid.y, grid.z);
+    attention_wide_kernel<T><<<queries, norm_threads, 0, stream_.get()>>>(task);
+    return launched("attention");
+  }
+  for_head_width(width, [&]<int width_max>() {
+    if constexpr (is_f32)
+      attention_kernel<width_max><<<grid, attention_threads, 0, stream_.get()>>>(task);
+    else
+      attention_bf16_kernel<width_max>
+          <<<grid, attention_bf16_threads, 0, stream_.get()>>>(task, access_for(task));
+  });
   launched("attention");
 }
 

@@ -143,10 +143,10 @@ TEST_CASE("Devices attend like the plain loop") {
   struct Size {
     std::int64_t samples, heads, width, queries, keys;
   };
-  const auto size =
-      GENERATE(Size{2, 3, 64, 64, 64}, Size{1, 1, 1, 1, 1}, Size{3, 2, 5, 7, 7},
-               Size{1, 2, 72, 130, 130}, Size{2, 1, 16, 3, 21}, Size{1, 1, 128, 33, 65},
-               Size{2, 1, 300, 17, 40}, Size{1, 1, 512, 64, 64});
+  const auto size = GENERATE(
+      Size{2, 3, 64, 64, 64}, Size{1, 1, 1, 1, 1}, Size{3, 2, 5, 7, 7}, Size{1, 2, 72, 130, 130},
+      Size{2, 1, 16, 3, 21}, Size{1, 1, 128, 33, 65}, Size{2, 1, 300, 17, 40},
+      Size{1, 1, 512, 64, 64}, Size{1, 3, 81, 2, 63}, Size{1, 1, 40, 1, 1100});
   const std::int64_t columns = size.heads * size.width;
   on_every_device([&](const Target& target, Device& device) {
     const auto drawn = [&](std::int64_t rows, std::uint64_t stream) {
@@ -163,6 +163,50 @@ TEST_CASE("Devices attend like the plain loop") {
                      to.activations());
     const Values expected = reference::attention(queries, keys, values, {size.samples, size.heads});
     CHECK(largest_difference(to.values(), expected) < target.tolerance(2e-6));
+  });
+}
+
+TEST_CASE("Devices attend like the plain loop where queries, keys and values share their rows") {
+  struct Size {
+    std::int64_t samples, heads, width, tokens;
+  };
+  const auto size = GENERATE(Size{2, 3, 64, 64}, Size{2, 2, 72, 70}, Size{1, 1, 128, 33});
+  const std::int64_t columns = size.heads * size.width;
+  on_every_device([&](const Target& target, Device& device) {
+    std::vector<Values> parts;
+    const Buffer packed = *device.allocate_activations({size.samples * size.tokens, 3 * columns});
+    const auto place = [&](std::int64_t i) {
+      return packed.activations().column_block(i * columns, columns);
+    };
+    for (std::int64_t i = 0; i < 3; ++i) {
+      const auto stream = static_cast<std::uint64_t>(9 + i);
+      parts.push_back(held(target, random_values({size.samples * size.tokens, columns}, stream)));
+      device.upload(parts.back().all, place(i));
+    }
+    const Buffer out = *device.allocate_activations({parts[0].rows, columns});
+    device.attention({place(0), place(1), place(2), size.samples, size.heads}, out.activations());
+    Values got({parts[0].rows, columns});
+    device.download(out.activations(), got.all);
+    const Values expected =
+        reference::attention(parts[0], parts[1], parts[2], {size.samples, size.heads});
+    CHECK(largest_difference(got, expected) < target.tolerance(2e-6));
+  });
+}
+
+TEST_CASE("A key that is not a number spoils its own sample and head, and no other") {
+  on_every_device([&](const Target& target, Device& device) {
+    const Values queries = held(target, random_values({2 * 20, 2 * 24}, 12));
+    Values keys = held(target, random_values({2 * 70, 2 * 24}, 13));
+    keys.at(139, 30) = std::numeric_limits<float>::quiet_NaN();
+    const Window q = Window::like(device, queries);
+    const Window k = Window::like(device, keys);
+    const Window v = Window::like(device, held(target, random_values({2 * 70, 2 * 24}, 14)));
+    const Window to = Window::like(device, MatrixSize{queries.rows, queries.columns});
+    device.attention({q.activations(), k.activations(), v.activations(), 2, 2}, to.activations());
+    const Values got = to.values();
+    for (std::int64_t r = 0; r < got.rows; ++r)
+      for (std::int64_t c = 0; c < got.columns; ++c)
+        REQUIRE(std::isnan(got.at(r, c)) == (r >= 20 && c >= 24));
   });
 }
 

@@ -1,8 +1,9 @@
-// The attention kernel in the emulated grid, against the plain loop of reference.h, in f32 and
-// bf16. Threads go backwards where rows are aligned.
+// The attention kernels in the emulated grid, against the plain loop of reference.h: in f32 on
+// plain threads, in bf16 on the tensor cores with both ways of moving values. Threads go backwards
+// where rows are aligned.
 #include "tests/gpu/kernels/windows.h"
 // The kernels come after the grid that they run on.
-#include "gpu/cuda/attention.h"
+#include "gpu/cuda/attention_bf16.h"
 
 namespace {
 
@@ -15,6 +16,7 @@ struct Size {
   std::int64_t samples, heads, width, queries, keys;
 };
 
+// T is what its kernel computes in; rows that begin at multiples of 16 bytes can be had in pieces.
 template <class T>
 struct AttentionCase {
   AttentionCase(const Size& size, Place place)
@@ -46,15 +48,24 @@ struct AttentionCase {
             .head_width = width,
             .scale = 1.0F / std::sqrt(static_cast<float>(width))};
   }
+  // As the device launches it.
   std::function<void()> kernel() {
-    return [of = task()] { attention_kernel<T, 128>(of); };
+    return [of = task()] {
+      for_head_width(of.head_width, [&]<int width_max>() {
+        if constexpr (std::is_same_v<T, float>)
+          attention_kernel<width_max>(of);
+        else
+          attention_bf16_kernel<width_max>(of, access_for(of));
+      });
+    };
   }
   Launch launch() const {
-    const std::int64_t tiles =
-        (queries.rows / split.samples + attention_queries - 1) / attention_queries;
+    constexpr std::int64_t tile =
+        std::is_same_v<T, float> ? attention_queries : attention_bf16_queries;
+    const std::int64_t tiles = (queries.rows / split.samples + tile - 1) / tile;
     return {.grid = {static_cast<unsigned>(tiles), static_cast<unsigned>(split.heads),
                      static_cast<unsigned>(split.samples)},
-            .threads = attention_threads,
+            .threads = std::is_same_v<T, float> ? attention_threads : attention_bf16_threads,
             .backwards = place_of_rows == Place::aligned};
   }
   static Values drawn(const Size& size, std::int64_t rows, std::uint64_t stream) {
@@ -68,6 +79,8 @@ struct AttentionCase {
   Window<T> out;
 };
 
+// A result in bf16, below 1, is 2^-9 off at most. The weights are 2^-8 of themselves off at most,
+// which evens out.
 template <class T>
 constexpr double tolerance = std::is_same_v<T, float> ? 2e-6 : 4e-3;
 
@@ -83,6 +96,32 @@ TEMPLATE_TEST_CASE("The attention kernels do what the plain loop does", "", floa
                              Size{1, 3, 81, 2, 63}, Size{1, 1, 40, 1, 1100});
   AttentionCase<TestType> of(size, place);
   CHECK(largest_difference(of.attended(), of.expected()) < tolerance<TestType>);
+}
+
+TEST_CASE("Values move in pieces exactly where all rows of all heads begin and end at one") {
+  const auto access = [](const Size& size, Place place) {
+    return access_for(AttentionCase<Bf16>(size, place).task());
+  };
+  CHECK(access({1, 2, 72, 4, 4}, Place::anywhere) == Access::one_by_one);
+  AttentionCase<Bf16> of({1, 2, 72, 4, 4}, Place::aligned);
+  of.attended();
+  const AttentionTask<Bf16> task = of.task();
+  CHECK(access_for(task) == Access::in_pieces);
+  AttentionTask<Bf16> other = task;
+  other.head_width = 36;
+  CHECK(access_for(other) == Access::one_by_one);
+  for (const auto rows :
+       {&AttentionTask<Bf16>::queries, &AttentionTask<Bf16>::keys, &AttentionTask<Bf16>::values}) {
+    other = task;
+    (other.*rows).stride += 4;
+    CHECK(access_for(other) == Access::one_by_one);
+    other = task;
+    (other.*rows).memory.values += 1;
+    CHECK(access_for(other) == Access::one_by_one);
+  }
+  other = task;
+  other.out.memory.values += 4;
+  CHECK(access_for(other) == Access::one_by_one);
 }
 
 TEMPLATE_TEST_CASE("Attention stays finite when one score towers over the others", "", float,
@@ -113,8 +152,26 @@ TEMPLATE_TEST_CASE("What is not a number reaches what the plain loop lets it rea
   }
 }
 
-TEST_CASE("Each barrier of the attention kernel is needed") {
-  AttentionCase<float> of({1, 1, 16, 33, 65}, Place::anywhere);
+TEST_CASE("Each barrier of the attention kernels is needed, and each wait for copies") {
+  AttentionCase<float> plain({1, 1, 16, 33, 65}, Place::anywhere);
+  plain.attended();
+  check_each_line_is_needed(plain.launch(), plain.kernel(), 4);
+  AttentionCase<Bf16> products({1, 1, 16, 33, 129}, Place::aligned);
+  products.attended();
+  check_each_line_is_needed(products.launch(), products.kernel(), 2);
+}
+
+TEST_CASE("Without pieces there is nothing to wait for, but for the other threads") {
+  AttentionCase<Bf16> of({1, 1, 15, 33, 129}, Place::anywhere);
   of.attended();
-  check_each_line_is_needed(of.launch(), of.kernel(), 4);
+  Launch launch = of.launch();
+  const std::set<int> lines = emulated::Grid::current().lines();
+  std::vector<std::string> failures;
+  for (const int line : lines) {
+    launch.without_line = line;
+    if (const auto failure = emulated::Grid::current().run(launch, of.kernel()))
+      failures.push_back(*failure);
+  }
+  REQUIRE(failures.size() == 1);
+  CHECK_THAT(failures[0], Catch::StartsWith("a race"));
 }
