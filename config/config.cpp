@@ -39,6 +39,11 @@ Duration occupancy_of(const Config& config, const AppConfig& app, Duration decla
   return declared + app.start_limit + config.worker.kill_grace + config.worker.slot_check;
 }
 
+std::string_view word_of(DeviceKind kind) { return kind == DeviceKind::cuda ? "cuda" : "cpu"; }
+std::string_view word_of(Precision precision) {
+  return precision == Precision::bf16 ? "bf16" : "f32";
+}
+
 Result<HostAndPort> parse_address(const std::string& text) {
   const Error invalid{.code = Errc::config_invalid,
                       .detail = "expected HOST:PORT or [IPV6]:PORT, found \"" + text + "\""};

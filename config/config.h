@@ -3,8 +3,10 @@
 // their defaults; the units are in the types or names. Filled and checked by config/load.h; nothing
 // here changes while the process runs. config/gpupool.toml documents every key.
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/amount.h"
@@ -45,15 +47,24 @@ struct AppConfig {
   std::string model;                   // diffusion: folder of the weights
   std::vector<std::string> tiers;      // who may use it; empty: everybody
   bool automatic = false;  // duration = "auto": a request that declares none holds what runs took
+  std::int64_t memory_bytes = 0;  // what its executor takes of a slot's memory; 0: not known
 };
 
-enum class DeviceKind : std::uint8_t { cpu = 1 };
+enum class DeviceKind : std::uint8_t { cpu = 1, cuda = 2 };
+enum class Precision : std::uint8_t { f32 = 1, bf16 = 2 };  // of weights and activations
 
 struct DeviceConfig {
   DeviceKind kind = DeviceKind::cpu;
-  std::uint32_t threads = 1;
+  std::uint32_t threads = 1;  // cpu
   std::uint32_t slots = 1;
   std::string partition = "default";  // of its slots
+  std::vector<std::uint32_t> cores;   // cpu: one for each thread; empty: wherever they are put
+  std::string device;  // cuda: its number by PCI bus, or the UUID of a GPU or of a MIG slice
+  Precision precision = Precision::f32;
+  std::int64_t memory_bytes = 0;  // for executors that stay warm, shared by slots; 0: one a slot
+  std::uint32_t temperature_max = 90;  // cuda: degrees Celsius, for longer than overheat
+
+  std::int64_t slot_memory() const { return memory_bytes / std::max(slots, 1U); }
 };
 
 // Slots that leave their partition for some users alone: for a time, or, without an end, for good
@@ -125,6 +136,8 @@ struct WorkerConfig {
   Duration heartbeat_stale = seconds(2);  // a lease that echoes an older heartbeat is refused
   Duration result_keep = hours(24);
   std::int64_t result_bytes_max = std::int64_t{4} * 1024 * 1024 * 1024;
+  Duration health_interval = seconds(5);  // between two looks at the GPUs
+  Duration overheat = seconds(30);        // too hot for so long: its slots get no jobs
 };
 
 // How the process behaves towards the system that runs it.
@@ -175,6 +188,10 @@ struct HostAndPort {
   std::string host;
   std::uint16_t port = 0;  // 0: any free one, where it is listened on
 };
+
+// The words of a kind and of a precision in a configuration, and in an executor's arguments.
+std::string_view word_of(DeviceKind kind);
+std::string_view word_of(Precision precision);
 
 // "127.0.0.1:7401", "[::1]:7401" or "node-1:7401"; config_invalid otherwise.
 Result<HostAndPort> parse_address(const std::string& text);

@@ -31,7 +31,9 @@ inline constexpr std::int64_t rank_address_bytes_max =
     64 * 1024;                                          // left by one rank for the others
 inline constexpr std::int64_t rank_addresses_max = 64;  // of one run, that wait for a rank
 inline constexpr std::int64_t slots_per_node_max = 256;
-inline constexpr std::int64_t unseen_ends_max = 1'024;  // ended runs a broker hasn't seen
+inline constexpr std::int64_t slot_words_bytes_max = 120;  // why a slot is down, in heartbeats
+inline constexpr std::int64_t warm_executors_max = 16;     // of one slot
+inline constexpr std::int64_t unseen_ends_max = 1'024;     // ended runs a broker hasn't seen
 inline constexpr std::int64_t receipts_page_max = 50;
 inline constexpr std::int64_t jobs_page_max = 40;
 inline constexpr std::int64_t refusals_remembered_max = 4'096;
@@ -68,6 +70,7 @@ static_assert(request_bytes_max + token_bytes_max + 4096 < frame_bytes_max);
 static_assert(argument_bytes_max < request_bytes_max);
 static_assert(receipts_page_max * 4096 < frame_bytes_max);
 static_assert(request_bytes_max + 8 * 1024 < 64 * 1024, "so do leases");
+static_assert(slots_per_node_max * slot_words_bytes_max < 32 * 1024, "and heartbeats");
 static_assert(jobs_page_max * (request_inline_bytes_max + 1536) < frame_bytes_max);
 static_assert(jobs_max <= requests_max);
 

@@ -4,6 +4,7 @@
 #include <iterator>
 #include <limits>
 
+#include "config/devices.h"
 #include "config/key_file.h"
 #include "config/limits.h"
 #include "config/section.h"
@@ -115,16 +116,6 @@ void read_ledger(Section section, Config& config) {
   section.finish();
 }
 
-DeviceConfig read_device(Section& section) {
-  DeviceConfig device;
-  std::string kind = "cpu";
-  section.text("kind", kind, device_rule);
-  section.count("threads", device.threads, {1, 1024});
-  section.count("slots", device.slots, slots_range);
-  section.text("partition", device.partition, name_rule);
-  return device;
-}
-
 void check_heartbeats(Section& section, const Config& config) {
   const auto& worker = config.worker;
   const auto loss = config.broker.heartbeat_loss;
@@ -150,7 +141,10 @@ void read_worker(Section section, Config& config) {
   section.duration("result_keep_s", worker.result_keep, duration_range);
   section.bytes("result_bytes_max", worker.result_bytes_max,
                 {limits::result_bytes_max, std::int64_t{1} << 50U});
-  section.list<DeviceConfig>("devices", worker.devices, entries_max, read_device);
+  section.duration("health_interval_s", worker.health_interval, duration_range);
+  section.duration("overheat_s", worker.overheat, pause_range);
+  section.list<DeviceConfig>("devices", worker.devices, entries_max,
+                             [&](Section& one) { return read_device(one, worker.devices); });
   check_heartbeats(section, config);
   if (worker.folder.empty()) section.reject("folder", "a folder for results", "none");
   if (config.broker_role && !worker.broker_address.empty())
@@ -304,6 +298,7 @@ void check_app(Section& section, const Config& config, const AppConfig& app) {
       std::none_of(config.worker.devices.begin(), config.worker.devices.end(), has_slots))
     section.reject("partition", "a partition of some [[worker.devices]], or no job would ever run",
                    "\"" + app.partition + "\"");
+  if (config.worker_role) check_memory(section, config.worker.devices, app);
   if (app.default_duration > app.longest)
     section.reject("default_duration_s",
                    "at most longest_s, which is " + seconds_of(app.longest.ms),
@@ -340,6 +335,7 @@ AppConfig read_app(Section& section, const Config& config) {
   section.duration("stall_s", app.stall, duration_range);
   section.path("model", app.model);
   section.texts("tiers", app.tiers, name_rule);
+  section.bytes("memory_bytes", app.memory_bytes, memory_range);
   app.executor = executor == "noop" ? ExecutorKind::noop : ExecutorKind::diffusion;
   if (spread == "device") app.spread = Spread::device;
   if (spread == "nodes") app.spread = Spread::nodes;

@@ -67,6 +67,7 @@ void take_app(Reload& reload, AppConfig& running, const AppConfig& fresh) {
   note(waiting, key + ".start_limit_s", running.start_limit, fresh.start_limit);
   note(waiting, key + ".stall_s", running.stall, fresh.stall);
   note(waiting, key + ".model", running.model, fresh.model);
+  note(waiting, key + ".memory_bytes", running.memory_bytes, fresh.memory_bytes);
 }
 
 void take_apps(Reload& reload, const std::vector<AppConfig>& fresh) {
@@ -122,9 +123,14 @@ void note_worker(Keys& keys, const WorkerConfig& running, const WorkerConfig& fr
   note(keys, "worker.folder", running.folder, fresh.folder);
   note_list(keys, "worker.devices", running.devices, fresh.devices,
             [](const DeviceConfig& a, const DeviceConfig& b) {
-              return std::tie(a.kind, a.threads, a.slots, a.partition) ==
-                     std::tie(b.kind, b.threads, b.slots, b.partition);
+              const auto all = [](const DeviceConfig& one) {
+                return std::tie(one.kind, one.threads, one.slots, one.partition, one.cores,
+                                one.device, one.precision, one.memory_bytes, one.temperature_max);
+              };
+              return all(a) == all(b);
             });
+  note(keys, "worker.health_interval_s", running.health_interval, fresh.health_interval);
+  note(keys, "worker.overheat_s", running.overheat, fresh.overheat);
   note(keys, "worker.kill_grace_s", running.kill_grace, fresh.kill_grace);
   note(keys, "worker.slot_check_s", running.slot_check, fresh.slot_check);
   note(keys, "worker.heartbeat_interval_s", running.heartbeat_interval, fresh.heartbeat_interval);

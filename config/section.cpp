@@ -121,6 +121,27 @@ void Section::texts(std::string_view key, std::vector<std::string>& target, Text
   }
 }
 
+void Section::numbers(std::string_view key, std::vector<std::uint32_t>& target, Range allowed) {
+  const std::string expected = "a list of different whole numbers from " +
+                               std::to_string(allowed.low) + " to " + std::to_string(allowed.high);
+  const auto* node = find(key, Need::optional, expected);
+  if (node == nullptr) return;
+  const auto* list = node->as_array();
+  if (list == nullptr) return reject(key, expected, found_in(*node));
+  target.clear();
+  for (const auto& item : *list) {
+    const auto* number = item.as_integer();
+    const bool fits =
+        number != nullptr && number->get() >= allowed.low && number->get() <= allowed.high;
+    const auto value = fits ? static_cast<std::uint32_t>(number->get()) : 0;
+    if (!fits || std::find(target.begin(), target.end(), value) != target.end())
+      findings_.add({.line = line_of(item.source()), .key = name_of(key)}, expected,
+                    found_in(item) + (fits ? " again" : ""));
+    else
+      target.push_back(value);
+  }
+}
+
 void Section::flag(std::string_view key, bool& target) {
   const auto* node = find(key, Need::optional, "true or false");
   if (node == nullptr) return;

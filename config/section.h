@@ -69,6 +69,8 @@ class Section {
 
   void text(std::string_view key, std::string& target, TextRule rule, Need need = Need::optional);
   void texts(std::string_view key, std::vector<std::string>& target, TextRule rule);
+  // A list of whole numbers, each once.
+  void numbers(std::string_view key, std::vector<std::uint32_t>& target, Range allowed);
   void flag(std::string_view key, bool& target);
   void count(std::string_view key, std::uint32_t& target, Range allowed, Need = Need::optional);
   void bytes(std::string_view key, std::int64_t& target, Range allowed);
@@ -80,6 +82,8 @@ class Section {
   // Made relative to the file's folder, if it was relative. A default is left as it is.
   void path(std::string_view key, std::string& target, Need need = Need::optional);
 
+  // Whether it stands in the file.
+  bool has(std::string_view key) const { return table_ != nullptr && table_->contains(key); }
   Section section(std::string_view key);
   // [[key]]: `read` turns one table into an entry. Tables in the file replace the defaults.
   template <class Entry>

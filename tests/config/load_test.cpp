@@ -185,12 +185,17 @@ TEST_CASE("gpupool.toml says what the defaults are, field by field") {
   CHECK(file.worker.heartbeat_stale == code.worker.heartbeat_stale);
   CHECK(file.worker.result_keep == code.worker.result_keep);
   CHECK(file.worker.result_bytes_max == code.worker.result_bytes_max);
+  CHECK(file.worker.health_interval == code.worker.health_interval);
+  CHECK(file.worker.overheat == code.worker.overheat);
   REQUIRE(file.worker.devices.size() == code.worker.devices.size());
   for (std::size_t i = 0; i < code.worker.devices.size(); ++i) {
     CHECK(file.worker.devices[i].kind == code.worker.devices[i].kind);
     CHECK(file.worker.devices[i].threads == code.worker.devices[i].threads);
     CHECK(file.worker.devices[i].slots == code.worker.devices[i].slots);
     CHECK(file.worker.devices[i].partition == code.worker.devices[i].partition);
+    CHECK(file.worker.devices[i].precision == code.worker.devices[i].precision);
+    CHECK(file.worker.devices[i].memory_bytes == code.worker.devices[i].memory_bytes);
+    CHECK(file.worker.devices[i].cores == code.worker.devices[i].cores);
   }
 
   CHECK(file.window.kind == code.window.kind);
@@ -234,6 +239,7 @@ TEST_CASE("gpupool.toml says what the defaults are, field by field") {
     CHECK(file.apps[i].stall == code.apps[i].stall);
     CHECK(file.apps[i].model == code.apps[i].model);
     CHECK(file.apps[i].tiers == code.apps[i].tiers);
+    CHECK(file.apps[i].memory_bytes == code.apps[i].memory_bytes);
   }
 }
 

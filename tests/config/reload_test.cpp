@@ -125,7 +125,9 @@ TEST_CASE("A reload knows every key that a configuration file may hold") {
                   .heartbeat_interval = seconds(1),
                   .heartbeat_stale = seconds(1),
                   .result_keep = seconds(1),
-                  .result_bytes_max = 1};
+                  .result_bytes_max = 1,
+                  .health_interval = seconds(1),
+                  .overheat = seconds(1)};
   other.identity = {.keys = {KeyConfig{}},
                     .audience = "a",
                     .anonymous = false,
@@ -147,7 +149,8 @@ TEST_CASE("A reload knows every key that a configuration file may hold") {
                    .stall = seconds(1),
                    .model = "m",
                    .tiers = {"pro"},
-                   .automatic = true};
+                   .automatic = true,
+                   .memory_bytes = 1};
   other.reservations = {{.name = "r"}};
   const Reload next = reloaded(running, other);
   std::set<std::string> told(next.changed.begin(), next.changed.end());
