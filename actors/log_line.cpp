@@ -152,6 +152,17 @@ struct Teller {
                    .node = joined.name};
   }
 
+  Line operator()(const SlotChanged& changed) const {
+    const LogLevel level = changed.why.empty() ? LogLevel::info : LogLevel::warn;
+    if (!wants(level)) return {};
+    const std::string slot = "slot " + std::to_string(changed.slot.value);
+    return LogLine{.level = level,
+                   .event = changed.why.empty() ? "slot_back" : "slot_out",
+                   .text = slot + (changed.why.empty() ? " takes jobs again"
+                                                       : " takes no jobs: " + changed.why),
+                   .node = changed.name};
+  }
+
   Line operator()(const LedgerRefused& refused) const {
     if (!wants(LogLevel::warn)) return {};
     return LogLine{

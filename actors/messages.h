@@ -30,11 +30,11 @@ struct Tick {
   auto fields() { return std::tie(unused); }
 };
 
-using ToBroker =
-    std::variant<Tick, Submit, Cancel, Watch, JobsQuery, ClientGone, Leading, Held, NotHeld,
-                 AlreadyHeld, Requeued, Restated, Settled, LedgerRefused, Join, Heartbeat,
-                 LeaseRefused, RunBegan, RunStep, RunEnded, NodesQuery, QueueQuery, OperatorCancel,
-                 DrainNodes, Stop, Extended, NotExtended, SettledBefore, Quote>;
+using ToBroker = std::variant<Tick, Submit, Cancel, Watch, JobsQuery, ClientGone, Leading, Held,
+                              NotHeld, AlreadyHeld, Requeued, Restated, Settled, LedgerRefused,
+                              Join, Heartbeat, LeaseRefused, RunBegan, RunStep, RunEnded,
+                              NodesQuery, QueueQuery, OperatorCancel, DrainNodes, Stop, Extended,
+                              NotExtended, SettledBefore, Quote, SlotChanged, ResumeNode>;
 
 using ToLedger =
     std::variant<Tick, Lead, Reserve, Leased, Requeue, Restate, Settle, QuotaQuery, ReceiptsQuery,
@@ -45,9 +45,10 @@ using ToLedger =
 using ToHistory =
     std::variant<Tick, JournalRead, ReceiptsAsked, ReceiptAsked, StoryAsked, UsageAsked, Recall>;
 
-using ToWorker = std::variant<Tick, Joined, HeartbeatSeen, Lease, EndSeen, CancelRun, FetchResult,
-                              ExecutorReady, ExecutorBegan, ExecutorStep, ExecutorDone,
-                              ExecutorExited, FetchLog, Stop, ExtendRun, RankLeft>;
+using ToWorker =
+    std::variant<Tick, Joined, HeartbeatSeen, Lease, EndSeen, CancelRun, FetchResult, ExecutorReady,
+                 ExecutorBegan, ExecutorStep, ExecutorDone, ExecutorExited, FetchLog, Stop,
+                 ExtendRun, RankLeft, DeviceHealth, ResumeSlots>;
 
 using ToSession =
     std::variant<Tick, SessionOpened, SessionClosed, ClientSubmit, ClientCancel, ClientWatch,
@@ -66,7 +67,8 @@ using ToClient =
                  ReceiptsAnswer, JobsAnswer, ExplainAnswer, ResultChunk, SessionPong, LogChunk,
                  ChangesAnswer, OperateAnswer, SessionNotice, UsageAnswer, QuoteAnswer>;
 
-using ToExecutors = std::variant<StartExecutor, StartRun, EndBy, Disarm, KillExecutor, RankFound>;
+using ToExecutors =
+    std::variant<StartExecutor, StartRun, EndBy, Disarm, KillExecutor, RankFound, SetAside>;
 
 // What the gateway itself is told, by the console: whom it recognises how, and what it announces.
 using ToGateway = std::variant<Standing>;

@@ -4,7 +4,10 @@
 // run writes to stderr is its log.
 //
 //     gpupool-diffusion --model FOLDER --threads N
+//     gpupool-diffusion --model FOLDER --device cuda:UUID [--precision bf16]
 //     gpupool-diffusion --check FOLDER               (only says whether the model can be loaded)
+//
+// How it ends when nobody told it to: ExecutorExit in actors/worker/fault.h.
 
 #include <poll.h>
 #include <signal.h>
@@ -25,21 +28,30 @@
 
 #include "actors/worker/diffusion_arguments.h"
 #include "actors/worker/executor_protocol.h"
+#include "actors/worker/fault.h"
 #include "actors/worker/process.h"
 #include "base/clock.h"
 #include "gpu/comm.h"
+#include "gpu/cpu/device_cpu.h"
 #include "gpu/model.h"
+#ifdef GPUPOOL_CUDA
+#include "gpu/cuda/device_cuda.h"
+#endif
 
 namespace gpupool {
 namespace {
 
-constexpr int model_exit = 1;
-constexpr int usage_exit = 2;
-constexpr int worker_gone_exit = 3;
+constexpr int code_of(ExecutorExit ending) { return static_cast<int>(ending); }
+
+constexpr std::string_view cuda_prefix = "cuda:";
 
 struct Options {
   std::string model;
-  std::int32_t threads = 0;
+  std::int32_t threads = 0;    // of the CPU device
+  std::string device = "cpu";  // or "cuda:" and what CUDA_VISIBLE_DEVICES understands
+  Dtype precision = Dtype::f32;
+
+  bool is_cuda() const { return device.starts_with(cuda_prefix); }
 };
 
 std::optional<Options> options_of(int count, char** arguments) {
@@ -49,6 +61,10 @@ std::optional<Options> options_of(int count, char** arguments) {
     const std::string_view value = arguments[i + 1];
     if (key == "--model") {
       options.model = value;
+    } else if (key == "--device") {
+      options.device = value;
+    } else if (key == "--precision" && (value == "f32" || value == "bf16")) {
+      options.precision = value == "bf16" ? Dtype::bf16 : Dtype::f32;
     } else if (key == "--threads") {
       const char* end = value.data() + value.size();
       const auto [stop, failure] = std::from_chars(value.data(), end, options.threads);
@@ -57,12 +73,43 @@ std::optional<Options> options_of(int count, char** arguments) {
       return std::nullopt;
     }
   }
-  if (options.model.empty() || options.threads < 1) return std::nullopt;
+  const bool is_known = options.is_cuda() || options.device == "cpu";
+  if (options.model.empty() || !is_known || (options.threads < 1) != options.is_cuda())
+    return std::nullopt;
   return options;
 }
 
+// The one GPU that this process may see. What the worker has set already stays; it is set before
+// anything of CUDA runs.
+Result<std::unique_ptr<Device>> make_gpu(const Options& options) {
+  ::setenv("CUDA_DEVICE_ORDER", "PCI_BUS_ID", 0);
+  ::setenv("CUDA_VISIBLE_DEVICES", options.device.substr(cuda_prefix.size()).c_str(), 0);
+#ifdef GPUPOOL_CUDA
+  const auto count = cuda_device_count();
+  if (!count || *count == 0)
+    return Error{.code = Errc::device_failed,
+                 .detail = "No CUDA GPUs are available: " +
+                           (count ? options.device + " is not there" : count.error().detail)};
+  return make_cuda_device({.index = 0, .precision = options.precision});
+#else
+  return Error{.code = Errc::device_failed,
+               .detail =
+                   "this build has no CUDA device: build it with the CUDA Toolkit 13 "
+                   "(cmake -DGPUPOOL_CUDA=ON)"};
+#endif
+}
+
+Result<std::unique_ptr<Device>> make_device(const Options& options) {
+  if (options.is_cuda()) return make_gpu(options);
+  if (options.precision != Dtype::f32)
+    return Error{.code = Errc::unsupported,
+                 .detail = "the CPU device computes in f32; leave precision out, or lend a GPU"};
+  return make_cpu_device(options.threads);
+}
+
 Result<std::unique_ptr<Model>> load(const Options& options) {
-  auto model = Model::load(options.model, options.threads);
+  auto device = make_device(options);
+  auto model = device ? Model::load(options.model, *std::move(device)) : device.error();
   if (!model)
     std::cerr << "gpupool-diffusion: " << name_of(model.error().code) << ": "
               << model.error().detail << "\n";
@@ -106,10 +153,16 @@ void log_request(Model& model, const GenerateRequest& request) {
            model.pixels_of(request), model.pixels_of(request));
 }
 
+// "2 threads", or "cuda:GPU-... in bf16".
+std::string place_of(const Options& options) {
+  if (!options.is_cuda()) return std::to_string(options.threads) + " threads";
+  return options.device + (options.precision == Dtype::bf16 ? " in bf16" : " in f32");
+}
+
 struct Loaded {
   std::unique_ptr<Model> model;
   double seconds = 0;
-  std::int32_t threads = 0;
+  std::string place;
 };
 
 class Server {
@@ -128,12 +181,14 @@ class Server {
   bool handle(const ChildRun& run);
   bool handle(const ChildFound&) { return true; }  // of a run that is over
   Result<std::unique_ptr<Comm>> meet(const ChildRun& run);
+  FromChild failed(const ChildRun& run, const Error& error);
   FromChild draw(const ChildRun& run, const GenerateRequest& request, Comm* ranks);
 
   Loaded loaded_;
   FileDescriptor signals_;
   FrameReader<ToChild> inbox_;
-  bool stop_ = false;  // SIGTERM came during this run
+  bool stop_ = false;      // SIGTERM came during this run
+  bool poisoned_ = false;  // the device can't be used any more: this process ends
 
   // The ranks of a run find each other through their workers.
   class Meeting final : public Rendezvous {
@@ -181,12 +236,13 @@ bool Server::Meeting::take_found() {
 }
 
 int Server::serve() {
-  if (!say(ChildReady{})) return worker_gone_exit;
+  if (!say(ChildReady{})) return code_of(ExecutorExit::worker_gone);
   for (;;) {
     pollfd sources[] = {{signals_.get(), POLLIN, 0}, {executor_socket_descriptor, POLLIN, 0}};
     if (::poll(sources, std::size(sources), -1) < 0) continue;
     if (was_terminated()) return 0;
-    if (sources[1].revents != 0 && !receive()) return worker_gone_exit;
+    if (sources[1].revents != 0 && !receive()) return code_of(ExecutorExit::worker_gone);
+    if (poisoned_) return code_of(ExecutorExit::poisoned);
   }
 }
 
@@ -215,6 +271,7 @@ bool Server::receive() {
     if (!message) return false;
     if (!*message) return true;
     if (!std::visit([this](const auto& one) { return handle(one); }, **message)) return false;
+    if (poisoned_) return true;
   }
 }
 
@@ -242,21 +299,32 @@ bool Server::handle(const ChildRun& run) {
   if (!arguments) return refuse(arguments.error());
   const GenerateRequest request = request_of(*arguments);
   if (const Status fits = loaded_.model->check(request); !fits) return refuse(fits.error());
-  log_line("model %s with %lld weights is resident, loaded in %.2f s, on %d threads\n",
+  log_line("model %s with %lld weights is resident, loaded in %.2f s, on %s\n",
            loaded_.model->name().c_str(), static_cast<long long>(loaded_.model->parameters()),
-           loaded_.seconds, loaded_.threads);
+           loaded_.seconds, loaded_.place.c_str());
   log_request(*loaded_.model, request);
   stop_ = false;
   const auto ranks = meet(run);
   if (!ranks && stop_) return say(ChildStopped{.job = run.job, .attempt = run.attempt});
-  if (!ranks)
-    return say(ChildFailed{.job = run.job,
-                           .attempt = run.attempt,
-                           .cause = ranks.error().code,
-                           .detail = ranks.error().detail});
+  if (!ranks) return say(failed(run, ranks.error()));
   if (run.ranks > 1) log_line("rank %u of %u\n", run.rank, run.ranks);
   return say(ChildBegan{.job = run.job, .attempt = run.attempt}) &&
          say(draw(run, request, ranks->get()));
+}
+
+// Only the device itself can say that it is why: another rank that was lost looks the same in a
+// run, and so does memory that there was not enough of.
+FromChild Server::failed(const ChildRun& run, const Error& error) {
+  const Status well = loaded_.model->device().finish();
+  poisoned_ = !well;
+  if (!well)
+    log_line("the device can't be used any more: %s; this executor ends\n",
+             well.error().detail.c_str());
+  const bool is_ours = error.code == Errc::device_failed && !poisoned_;
+  return ChildFailed{.job = run.job,
+                     .attempt = run.attempt,
+                     .cause = is_ours ? Errc::executor_crashed : error.code,
+                     .detail = error.detail};
 }
 
 // Rank 0 gives the picture that all of them have.
@@ -283,27 +351,23 @@ FromChild Server::draw(const ChildRun& run, const GenerateRequest& request, Comm
            : *drawn ? "drawn"
                     : "stopped",
            last.finished, last.of, taken, last.finished > 0 ? taken * 1000 / last.finished : 0.0);
-  const auto failed = [&](const Error& error) {
-    return ChildFailed{
-        .job = run.job, .attempt = run.attempt, .cause = error.code, .detail = error.detail};
-  };
-  if (!drawn && !stop_) return failed(drawn.error());
+  if (!drawn && !stop_) return failed(run, drawn.error());
   if (!drawn || !*drawn) return ChildStopped{.job = run.job, .attempt = run.attempt};
   if (run.rank > 0) return ChildHelped{.job = run.job, .attempt = run.attempt};
   auto png = encode_png((*drawn)->picture);
-  if (!png) return failed(png.error());
+  if (!png) return failed(run, png.error());
   return ChildResult{
       .job = run.job, .attempt = run.attempt, .media_type = "image/png", .bytes = *std::move(png)};
 }
 
 int run_program(int count, char** arguments) {
   if (count == 3 && std::string_view(arguments[1]) == "--check")
-    return load({.model = arguments[2], .threads = 1}) ? 0 : model_exit;
+    return load({.model = arguments[2], .threads = 1}) ? 0 : code_of(ExecutorExit::model);
   const auto options = options_of(count, arguments);
   if (!options) {
-    std::cerr << "usage: gpupool-diffusion --model FOLDER --threads N, with a worker's socket as "
-                 "descriptor 3\n";
-    return usage_exit;
+    std::cerr << "usage: gpupool-diffusion --model FOLDER, and --threads N or --device cuda:UUID "
+                 "[--precision f32|bf16], with a worker's socket as descriptor 3\n";
+    return code_of(ExecutorExit::usage);
   }
   // Before the model makes its threads, so that none of them ever gets the signal.
   sigset_t terminate;
@@ -313,9 +377,11 @@ int run_program(int count, char** arguments) {
   FileDescriptor signals{::signalfd(-1, &terminate, SFD_CLOEXEC | SFD_NONBLOCK)};
   const Instant start = boot_time();
   auto model = load(*options);
-  if (!model) return model_exit;
+  if (!model)
+    return code_of(model.error().code == Errc::device_failed ? ExecutorExit::device
+                                                             : ExecutorExit::model);
   Loaded loaded{
-      .model = *std::move(model), .seconds = seconds_since(start), .threads = options->threads};
+      .model = *std::move(model), .seconds = seconds_since(start), .place = place_of(*options)};
   return Server{std::move(loaded), std::move(signals)}.serve();
 }
 

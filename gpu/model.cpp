@@ -33,12 +33,16 @@ Model::Model(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 Model::~Model() = default;
 
 Result<std::unique_ptr<Model>> Model::load(const fs::path& folder, std::int32_t threads) {
+  return load(folder, make_cpu_device(threads));
+}
+
+Result<std::unique_ptr<Model>> Model::load(const fs::path& folder, std::unique_ptr<Device> device) {
   Result<ModelFiles> files = read_model_files(folder);
   if (!files) return files.error();
   auto parts = std::make_unique<Parts>(Parts{.name = files->name,
                                              .parameters = files->weights.elements(),
                                              .prompts = std::move(files->prompts),
-                                             .device = make_cpu_device(threads)});
+                                             .device = std::move(device)});
   const auto in_file = [](const fs::path& file, const Error& error) {
     return Error{.code = error.code, .detail = file.string() + ": " + error.detail};
   };

@@ -47,6 +47,9 @@ class Model {
   // device_failed (no memory); detail names the file and the tensor.
   static Result<std::unique_ptr<Model>> load(const std::filesystem::path& folder,
                                              std::int32_t threads);
+  // On any other device, which becomes the model's own.
+  static Result<std::unique_ptr<Model>> load(const std::filesystem::path& folder,
+                                             std::unique_ptr<Device> device);
   ~Model();
 
   // Calls on_step after each step. Empty when on_step said stop: that is an outcome, not an error.

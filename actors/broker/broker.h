@@ -100,6 +100,8 @@ class Broker {
   void on(const QueueQuery& query);
   void on(const OperatorCancel& cancel);
   void on(const DrainNodes& drain);
+  void on(const ResumeNode& resume);
+  void on(const SlotChanged& changed);
   NodeView view_of(const Node& node) const;
   Instant latest_end(const Job& job) const;
   QueueEntry entry_of(const Job& job) const;

@@ -73,6 +73,18 @@ void Broker::on(const Heartbeat& heartbeat) {
   if (slots_up(*node) != were_up) slots_changed("a slot of node " + node->name + " changed");
 }
 
+// Said as soon as the node knows, so that no lease goes there before the next heartbeat says it
+// too. What a slot carries, and when it is well again, is for heartbeats to say.
+void Broker::on(const SlotChanged& changed) {
+  Node* node = placement_.find(changed.node);
+  PoolSlot* slot = leading() && node && !node->lost ? node->slot(changed.slot) : nullptr;
+  if (!slot) return;
+  slot->report.why = changed.why;
+  if (changed.why.empty() || slot->leased_to || slot->report.job) return;
+  if (std::exchange(slot->report.state, SlotState::down) != SlotState::down)
+    slots_changed("a slot of node " + node->name + " is down");
+}
+
 // A worker that has fewer slots than before can't run what was leased on the others.
 void Broker::lose_missing_slots(Node& node, const Join& join) {
   for (const auto& slot : node.slots) {

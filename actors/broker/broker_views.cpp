@@ -30,7 +30,8 @@ NodeView Broker::view_of(const Node& node) const {
                   .device = slot.report.device,
                   .state = slot.report.state,
                   .warm_app = slot.report.warm_app,
-                  .partition = placement_.name_of(slot.partition)};
+                  .partition = placement_.name_of(slot.partition),
+                  .why = slot.report.why};
     if (slot.reservation) seen.reservation = placement_.name_of(slot.reservation->id);
     if (const auto it = jobs_.find(slot.leased_to); it != jobs_.end()) {
       const Job& job = it->second;
@@ -116,6 +117,12 @@ void Broker::on(const OperatorCancel& cancel) {
 void Broker::on(const DrainNodes& drain) {
   placement_.drain({drain.nodes.begin(), drain.nodes.end()});
   slots_changed("an operator is draining nodes");
+}
+
+// What is wrong with its slots is the node's to know: it tries them again.
+void Broker::on(const ResumeNode& resume) {
+  for (const auto& [id, node] : placement_.all())
+    if (node.name == resume.node) tell_worker(id, ResumeSlots{epoch_});
 }
 
 }  // namespace gpupool

@@ -274,9 +274,14 @@ Status Console::set_draining(const Question& question, const NodesFound& found) 
   if (busy == 1) runs = "; one of its slots has a job, which goes on to its end";
   if (busy > 1)
     runs = "; " + std::to_string(busy) + " of its slots have jobs, which go on to their end";
+  const bool has_some_out =
+      !away && std::any_of(node->slots.begin(), node->slots.end(),
+                           [](const SlotView& one) { return !one.why.empty(); });
+  const std::string tries = has_some_out ? " and tries the slots again that it took out" : "";
   const std::string state =
-      wish.node + (wish.draining ? " gets no new leases" + runs : " gets leases") + is_away;
+      wish.node + (wish.draining ? " gets no new leases" + runs : " gets leases" + tries) + is_away;
   const std::string title = wish.draining ? "drain" : "resume";
+  if (!wish.draining && !away) out_.to(to_broker(), ToBroker{ResumeNode{wish.node}});
   return ask(question.from,
              ChangeAsked{.title = title, .done = state, .already = state + ", as before"},
              SetDraining{.who = question.from.who, .node = wish.node, .draining = wish.draining});

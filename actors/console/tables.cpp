@@ -83,6 +83,7 @@ Row row_of(const NodeView& node, const SlotView* slot) {
   row.insert(row.end(), {cell(node.seen), node.build});
   row.push_back(slot == nullptr ? "" : slot->partition);
   row.push_back(slot == nullptr ? "" : slot->reservation);
+  row.push_back(slot == nullptr ? "" : slot->why);
   return row;
 }
 
@@ -104,6 +105,7 @@ std::string note_of(const NodesFound& found) {
   std::size_t slots = 0;
   std::size_t busy = 0;
   std::size_t free = 0;
+  std::size_t down = 0;
   std::vector<std::string> draining;
   std::vector<std::string> lost;
   for (const NodeView& node : found.nodes) {
@@ -112,11 +114,13 @@ std::string note_of(const NodesFound& found) {
     slots += node.slots.size();
     for (const SlotView& slot : node.slots) {
       busy += slot.job ? 1U : 0U;
+      down += slot.state == SlotState::down ? 1U : 0U;
       free += node.state == NodeState::healthy && !slot.job && slot.state == SlotState::free;
     }
   }
   std::string note = counted(found.nodes.size(), "node") + ", " + counted(slots, "slot") + ": " +
                      std::to_string(busy) + " with a job, " + std::to_string(free) + " free";
+  if (down > 0) note += ", " + std::to_string(down) + " down";
   if (!draining.empty()) note += "; draining: " + list_of(draining);
   if (!lost.empty()) note += "; lost: " + list_of(lost);
   return bounded(note);
@@ -246,7 +250,8 @@ Table table_of(const NodesFound& found, const std::string& after) {
                           {"seen", CellKind::instant},
                           {"build"},
                           {"partition"},
-                          {"reservation"}}};
+                          {"reservation"},
+                          {"why"}}};
   table.note = note_of(found);
   std::string last;
   for (const NodeView& node : found.nodes) {

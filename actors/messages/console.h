@@ -219,9 +219,10 @@ struct SlotView {
   Instant ends_by{};  // the latest end of that job
   std::string partition;
   std::string reservation;  // that has it, now or soon; empty: none
+  std::string why;          // it takes no jobs; empty: it does
   auto fields() {
     return std::tie(slot, device, state, warm_app, job, account, app, ends_by, partition,
-                    reservation);
+                    reservation, why);
   }
 };
 
@@ -296,6 +297,12 @@ struct CancelTaken {
 struct DrainNodes {
   std::vector<std::string> nodes;
   auto fields() { return std::tie(nodes); }
+};
+
+// The slots of this node that it took out itself are to be tried again.
+struct ResumeNode {
+  std::string node;
+  auto fields() { return std::tie(node); }
 };
 
 }  // namespace gpupool

@@ -27,9 +27,26 @@ struct SlotReport {
   std::string partition = "default";
   Duration ran{};   // since its run began; 0: it did not yet
   Duration held{};  // how long that run may last, by what the worker knows
+  std::string why;  // it takes no jobs; empty: it does
   auto fields() {
-    return std::tie(slot, device, state, job, attempt, warm_app, partition, ran, held);
+    return std::tie(slot, device, state, job, attempt, warm_app, partition, ran, held, why);
   }
+};
+
+// A slot takes no jobs from now on, or does again (`why` is empty). Said at once; every heartbeat
+// says it again.
+struct SlotChanged {
+  NodeId node;
+  std::string name;  // the node's
+  SlotIndex slot;
+  std::string why;
+  auto fields() { return std::tie(node, name, slot, why); }
+};
+
+// An operator wants slots that were taken out to be tried again.
+struct ResumeSlots {
+  Epoch epoch;
+  auto fields() { return std::tie(epoch); }
 };
 
 // A worker introduces itself: at start, after every lost connection, and to a new epoch.
@@ -163,7 +180,18 @@ struct CancelRun {
 
 // ---- Worker <-> its executors (inside one node) ----------------------------------------------
 
-// Make the executor of `app` resident on a slot; answered by ExecutorReady or ExecutorExited.
+// What the node's monitor sees of a GPU that it lends.
+struct DeviceHealth {
+  std::uint32_t device = 0;  // its place in the configuration
+  bool lost = false;
+  std::string detail;                    // lost: the driver's words
+  std::uint32_t temperature = 0;         // degrees Celsius; 0: not known
+  std::uint64_t uncorrected_errors = 0;  // of its memory, since the driver was loaded
+  auto fields() { return std::tie(device, lost, detail, temperature, uncorrected_errors); }
+};
+
+// Make the executor of `app` resident on a slot, or take up the one that was set aside there;
+// answered by ExecutorReady or ExecutorExited.
 struct StartExecutor {
   SlotIndex slot;
   std::string app;
@@ -214,8 +242,15 @@ struct Disarm {
   auto fields() { return std::tie(slot); }
 };
 
-// Kill everything on the slot now and report ExecutorExited once nothing of it is left.
+// Kill everything of the slot's executor now and report ExecutorExited once nothing of it is left.
 struct KillExecutor {
+  SlotIndex slot;
+  std::string app;  // of one that was set aside; empty: the resident one
+  auto fields() { return std::tie(slot, app); }
+};
+
+// The resident executor stays warm beside the slot: another one may become resident.
+struct SetAside {
   SlotIndex slot;
   auto fields() { return std::tie(slot); }
 };
@@ -262,8 +297,9 @@ struct ExecutorExited {
   std::int32_t signal = 0;  // that ended it; 0: it exited by itself
   std::int32_t exit_code = 0;
   std::string detail;
-  ResultRef log;  // of the run that it ended, if one was on
-  auto fields() { return std::tie(slot, signal, exit_code, detail, log); }
+  ResultRef log;    // of the run that it ended, if one was on
+  std::string app;  // of one that was set aside; empty: the resident one
+  auto fields() { return std::tie(slot, signal, exit_code, detail, log, app); }
 };
 
 }  // namespace gpupool

@@ -22,6 +22,7 @@ namespace gpupool {
 struct ExecutorPrograms {
   std::filesystem::path supervisor;
   std::filesystem::path diffusion;
+  bool has_cuda = true;  // the second was built with the CUDA device
 
   // gpupool-supervisor and gpupool-diffusion in the folder of the running program.
   static ExecutorPrograms beside_this_program();
@@ -34,7 +35,7 @@ class ExecutorHost {
   // Takes the lock of worker.folder, ends what an earlier worker left running there, and starts the
   // thread. `report` is called from that thread only. `config` and `results` outlive the host.
   // Errors: file_unwritable (the folder), journal_locked (another worker has it), file_unreadable
-  // (a program).
+  // (a program), unsupported (a kind of device that the program was built without).
   static Result<std::unique_ptr<ExecutorHost>> open(const Config& config, NodeId node,
                                                     ExecutorPrograms programs, ResultStore& results,
                                                     Report report);

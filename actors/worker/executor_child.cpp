@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <cstring>
@@ -75,13 +76,17 @@ std::vector<char*> pointers_to(std::vector<std::string>& texts) {
   return pointers;
 }
 
-std::vector<std::string> environment_with(const std::string& marker) {
-  const std::string variable = std::string(marker_variable) + "=";
-  std::vector<std::string> all;
+// The worker's own, but for what `own` says; of a name that stands twice the first would count.
+std::vector<std::string> environment_with(std::vector<std::string> own) {
+  const std::size_t owned = own.size();
+  const auto is_own = [&](std::string_view entry) {
+    const std::string_view start = entry.substr(0, entry.find('=') + 1);
+    return std::any_of(own.begin(), own.begin() + static_cast<std::ptrdiff_t>(owned),
+                       [&](const std::string& one) { return one.starts_with(start); });
+  };
   for (char** each = environ; each != nullptr && *each != nullptr; ++each)
-    if (!std::string_view(*each).starts_with(variable)) all.emplace_back(*each);
-  all.push_back(variable + marker);
-  return all;
+    if (!is_own(*each)) own.emplace_back(*each);
+  return own;
 }
 
 // What a supervisor finds open when it starts.
@@ -134,7 +139,9 @@ Result<std::unique_ptr<ExecutorChild>> ExecutorChild::start(const ChildPlan& pla
   child->marker_ = new_marker();
   std::vector<std::string> command{plan.supervisor.string(), std::to_string(::getpid())};
   command.insert(command.end(), plan.command.begin(), plan.command.end());
-  const auto pid = spawn(std::move(command), environment_with(child->marker_), open);
+  std::vector<std::string> own = plan.environment;
+  own.push_back(std::string(marker_variable) + "=" + child->marker_);
+  const auto pid = spawn(std::move(command), environment_with(std::move(own)), open);
   if (!pid) return pid.error();
   // Nobody else waits for it, so the pid is still its own, even if it has exited.
   child->supervisor_ = process_named(*pid).value_or(ProcessName{.pid = *pid});

@@ -23,7 +23,8 @@ namespace gpupool {
 struct ChildPlan {
   std::filesystem::path supervisor;
   std::vector<std::string> command;
-  std::filesystem::path record;  // where its processes are noted
+  std::vector<std::string> environment{};  // "NAME=value": beside what the worker itself has
+  std::filesystem::path record;            // where its processes are noted
 };
 
 class ExecutorChild {

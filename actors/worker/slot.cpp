@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "actors/worker/fault.h"
 #include "base/ensure.h"
 #include "config/limits.h"
 
@@ -10,24 +11,7 @@ namespace gpupool {
 namespace {
 
 constexpr Duration step_interval = milliseconds(100);     // between two steps told to the broker
-constexpr Duration kill_interval = seconds(1);            // between two orders to kill
 constexpr Duration extension_margin = milliseconds(100);  // then its SIGTERM may be on the way
-constexpr Duration retry_first = seconds(1);              // after a failed start; doubles
-constexpr Duration retry_longest = seconds(30);
-
-Duration retry_after(std::uint32_t failed_starts) {
-  Duration wait = retry_first;
-  for (std::uint32_t i = 1; i < failed_starts && wait < retry_longest; ++i) wait = wait * 2;
-  return std::min(wait, retry_longest);
-}
-
-std::string words_of(const ExecutorExited& exited) {
-  std::string words = exited.signal != 0
-                          ? "the executor was ended by signal " + std::to_string(exited.signal)
-                          : "the executor exited with code " + std::to_string(exited.exit_code);
-  if (!exited.detail.empty()) words += ": " + exited.detail;
-  return words;
-}
 
 std::string in_seconds(Duration duration) {
   return std::to_string(duration.ms / 1000) + "." + std::to_string(duration.ms % 1000 / 100) + " s";
@@ -76,7 +60,7 @@ void Slot::begin_run(Instant now, const Lease& lease, Rank rank, SlotActions& ou
   } else if (app_ == lease.app) {
     hand_over(out);
   } else {
-    kill_executor(now, out);  // the lease's own executor is started when nothing of this is left
+    make_room(now, lease.app, out);  // then the lease's own executor is started
   }
 }
 
@@ -151,27 +135,6 @@ void Slot::set_end(SlotActions& out) {
       EndBy{.slot = place_.slot, .at = run_->end_at, .kill_at = run_->kill_at});
 }
 
-// ---- The executor's life ---------------------------------------------------------------------
-
-void Slot::start_executor(Instant now, const std::string& app, SlotActions& out) {
-  life_ = Life::starting;
-  app_ = app;
-  asked_ = now;
-  was_ready_ = false;
-  out.executors.emplace_back(StartExecutor{.slot = place_.slot, .app = app});
-  if (run_) {
-    // A worker that dies now can't enforce the start limit; the supervisor's own timer can.
-    const Instant last = run_->start_by + config_.worker.kill_grace;
-    out.executors.emplace_back(EndBy{.slot = place_.slot, .at = last, .kill_at = last});
-  }
-}
-
-void Slot::kill_executor(Instant now, SlotActions& out) {
-  life_ = Life::ending;
-  kill_again_ = now + kill_interval;
-  out.executors.emplace_back(KillExecutor{.slot = place_.slot});
-}
-
 void Slot::hand_over(SlotActions& out) {
   const Lease& lease = run_->lease;
   run_->handed_over = true;
@@ -186,43 +149,6 @@ void Slot::hand_over(SlotActions& out) {
                                       .ranks = run_->rank.of});
   for (const RankLeft& left : run_->found) tell_found(left, out);
   run_->found.clear();
-}
-
-// The check of an idle slot: its warm executor becomes ready, or the slot goes down.
-void Slot::restore(Instant now, SlotActions& out) {
-  if (life_ == Life::ready || warm_app_.empty() || companion_) return;
-  if (check_until_ == Instant::never()) check_until_ = now + config_.worker.slot_check;
-  if (life_ == Life::absent) start_executor(now, warm_app_, out);
-}
-
-void Slot::on(Instant, const ExecutorReady& ready, SlotActions& out) {
-  if (life_ != Life::starting || ready.app != app_) return;
-  life_ = Life::ready;
-  was_ready_ = true;
-  failed_starts_ = 0;
-  check_until_ = Instant::never();
-  down_ = false;
-  if (!run_) return;
-  GPUPOOL_ENSURE(app_ == run_->lease.app, app_, run_->lease.app);
-  hand_over(out);
-}
-
-void Slot::on(Instant now, const ExecutorExited& exited, SlotActions& out) {
-  if (life_ == Life::absent || life_ == Life::broken) return;
-  if (was_ready_) {
-    life_ = Life::absent;
-  } else {
-    life_ = Life::broken;
-    retry_at_ = now + retry_after(++failed_starts_);
-    down_ = true;
-  }
-  app_.clear();
-  if (!run_) return restore(now, out);
-  const bool made_room = was_ready_ && !run_->handed_over && !run_->doom;
-  if (made_room) return start_executor(now, run_->lease.app, out);
-  RunEnded how = verdict_without_answer(now, words_of(exited));
-  how.log = exited.log;
-  end(now, std::move(how), out);
 }
 
 // ---- The run ---------------------------------------------------------------------------------
@@ -255,6 +181,8 @@ void Slot::on(Instant now, const ExecutorDone& done, SlotActions& out) {
   if (!carries(done.job, done.attempt) || !run_->handed_over) return;
   RunEnded how = verdict_of(now, done);
   how.log = done.log;
+  if (how.outcome == Outcome::succeeded) device_faults_ = 0;
+  if (done.cause != Errc{} && fault_of(done.cause) == Fault::device) suspect(now, done.detail, out);
   end(now, std::move(how), out);
 }
 
@@ -280,25 +208,26 @@ std::string Slot::remark() const {
 
 RunEnded Slot::verdict_of(Instant now, const ExecutorDone& done) const {
   if (done.stopped)
-    return verdict_without_answer(now,
-                                  "the run was stopped by a signal that the pool did not send");
+    return verdict_without_answer(
+        now, {.code = Errc::executor_crashed,
+              .detail = "the run was stopped by a signal that the pool did not send"});
   if (done.cause == Errc{})
     return {
         .outcome = Outcome::succeeded, .detail = remark(), .ran = ran(now), .result = done.result};
-  if (done.cause == Errc::program_failed)
+  if (fault_of(done.cause) == Fault::program)
     return {
         .outcome = Outcome::failed, .cause = done.cause, .detail = done.detail, .ran = ran(now)};
   return pool_fault(done.cause, done.detail);
 }
 
 // The run stopped or its executor is gone, without a result: why?
-RunEnded Slot::verdict_without_answer(Instant now, const std::string& what_happened) const {
+RunEnded Slot::verdict_without_answer(Instant now, Error what_happened) const {
   if (run_->doom) return pool_fault(run_->doom->code, run_->doom->detail);
   if (run_->cancelled) return {.outcome = Outcome::cancelled, .ran = ran(now)};
   if (run_->began && now >= run_->end_at) return expired(now);
   if (!run_->began && now >= run_->start_by)
-    return pool_fault(Errc::start_limit_missed, what_happened);
-  return pool_fault(Errc::executor_crashed, what_happened);
+    return pool_fault(Errc::start_limit_missed, std::move(what_happened.detail));
+  return pool_fault(what_happened.code, std::move(what_happened.detail));
 }
 
 // At its declared end, or before it where no more could be held for it.
@@ -334,7 +263,10 @@ void Slot::advance(Instant now, SlotActions& out) {
 
 void Slot::advance_run(Instant now, SlotActions& out) {
   if (now >= run_->give_up)
-    return end(now, verdict_without_answer(now, "the executor could not be ended"), out);
+    return end(now,
+               verdict_without_answer(now, {.code = Errc::executor_crashed,
+                                            .detail = "the executor could not be ended"}),
+               out);
   if (run_->give_up != Instant::never()) return;
   const AppConfig& app = app_of(*run_);
   if (!run_->began && !run_->cancelled && now >= run_->start_by) {
@@ -349,21 +281,6 @@ void Slot::advance_run(Instant now, SlotActions& out) {
   // At kill_at the supervisor kills by its own timer; this order covers one that can't.
   run_->give_up = now + config_.worker.kill_grace;
   if (life_ != Life::ending) kill_executor(now, out);
-}
-
-void Slot::advance_executor(Instant now, SlotActions& out) {
-  if (!run_ && now >= check_until_) {
-    check_until_ = Instant::never();
-    down_ = true;
-  }
-  if (life_ == Life::starting && !run_ && now >= asked_ + config_.app(app_)->start_limit)
-    return kill_executor(now, out);
-  if (life_ == Life::ending && now >= kill_again_) return kill_executor(now, out);
-  if (life_ == Life::broken && now >= retry_at_) {
-    life_ = Life::absent;
-    if (warm_app_.empty()) down_ = false;
-    restore(now, out);
-  }
 }
 
 // After the declared end the executor is stopping and owes no step; the kill is near anyway.
@@ -386,6 +303,7 @@ Instant Slot::next_deadline() const {
     next = std::min(next, asked_ + config_.app(app_)->start_limit);
   if (life_ == Life::ending) next = std::min(next, kill_again_);
   if (life_ == Life::broken) next = std::min(next, retry_at_);
+  for (const Aside& one : aside_) next = std::min(next, one.kill_again);
   return next;
 }
 
@@ -395,7 +313,7 @@ SlotState Slot::state() const {
   if (run_) return run_->began ? SlotState::running : SlotState::starting;
   if (companion_ && !companion_->runs_on) return SlotState::held;
   if (companion_) return SlotState::checking;  // while its run is on, the worker says more
-  if (down_) return SlotState::down;
+  if (!why().empty()) return SlotState::down;
   const bool needs_nothing = life_ == Life::absent && warm_app_.empty();
   return life_ == Life::ready || needs_nothing ? SlotState::free : SlotState::checking;
 }
@@ -404,7 +322,8 @@ SlotReport Slot::report(Instant now) const {
   SlotReport report{.slot = place_.slot,
                     .device = place_.device,
                     .state = state(),
-                    .partition = place_.partition};
+                    .partition = place_.partition,
+                    .why = why()};
   if (run_) {
     report.job = run_->lease.job;
     report.attempt = run_->lease.attempt;

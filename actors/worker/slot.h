@@ -30,6 +30,7 @@ class Slot {
     SlotIndex slot;
     std::uint32_t device = 0;
     std::string partition = "default";
+    std::int64_t memory = 0;  // for executors that stay warm; 0: one at a time
   };
 
   // A run on another slot whose job holds this one too.
@@ -74,6 +75,10 @@ class Slot {
   void finish_soon(Instant now, SlotActions& out);
   // Another rank of the run left this.
   void find(const RankLeft& left, SlotActions& out);
+  // Its device may run no job for now, for this reason; empty: it may again. What runs goes on.
+  void take_out(Instant now, const std::string& why, SlotActions& out);
+  // An operator wants it tried again at once.
+  void resume(Instant now);
   // Does everything that is due at `now`.
   void advance(Instant now, SlotActions& out);
 
@@ -90,14 +95,26 @@ class Slot {
   // No run is on, and nothing of one is being killed.
   bool is_clear() const { return !run_ && life_ != Life::ending; }
   Instant next_deadline() const;
+  std::uint32_t device() const { return place_.device; }
+  // Why it takes no jobs; empty: it does, or will in a moment.
+  const std::string& why() const { return out_.empty() ? down_ : out_; }
 
  private:
   enum class Life : std::uint8_t {
     absent,    // nothing is there; a lease or the check starts it
     starting,  // asked to become resident
+    clearing,  // the run's own starts when those that were set aside and must go have gone
     ready,     // resident and well
     ending,    // told to die; ExecutorExited comes when nothing of it is left
-    broken,    // it could not be started; tried again at retry_at_
+    broken,    // it could not be started, or its device failed; tried again at retry_at_
+  };
+
+  // An executor that was set aside, warm. `leaving`: it was told to die.
+  struct Aside {
+    std::string app;
+    std::int64_t memory = 0;
+    Instant kill_again = Instant::never();
+    bool is_leaving() const { return kill_again != Instant::never(); }
   };
 
   struct Run {
@@ -120,6 +137,9 @@ class Slot {
   const AppConfig& app_of(const Run& run) const;
   void start_executor(Instant now, const std::string& app, SlotActions& out);
   void kill_executor(Instant now, SlotActions& out);
+  void make_room(Instant now, const std::string& app, SlotActions& out);
+  void kill_aside(Instant now, Aside& aside, SlotActions& out);
+  bool is_clearing() const;
   void begin_run(Instant now, const Lease& lease, Rank rank, SlotActions& out);
   void tell_found(const RankLeft& left, SlotActions& out) const;
   void hand_over(SlotActions& out);
@@ -131,11 +151,16 @@ class Slot {
   Instant run_deadline() const;
   Instant stalls_at() const;
 
+  void break_down(Instant now, const ExecutorExited& exited);
+  void suspect(Instant now, const std::string& why, SlotActions& out);
+  bool exited_aside(Instant now, const ExecutorExited& exited, SlotActions& out);
+  std::int64_t memory_of(const std::string& app) const;
+
   Duration ran(Instant now) const;
   std::string remark() const;
   RunEnded verdict_of(Instant now, const ExecutorDone& done) const;
   RunEnded expired(Instant now) const;
-  RunEnded verdict_without_answer(Instant now, const std::string& what_happened) const;
+  RunEnded verdict_without_answer(Instant now, Error what_happened) const;
   void end(Instant now, RunEnded how, SlotActions& out);
 
   const Config& config_;
@@ -150,7 +175,11 @@ class Slot {
   Instant retry_at_{};      // broken: started again then
   std::uint32_t failed_starts_ = 0;         // in a row
   Instant check_until_ = Instant::never();  // idle and not well by then: down
-  bool down_ = false;
+  std::string down_;      // why, until its executor is well; empty: nothing is known against it
+  std::string out_;       // why its device may run nothing
+  bool suspect_ = false;  // its device failed a run: the executor is killed, and started later
+  std::uint32_t device_faults_ = 0;  // since a run succeeded
+  std::vector<Aside> aside_;         // the least recently used first
   std::optional<Run> run_;
   std::optional<Companion> companion_;  // then a run here is a rank of the other slot's
 };

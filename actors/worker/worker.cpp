@@ -20,14 +20,18 @@ Worker::Worker(const Config& config, NodeId node, Incarnation incarnation, std::
   for (const DeviceConfig& each : config.worker.devices) {
     for (std::uint32_t i = 0; i < each.slots; ++i) {
       const SlotIndex index{static_cast<std::uint32_t>(slots_.size())};
-      slots_.emplace_back(
-          config,
-          Slot::Place{.node = node, .slot = index, .device = device, .partition = each.partition});
+      slots_.emplace_back(config, Slot::Place{.node = node,
+                                              .slot = index,
+                                              .device = device,
+                                              .partition = each.partition,
+                                              .memory = each.slot_memory()});
     }
+    if (each.kind == DeviceKind::cuda) watches_.emplace(device, DeviceWatch(config.worker, each));
     ++device;
   }
   deadline_of_.assign(slots_.size(), Instant::never());
   is_free_.assign(slots_.size(), false);
+  told_why_.resize(slots_.size());
   for (std::uint32_t i = 0; i < slots_.size(); ++i) note({i});
 }
 
@@ -75,6 +79,7 @@ void Worker::advance(Instant now, Effects& out) {
   release_companions(now, out);
   repeat_ends(now, out);
   if (now < next_beat_) return;
+  for (const auto& [device, watch] : watches_) heed(now, device, out);
   broker_is_lost(now) ? join(now, out) : beat(now, out);
   // After a pause of the whole process one heartbeat is enough.
   next_beat_ = std::max(next_beat_ + config_.worker.heartbeat_interval, now + milliseconds(1));
@@ -361,6 +366,7 @@ void Worker::carry_out(Instant now, SlotIndex slot, SlotActions actions, Effects
   note(slot);
   for (ToExecutors& command : actions.executors) out.to(to_executors(), std::move(command));
   for (ToBroker& news : actions.broker) out.to(to_broker(), std::move(news));
+  tell_if_changed(slot, out);
   if (actions.rank_ended) rank_ended(now, slot, *actions.rank_ended, out);
   if (!actions.ended) return;
   const RunName name{actions.ended->job, actions.ended->attempt};

@@ -18,6 +18,7 @@
 
 #include "actors/effects.h"
 #include "actors/messages.h"
+#include "actors/worker/device_watch.h"
 #include "actors/worker/slot.h"
 #include "config/config.h"
 
@@ -66,6 +67,8 @@ class Worker {
   void on(Instant now, const ExecutorDone&, Effects& out);
   void on(Instant now, const ExecutorExited&, Effects& out);
   void on(Instant now, const RankLeft&, Effects& out);
+  void on(Instant now, const DeviceHealth&, Effects& out);
+  void on(Instant now, const ResumeSlots&, Effects& out);
 
   // Does everything that is due at `now`.
   void advance(Instant now, Effects& out);
@@ -76,6 +79,9 @@ class Worker {
 
   // Whether this run is on, or was; if its end is unseen, it is told again.
   bool is_known(Instant now, const Lease& lease, Effects& out);
+  // Its slots get jobs only while the device is well.
+  void heed(Instant now, std::uint32_t device, Effects& out);
+  void tell_if_changed(SlotIndex slot, Effects& out);
   // After every call of a slot: keeps the index of deadlines and the count of free slots.
   void note(SlotIndex slot);
   std::optional<Error> objection(Instant now, const Lease& lease) const;
@@ -110,6 +116,8 @@ class Worker {
   std::vector<Instant> deadline_of_;                            // of each slot, as last noted
   std::set<std::pair<Instant, std::uint32_t>> slot_deadlines_;  // the same ones, by time
   std::vector<bool> is_free_;                                   // likewise
+  std::vector<std::string> told_why_;                           // likewise, and said to the broker
+  std::map<std::uint32_t, DeviceWatch> watches_;                // of GPUs, by their devices
   std::set<std::uint32_t> companions_;  // slots that are held with another one, which runs the job
   std::int64_t freed_untold_ = 0;       // in this step: slots that fell free and no message says so
 

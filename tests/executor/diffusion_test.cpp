@@ -178,7 +178,7 @@ TEST_CASE("A rank whose peer dies ends with an error, and draws alone afterwards
       .slot = {}, .job = JobId{2}, .attempt = 1, .key = "1", .value = "no address of gloo's"});
   const auto done = test.reports.next<ExecutorDone>();
   REQUIRE(done);
-  CHECK(done->cause == Errc::device_failed);
+  CHECK(done->cause == Errc::executor_crashed);
   CHECK(test.draw(wish, JobId{3}).cause == Errc{});
 }
 

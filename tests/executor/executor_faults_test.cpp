@@ -2,6 +2,7 @@
 // and no process is left. And what they write, and how much of a result they may give.
 #include <signal.h>
 
+#include "actors/worker/fault.h"
 #include "config/limits.h"
 #include "tests/executor/harness.h"
 
@@ -125,6 +126,20 @@ TEST_CASE("Why an executor could not start stands in its exit's detail") {
   REQUIRE(exited);
   CHECK(exited->detail == "the model is no model");
   CHECK(exited->log.hash.empty());
+}
+
+TEST_CASE(
+    "An executor with a poisoned context is told by its exit code, and its slot takes another") {
+  TemporaryFolder folder;
+  TestHost test{folder.path()};
+  test.start(other_slot);
+  test.run("find its context poisoned");
+  const auto exited = test.reports.next<ExecutorExited>();
+  REQUIRE(exited);
+  CHECK(exited->signal == 0);
+  CHECK(cause_of_exit(exited->signal, exited->exit_code) == Errc::device_failed);
+  CHECK(exited->app == "fake");
+  check_that_the_rest_is_well(test);
 }
 
 TEST_CASE("A log that is too long keeps its beginning, and its last line says what is missing") {

@@ -5,12 +5,13 @@
 namespace gpupool::sim {
 
 Executors::Executors(Schedule& schedule, Checks& checks, ExecutorPlan plan, Prng rng, NodeId node,
-                     Instant boot, Report report)
+                     const Config& config, Instant boot, Report report)
     : schedule_(schedule),
       checks_(checks),
       plan_(plan),
       rng_(rng),
       node_(node),
+      config_(config),
       boot_(boot),
       report_(std::move(report)) {}
 
@@ -20,6 +21,7 @@ void Executors::perform(const ToExecutors& command) {
 
 void Executors::die() {
   slots_.clear();
+  aside_.clear();
   ++generation_;
 }
 
@@ -42,7 +44,10 @@ void Executors::on(const StartExecutor& start) {
   Executor& executor = slots_[start.slot];
   require(executor.life == Life::absent, "an executor starts on an empty slot only", node_,
           start.slot);
+  if (const auto kept = aside_.find({start.slot, start.app}); kept != aside_.end())
+    return take_up(start.slot, aside_.extract(kept).mapped());
   executor = {.life = Life::starting, .app = start.app, .process = ++serial_};
+  check_memory(start.slot);
   executor.serial = executor.process;
   if (chance(plan_.fails_to_start)) {
     if (rng_.one_in(2)) later(start.slot, draw(1, 1000), [=, this] { exit(start.slot, 0, 3); });
@@ -149,7 +154,52 @@ void Executors::done(SlotIndex slot, ExecutorDone how) {
 void Executors::exit(SlotIndex slot, std::int32_t signal, std::int32_t code) {
   const Executor gone = std::exchange(slots_[slot], {});
   const ResultRef log = gone.life == Life::running ? store_log(gone.run) : ResultRef{};
-  say(ExecutorExited{.slot = slot, .signal = signal, .exit_code = code, .log = log});
+  say(ExecutorExited{
+      .slot = slot, .signal = signal, .exit_code = code, .log = log, .app = gone.app});
+}
+
+void Executors::on(const SetAside& aside) {
+  Executor& executor = slots_[aside.slot];
+  if (executor.life == Life::absent) return;  // it just exited; its worker will hear of that
+  require(executor.life == Life::ready, "only an idle executor is set aside", node_, aside.slot);
+  const std::string app = executor.app;
+  const std::uint64_t process = executor.process;
+  aside_[{aside.slot, app}] = std::exchange(executor, {});
+  if (!chance(plan_.crashes)) return;
+  schedule_.after(draw(1, 5000), [this, slot = aside.slot, app, process, generation = generation_] {
+    const auto found = aside_.find({slot, app});
+    if (generation == generation_ && found != aside_.end() && found->second.process == process)
+      exit_aside(slot, app);
+  });
+}
+
+void Executors::take_up(SlotIndex slot, Executor executor) {
+  slots_[slot] = std::move(executor);
+  slots_[slot].serial = ++serial_;
+  say(ExecutorReady{.slot = slot, .app = slots_[slot].app});
+}
+
+void Executors::exit_aside(SlotIndex slot, const std::string& app) {
+  if (aside_.erase({slot, app}) > 0)
+    say(ExecutorExited{.slot = slot, .signal = 9, .exit_code = 0, .app = app});
+}
+
+// Executors that are warm beside each other never take more than their slot has.
+void Executors::check_memory(SlotIndex slot) const {
+  std::int64_t total = config_.app(slots_.at(slot).app)->memory_bytes;
+  std::size_t others = 0;
+  for (const auto& [place, executor] : aside_) {
+    if (place.first != slot) continue;
+    total += config_.app(place.second)->memory_bytes;
+    ++others;
+  }
+  std::uint32_t first = 0;
+  for (const DeviceConfig& device : config_.worker.devices) {
+    const bool is_its = slot.value >= first && slot.value < first + device.slots;
+    require(!is_its || others == 0 || total <= device.slot_memory(),
+            "what is warm on a slot fits into it", node_, slot, total);
+    first += device.slots;
+  }
 }
 
 void Executors::on(const EndBy& end) {
@@ -172,6 +222,16 @@ void Executors::on(const EndBy& end) {
 void Executors::on(const Disarm& disarm) { slots_[disarm.slot].timer = 0; }
 
 void Executors::on(const KillExecutor& kill) {
+  if (!kill.app.empty()) {
+    const auto found = aside_.find({kill.slot, kill.app});
+    if (found == aside_.end()) return;
+    return schedule_.after(draw(1, 20), [this, kill, process = found->second.process,
+                                         generation = generation_] {
+      const auto killed = aside_.find({kill.slot, kill.app});
+      if (generation == generation_ && killed != aside_.end() && killed->second.process == process)
+        exit_aside(kill.slot, kill.app);
+    });
+  }
   const std::uint64_t process = slots_[kill.slot].process;
   schedule_.after(draw(1, 20), [this, slot = kill.slot, process, generation = generation_] {
     const Executor& killed = slots_[slot];

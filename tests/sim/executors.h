@@ -1,7 +1,8 @@
 #pragma once
-// The processes of one simulated node, in place of executors: one a slot, each under a supervisor
-// with its own timer. They start late or never, crash, hang, ignore SIGTERM until they are killed,
-// and give results. What they are told is checked: a slot never carries two runs. Virtual time.
+// The processes of one simulated node, in place of executors: one a slot and some
+// set aside, each under a supervisor with its own timer. They start late or never, crash, hang,
+// ignore SIGTERM until they are killed, and give results. What they are told is checked: a slot
+// never carries two runs. Virtual time.
 
 #include <functional>
 #include <map>
@@ -10,6 +11,7 @@
 #include <string>
 
 #include "actors/messages.h"
+#include "config/config.h"
 #include "tests/sim/checks.h"
 #include "tests/sim/faults.h"
 #include "tests/sim/network.h"
@@ -20,9 +22,10 @@ class Executors {
  public:
   using Report = std::function<void(ToWorker)>;
 
-  // `boot` is the moment at which this node's own clock was 0.
+  // `config` is its node's, and outlives this; `boot` is the moment at which this node's own clock
+  // was 0.
   Executors(Schedule& schedule, Checks& checks, ExecutorPlan plan, Prng rng, NodeId node,
-            Instant boot, Report report);
+            const Config& config, Instant boot, Report report);
 
   void perform(const ToExecutors& command);
   // The worker process died, and everything that it had started with it.
@@ -52,12 +55,16 @@ class Executors {
   void on(const Disarm& disarm);
   void on(const KillExecutor& kill);
   void on(const RankFound& found);
+  void on(const SetAside& aside);
 
   void begin(SlotIndex slot);
   void step(SlotIndex slot, std::uint32_t number, std::uint32_t of_steps, Duration each);
   void give_result(SlotIndex slot);
   ResultRef store_log(const StartRun& run);
   void done(SlotIndex slot, ExecutorDone how);
+  void take_up(SlotIndex slot, Executor executor);
+  void exit_aside(SlotIndex slot, const std::string& app);
+  void check_memory(SlotIndex slot) const;
   void exit(SlotIndex slot, std::int32_t signal, std::int32_t code);
   void later(SlotIndex slot, Duration delay, std::function<void()> what);
   void say(ToWorker report);
@@ -72,12 +79,14 @@ class Executors {
   ExecutorPlan plan_;
   Prng rng_;
   const NodeId node_;
+  const Config& config_;
   const Instant boot_;
   const Report report_;
   Mailbox pipe_;
   std::uint64_t generation_ = 0;
   std::uint64_t serial_ = 0;
   std::map<SlotIndex, Executor> slots_;
+  std::map<std::pair<SlotIndex, std::string>, Executor> aside_;  // by their apps
   std::map<std::string, std::string> results_;
 };
 

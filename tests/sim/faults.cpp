@@ -45,6 +45,11 @@ Config draw_config(Prng rng, bool combined) {
   if (rng.one_in(4)) config.apps[2].partition = "other";
   config.worker.kill_grace = milliseconds(rng.between(200, 2000));
   config.worker.slot_check = milliseconds(rng.between(500, 5000));
+  // A simulated monitor speaks when something changes; being hot counts at once.
+  config.worker.health_interval = hours(24);
+  config.worker.overheat = {};
+  for (AppConfig& app : config.apps)
+    app.memory_bytes = one_of<std::int64_t>(rng, {0, 50, 50, 100, 150});
   config.window.length = one_of(rng, std::vector<Duration>{seconds(60), seconds(300), hours(24)});
   config.window.kind = rng.one_in(2) ? WindowKind::fixed : WindowKind::rolling;
   return config;
@@ -89,6 +94,7 @@ std::vector<Fault> draw_faults(Prng rng, const Plan& plan) {
   draw(FaultKind::commit_torn, 3, 5);
   draw(FaultKind::commit_doubled, 3, 5);
   draw(FaultKind::history_fails, 2, 20);
+  draw(FaultKind::device_ails, 4, 30);
   return faults;
 }
 
@@ -105,7 +111,11 @@ Plan draw_plan(std::uint64_t seed) {
   for (std::uint32_t i = 0; i < plan.nodes; ++i) {
     const auto count = one_of<std::size_t>(rng, {1, 1, 2, 2, 3, 4});
     auto& devices = plan.devices.emplace_back(all_small ? 1 : count);
-    for (DeviceConfig& device : devices) device.slots = one_of<std::uint32_t>(rng, {1, 1, 2});
+    for (DeviceConfig& device : devices) {
+      device.slots = one_of<std::uint32_t>(rng, {1, 1, 2});
+      device.kind = rng.one_in(2) ? DeviceKind::cuda : DeviceKind::cpu;
+      device.memory_bytes = one_of<std::int64_t>(rng, {0, 0, 100, 200, 400});
+    }
     if (i > 0 && rng.one_in(4)) devices.back().partition = "other";
   }
   plan.start = Instant{1'767'225'600'000} + milliseconds(rng.between(0, 86'400'000));
@@ -171,6 +181,8 @@ const char* name_of(FaultKind kind) {
       return "worker stops";
     case FaultKind::history_fails:
       return "history fails";
+    case FaultKind::device_ails:
+      return "device ails";
   }
   return "";
 }

@@ -35,7 +35,8 @@ enum class FaultKind : std::uint8_t {
   rival_leads,        // another broker takes the lead: this one has to end
   broker_stops,       // in good order: its process ends when nothing runs, or at its limit
   worker_stops,       // likewise
-  history_fails       // its store does, for a while
+  history_fails,      // its store does, for a while
+  device_ails         // a GPU is lost, too hot, or has memory errors; better after a while
 };
 
 struct Fault {

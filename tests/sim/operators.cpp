@@ -42,12 +42,12 @@ void Operator::act_later() {
 
 void Operator::act() {
   if (!known_) return console_.to_ledger(StandingQuery{.ticket = ++tickets_});
+  const std::string node = "node-" + std::to_string(rng_.between(1, plan_.nodes));
   if (settling_) {
     if (!draining_.empty()) drain(*draining_.begin(), false);
-    return;
+    return console_.to_broker(ResumeNode{node});
   }
-  const std::string node = "node-" + std::to_string(rng_.between(1, plan_.nodes));
-  switch (rng_.below(9)) {
+  switch (rng_.below(10)) {
     case 0:
       return set_tier();
     case 7:
@@ -58,6 +58,8 @@ void Operator::act() {
       return drain(node, rng_.one_in(2));
     case 2:
       return revoke();
+    case 9:
+      return console_.to_broker(ResumeNode{node});
     case 3: {
       const std::uint64_t ticket = ++tickets_;
       const std::string text = rng_.one_in(3) ? "" : "word " + std::to_string(rng_.below(3));

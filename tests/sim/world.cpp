@@ -67,12 +67,12 @@ World::World(std::uint64_t seed, std::ostream* trace)
     node.config.worker.devices = plan_.devices[i];
     node.id = NodeId{hash_of(node.config.worker.name)};
     node.boot = plan_.start - milliseconds(rng_.between(1000, 5'000'000'000));
-    node.executors = std::make_unique<Executors>(schedule_, checks_, plan_.executors,
-                                                 Prng(seed).fork(node.config.worker.name), node.id,
-                                                 node.boot, [this, &node](const ToWorker& report) {
-                                                   checks_.executor_said(now(), node.id, report);
-                                                   deliver(node, report);
-                                                 });
+    node.executors = std::make_unique<Executors>(
+        schedule_, checks_, plan_.executors, Prng(seed).fork(node.config.worker.name), node.id,
+        node.config, node.boot, [this, &node](const ToWorker& report) {
+          checks_.executor_said(now(), node.id, report);
+          deliver(node, report);
+        });
   }
   for (std::size_t i = 0; i < plan_.clients.size(); ++i) {
     const Client::Gateway gateway{
@@ -209,11 +209,29 @@ void World::strike(const Fault& fault) {
     case FaultKind::history_fails:
       history_store_.set_failing(true);
       return schedule_.after(fault.lasts, [this] { history_store_.set_failing(false); });
+    case FaultKind::device_ails:
+      return ail(node, fault.lasts);
     case FaultKind::rival_leads:
       if (!pool_) return;
       rival_ = true;
       return deliver(ToLedger{Lead{.ticket = std::numeric_limits<std::uint64_t>::max()}});
   }
+}
+
+void World::ail(NodeProcess& node, Duration lasts) {
+  DeviceHealth health{
+      .device = static_cast<std::uint32_t>(rng_.below(node.config.worker.devices.size())),
+      .temperature = 50,
+      .uncorrected_errors = static_cast<std::uint64_t>(now().ms)};
+  DeviceHealth better = health;
+  if (rng_.one_in(3)) {
+    health.temperature = 100;
+    better.uncorrected_errors = health.uncorrected_errors = 0;
+  } else if (rng_.one_in(2)) {
+    health.lost = true;
+  }
+  deliver(node, ToWorker{health});
+  schedule_.after(lasts, [this, &node, better] { deliver(node, ToWorker{better}); });
 }
 
 void World::heal() {
@@ -226,6 +244,8 @@ void World::heal() {
   for (NodeProcess& node : nodes_) {
     node.cut_off_until = {};
     node.executors->heal();
+    for (std::uint32_t device = 0; device < node.config.worker.devices.size(); ++device)
+      deliver(node, ToWorker{DeviceHealth{.device = device, .temperature = 50}});
   }
   for (const auto& client : clients_) client->settle_down();
   operator_.settle_down();

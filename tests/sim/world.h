@@ -119,6 +119,7 @@ class World {
   void start_worker(NodeProcess& node);
   void worker_dies(NodeProcess& node, Duration down);
   void strike(const Fault& fault);
+  void ail(NodeProcess& node, Duration lasts);
   void heal();
   void run_until(Instant end, const std::function<bool()>& early);
   bool everything_ended() const;

@@ -204,6 +204,50 @@ TEST_CASE("A draining node finishes what runs and gets no leases until it is res
   CHECK(pool.job(next).has_slot());
 }
 
+TEST_CASE(
+    "A slot that its node took out gets no lease from that word on, and its reason is shown") {
+  Pool pool(2);
+  pool.tell(SlotChanged{.node = NodeId{1}, .name = "node-1", .slot = {0}, .why = "GPU lost"});
+  const auto seen = pool.nodes_now().nodes[0].slots;
+  CHECK(seen[0].state == SlotState::down);
+  CHECK(seen[0].why == "GPU lost");
+  CHECK(seen[1].why.empty());
+  pool.admit();
+  CHECK(pool.only_lease().slot == SlotIndex{1});
+  pool.admit();
+  CHECK(pool.workers_got<Lease>().empty());
+  // That it is well again is for a heartbeat to say, with all that goes with it.
+  pool.tell(SlotChanged{.node = NodeId{1}, .name = "node-1", .slot = {0}});
+  CHECK(pool.nodes_now().nodes[0].slots[0].state == SlotState::down);
+  pool.pass(seconds(1));
+  CHECK(pool.only_lease().slot == SlotIndex{0});
+}
+
+TEST_CASE("What a slot carries goes on when its node takes it out") {
+  Pool pool(1);
+  pool.admit();
+  const Lease lease = pool.only_lease();
+  pool.begin(lease);
+  pool.tell(SlotChanged{.node = NodeId{1}, .name = "node-1", .slot = {0}, .why = "too hot"});
+  CHECK(pool.nodes_now().nodes[0].slots[0].why == "too hot");
+  CHECK(pool.nodes_now().nodes[0].slots[0].state != SlotState::down);
+  pool.end(Pool::success(lease, seconds(3)));
+  CHECK(pool.only_receipt().outcome == Outcome::succeeded);
+  // Of a node or a slot that nobody knows it means nothing.
+  pool.tell(SlotChanged{.node = NodeId{9}, .slot = {0}, .why = "too hot"});
+  pool.tell(SlotChanged{.node = NodeId{1}, .slot = {7}, .why = "too hot"});
+}
+
+TEST_CASE("An operator's resume reaches the node of that name, and no other") {
+  Pool pool(1);
+  pool.add_node(2, 1);
+  (void)pool.workers_got<ResumeSlots>();
+  pool.tell(ResumeNode{"node-2"});
+  CHECK(pool.workers_got<ResumeSlots>().size() == 1);
+  pool.tell(ResumeNode{"node-9"});
+  CHECK(pool.workers_got<ResumeSlots>().empty());
+}
+
 TEST_CASE("A node that joins later under a draining name gets no leases") {
   Pool pool(1);
   pool.admit();

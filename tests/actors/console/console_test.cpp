@@ -532,6 +532,37 @@ TEST_CASE("A drained node that has not come back yet can be resumed by its name"
   CHECK_FALSE(set.draining);
 }
 
+TEST_CASE("resume has a node try its slots again, whether or not it was drained") {
+  Desk desk;
+  desk.type({"resume", "node-1"});
+  NodesFound found = two_nodes(desk.only<NodesQuery>().ticket);
+  found.nodes[0].slots[1].state = SlotState::down;
+  found.nodes[0].slots[1].why = "GPU lost: GPU is lost";
+  desk.tell(found);
+  REQUIRE(desk.effects.send.size() == 2);
+  CHECK(desk.sent<ResumeNode>().at(0).node == "node-1");
+  desk.tell(Changed{.ticket = desk.sent<SetDraining>().at(0).ticket});
+  CHECK(desk.table().note ==
+        "node-1 gets leases and tries the slots again that it took out, as before");
+  desk.type({"resume", "node-2"});
+  desk.tell(two_nodes(desk.only<NodesQuery>().ticket));
+  CHECK(desk.sent<ResumeNode>().empty());  // it is away
+}
+
+TEST_CASE("nodes shows why a slot is down, and how many are") {
+  Desk desk;
+  desk.type({"nodes"});
+  NodesFound found = two_nodes(desk.only<NodesQuery>().ticket);
+  found.nodes[0].slots[1].state = SlotState::down;
+  found.nodes[0].slots[1].why = "No CUDA GPUs are available";
+  desk.tell(found);
+  const Table table = desk.table();
+  CHECK(table.columns.back().name == "why");
+  CHECK(table.rows.at(0).back().empty());
+  CHECK(table.rows.at(1).back() == "No CUDA GPUs are available");
+  CHECK(contains(table.note, "1 with a job, 0 free, 1 down"));
+}
+
 TEST_CASE("cancel ends anybody's job in the operator's name") {
   Desk desk;
   desk.type({"cancel", "17"});

@@ -57,6 +57,21 @@ TEST_CASE("A refusal is told with its code and sentence where it leaves the pool
   CHECK_FALSE(log_line(ToSession{SubmitRefused{.refusal = refusal}}, LogLevel::debug));
 }
 
+TEST_CASE(
+    "A slot that takes no jobs is a warning with its reason, and one that does again is told") {
+  SlotChanged changed{.name = "node-1", .slot = {3}, .why = "GPU lost: GPU is lost"};
+  const LogLine out = line_of(ToBroker{changed});
+  CHECK(out.level == LogLevel::warn);
+  CHECK(out.event == "slot_out");
+  CHECK(out.node == "node-1");
+  CHECK(out.text == "slot 3 takes no jobs: GPU lost: GPU is lost");
+  changed.why.clear();
+  const LogLine back = line_of(ToBroker{changed});
+  CHECK(back.level == LogLevel::info);
+  CHECK(back.event == "slot_back");
+  CHECK(back.text == "slot 3 takes jobs again");
+}
+
 TEST_CASE("The end of a job is told by its arithmetic, and is a warning if the pool is to blame") {
   LogLine line = line_of(ToBroker{settled()});
   CHECK(line.level == LogLevel::info);

@@ -134,7 +134,7 @@ TEST_CASE("A rank that dies takes the run with it, at the pool's cost, and frees
     CHECK(only<EndBy>(effects).slot == SlotIndex{2});
     CHECK(only<EndBy>(effects).at == node.now);
     node.tell(ExecutorReady{.slot = {0}, .app = "emoji"});
-    node.done(2, Errc::device_failed);
+    node.done(2, Errc::executor_crashed);
   }
   CHECK(node.slot(0).state == SlotState::free);
   CHECK(node.slot(2).state == SlotState::free);
@@ -160,7 +160,7 @@ TEST_CASE("A cancel and the declared end stop rank 0, and the others end after i
     const Effects& effects =
         node.tell(CancelRun{.epoch = node.epoch, .job = JobId{1}, .attempt = 1});
     CHECK(only<EndBy>(effects).slot == SlotIndex{0});
-    node.done(2, Errc::device_failed);  // rank 0 has left it, and its word comes later
+    node.done(2, Errc::executor_crashed);  // rank 0 has left it, and its word comes later
     CHECK(none<KillExecutor>(node.effects));
     node.tell(ExecutorDone{.slot = {0}, .job = JobId{1}, .attempt = 1, .stopped = true});
     CHECK(only<RunEnded>(node.effects).outcome == Outcome::cancelled);
@@ -172,7 +172,7 @@ TEST_CASE("A cancel and the declared end stop rank 0, and the others end after i
             ExecutorStep{.slot = {slot}, .job = JobId{1}, .attempt = 1, .step = 1, .of_steps = 9});
       node.wait(seconds(1));
     }
-    node.done(2, Errc::device_failed);
+    node.done(2, Errc::executor_crashed);
     node.tell(ExecutorDone{.slot = {0}, .job = JobId{1}, .attempt = 1, .stopped = true});
     CHECK(only<RunEnded>(node.effects).outcome == Outcome::expired);
     CHECK(only<RunEnded>(node.effects).ran == seconds(60));

@@ -118,6 +118,10 @@ class FakeExecutor {
       if (wish == "write much") write_lines(3U * 1024 * 1024);
       std::string picture =
           wish == "count descriptors" ? inherited_descriptors() : "picture of " + wish;
+      if (wish.starts_with("show ")) {
+        const char* value = std::getenv(wish.c_str() + 5);
+        picture = value != nullptr ? value : "nothing";
+      }
       if (const std::size_t bytes = wished_bytes(wish)) picture.assign(bytes, 'p');
       say(ChildResult{run.job, run.attempt, "text/plain", picture});
     }
@@ -129,6 +133,7 @@ class FakeExecutor {
       ::raise(SIGSEGV);
     }
     if (wish == "exit") ::_exit(7);
+    if (wish == "find its context poisoned") ::_exit(5);
     if (wish == "write and crash") {
       std::fputs("last words\n", stderr);
       ::_exit(9);

@@ -1,0 +1,45 @@
+#include "actors/worker/slot_share.h"
+
+#include <algorithm>
+
+namespace gpupool {
+namespace {
+
+std::string part_of(const std::vector<std::uint32_t>& cores, std::uint32_t part,
+                    std::uint32_t parts) {
+  const std::size_t each = cores.size() / parts;
+  std::string text;
+  for (std::size_t i = part * each; i < (part + 1) * each; ++i)
+    text += (text.empty() ? "" : ",") + std::to_string(cores[i]);
+  return text;
+}
+
+SlotShare share_of(const DeviceConfig& device, std::uint32_t slot) {
+  SlotShare share;
+  if (device.kind == DeviceKind::cuda) {
+    // CUDA counts only what it sees, by PCI bus as the driver's own tools do.
+    share.environment = {"CUDA_DEVICE_ORDER=PCI_BUS_ID", "CUDA_VISIBLE_DEVICES=" + device.device};
+    share.arguments = {"--device", "cuda:" + device.device};
+  } else {
+    share.arguments = {"--threads", std::to_string(std::max(device.threads / device.slots, 1U))};
+    if (!device.cores.empty())
+      share.arguments.insert(share.arguments.end(),
+                             {"--cores", part_of(device.cores, slot, device.slots)});
+  }
+  if (device.precision != Precision::f32)
+    share.arguments.insert(share.arguments.end(),
+                           {"--precision", std::string(word_of(device.precision))});
+  return share;
+}
+
+}  // namespace
+
+std::vector<SlotShare> shares_of(const WorkerConfig& worker) {
+  std::vector<SlotShare> shares;
+  for (const DeviceConfig& device : worker.devices)
+    for (std::uint32_t slot = 0; slot < device.slots; ++slot)
+      shares.push_back(share_of(device, slot));
+  return shares;
+}
+
+}  // namespace gpupool

@@ -1,0 +1,21 @@
+#pragma once
+// What one slot has of its device, in the words that its executor's program understands: arguments
+// behind the model's, and variables of its environment. Pure.
+
+#include <string>
+#include <vector>
+
+#include "config/config.h"
+
+namespace gpupool {
+
+struct SlotShare {
+  std::vector<std::string> arguments;
+  std::vector<std::string> environment;  // "NAME=value"
+};
+
+// Of all slots of a node, in their order. A cpu device's slots share its threads, each has at
+// least one, and its cores; a GPU's slots all see that GPU, and no other.
+std::vector<SlotShare> shares_of(const WorkerConfig& worker);
+
+}  // namespace gpupool
