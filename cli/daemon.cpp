@@ -351,12 +351,18 @@ Status Daemon::Parts::publish(const BrokerHandle& broker) {
 }
 
 Status Daemon::Parts::start_worker() {
-  auto worker = spawn_worker(system_, Surroundings{live_, boot_time, directory_},
-                             {.stopped =
-                                  [this] {
-                                    if (!config_.broker_role) note_drained();
-                                  }},
-                             build_string());
+  auto worker = spawn_worker(
+      system_, Surroundings{live_, boot_time, directory_},
+      {.stopped =
+           [this] {
+             if (!config_.broker_role) note_drained();
+           },
+       .blind =
+           [this](const Error& error) {
+             log_.say(LogLevel::warn, "health_unwatched",
+                      "the health of this node's GPUs cannot be seen: " + error.detail);
+           }},
+      build_string());
   if (!worker) return worker.error();
   worker_ = std::move(*worker);
   return ok();

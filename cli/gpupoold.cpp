@@ -14,6 +14,7 @@
 #include "cli/build.h"
 #include "cli/check_config.h"
 #include "cli/daemon.h"
+#include "cli/devices_command.h"
 #include "cli/logging.h"
 #include "cli/notify.h"
 #include "cli/pid_file.h"
@@ -30,6 +31,7 @@ namespace gpupool {
 namespace {
 
 constexpr int exit_usage = 2;
+enum class OutputForm : std::uint8_t { text = 1, json = 2 };
 // Clients that saw their job end come for its result; those who do not say goodbye get no longer.
 constexpr Duration farewell_limit = seconds(2);
 constexpr Duration farewell_look = milliseconds(20);
@@ -158,16 +160,30 @@ int check_config(const Config& config, const std::string& file) {
   return 0;
 }
 
+// 0: everything that the configuration lends is there.
+int show_devices(const Config& config, const std::string& file, OutputForm form) {
+  const Machine machine = look_around();
+  std::optional<Cut> cut;
+  if (!file.empty()) cut = Cut{.file = file, .worker = &config.worker};
+  std::cout << (form == OutputForm::json ? text_of(json_of(machine, cut)) : text_of(machine, cut));
+  return cut && !problems_of(machine, config.worker).empty() ? exit_cannot_start : 0;
+}
+
 int run(int argc, char** argv) {
   CLI::App app{"gpupoold: the daemon of a gpupool; its configuration says which roles it has"};
   std::string file;
   bool only_check = false;
   bool accept_clock = false;
+  bool json = false;
   app.add_option("--config", file, "TOML file; every key stands in config/gpupool.toml");
   app.add_flag("--check-config", only_check,
                "read the configuration and what it names, say what was found, and end");
   app.add_flag("--accept-clock", accept_clock,
                "start although the wall clock jumped since the ledger's last record");
+  CLI::App& devices = *app.add_subcommand(
+      "devices", "list the CPU and GPUs of this machine, and how --config cuts them into slots");
+  devices.add_option("--config", file, "TOML file, to see what it lends");
+  devices.add_flag("--json", json, "one JSON object");
   app.set_version_flag("--version", "gpupoold " + build_string());
   app.footer(
       "Signals: SIGTERM and SIGINT end it when what runs has ended (daemon.drain_limit_s), a\n"
@@ -190,6 +206,8 @@ int run(int argc, char** argv) {
     config = std::move(*loaded);
   }
   config.ledger.accept_clock = config.ledger.accept_clock || accept_clock;
+  if (devices.parsed())
+    return show_devices(config, file, json ? OutputForm::json : OutputForm::text);
   if (only_check) return check_config(config, file);
   Service(config, file).run();
 }

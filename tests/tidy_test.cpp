@@ -119,7 +119,8 @@ bool is_shell(const std::string& path) {
 Layer layer_of(const std::string& path) {
   static const std::regex journal{
       R"(actors/ledger/(.*sqlite|journal_postgres|snapshot_file|open_journal).*)"};
-  static const std::regex executor{R"(actors/worker/(executor|process|result_store).*)"};
+  static const std::regex executor{
+      R"(actors/worker/(executor|process|result_store|nvml|device_monitor).*)"};
   if (path.starts_with("base/")) return Layer::base;
   if (path.starts_with("config/")) return Layer::config;
   if (path.starts_with("gpu/")) return Layer::gpu;

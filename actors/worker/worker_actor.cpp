@@ -1,9 +1,11 @@
 #include "actors/worker/worker_actor.h"
 
+#include <algorithm>
 #include <caf/io/all.hpp>
 #include <filesystem>
 
 #include "actors/core_actor.h"
+#include "actors/worker/nvml.h"
 #include "actors/worker/worker.h"
 #include "base/clock.h"
 #include "base/pack.h"
@@ -117,6 +119,12 @@ Result<WorkerParts> spawn_worker(caf::actor_system& system, Surroundings around,
   around.directory->set_executors(
       [host = parts.executors](const ToExecutors& command) { host->perform(command); });
 
+  DeviceMonitor::Events monitored{.seen =
+                                      [reports, node](const DeviceHealth& health) {
+                                        if (const WorkerHandle actor = reports->worker(node))
+                                          post<ToWorker>(actor, health);
+                                      },
+                                  .blind = events.blind};
   // The wall clock tells one run of this node's worker from an earlier one, over reboots too.
   const Incarnation incarnation{static_cast<std::uint64_t>(wall_time().ms)};
   auto core = std::make_unique<Worker>(around.config.current(), node, incarnation, build);
@@ -124,6 +132,9 @@ Result<WorkerParts> spawn_worker(caf::actor_system& system, Surroundings around,
       system.spawn<WorkerActor>(std::move(around), std::move(events), parts, std::move(core));
   reports->set_worker(node, parts.actor);
   post<ToWorker>(parts.actor, Tick{});
+  if (std::any_of(worker.devices.begin(), worker.devices.end(),
+                  [](const DeviceConfig& one) { return one.kind == DeviceKind::cuda; }))
+    parts.monitor = std::make_shared<DeviceMonitor>(worker, nvml_library(), std::move(monitored));
   return parts;
 }
 

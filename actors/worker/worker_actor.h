@@ -1,13 +1,14 @@
 #pragma once
 // The worker's shell: steps the core by CLOCK_BOOTTIME, hands its commands to the executors,
-// answers questions for results and logs from the node's store, and, in a process without a broker,
-// dials one and dials again whenever the connection is lost.
+// answers questions for results and logs from the node's store, has its GPUs watched, and, in a
+// process without a broker, dials one and dials again whenever the connection is lost.
 
 #include <functional>
 #include <memory>
 #include <string>
 
 #include "actors/perform.h"
+#include "actors/worker/device_monitor.h"
 #include "actors/worker/executor.h"
 #include "actors/worker/result_store.h"
 #include "base/result.h"
@@ -20,10 +21,12 @@ struct WorkerParts {
   WorkerHandle actor;
   std::shared_ptr<ResultStore> results;
   std::shared_ptr<ExecutorHost> executors;
+  std::shared_ptr<DeviceMonitor> monitor;  // of its GPUs; none: it lends none
 };
 
 struct WorkerEvents {
   std::function<void()> stopped;  // it was told to stop, and nothing runs on its slots any more
+  std::function<void(const Error&)> blind;  // the health of its GPUs can't be seen
 };
 
 Result<WorkerParts> spawn_worker(caf::actor_system& system, Surroundings around,
