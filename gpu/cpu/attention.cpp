@@ -1,9 +1,10 @@
 // Softmax attention of one head: softmax(Q K^T / sqrt(width)) V. The operands are first copied side
-// by side and padded with zeros to whole lanes, so that both products run the same inner loop
-// without borders, and the scores of four queries stay in the first-level cache between them.
+// by side in f32 and padded with zeros to whole lanes, so that both products run the same inner
+// loop without borders, and the scores of a few queries stay in the first-level cache between them.
 
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include "gpu/cpu/kernels.h"
 #include "gpu/cpu/lanes.h"
@@ -11,7 +12,7 @@
 namespace gpupool {
 namespace {
 
-constexpr std::int64_t block_rows = 4;  // queries in one pass of the inner loop
+constexpr std::int64_t block_rows = 8;  // queries in one pass of the inner loop
 
 std::int64_t round_up(std::int64_t count, std::int64_t multiple) {
   return (count + multiple - 1) / multiple * multiple;
@@ -24,7 +25,7 @@ struct Factors {
 };
 
 // `vectors` lanes of the product, from `column` on. All sums live in registers: with two vectors
-// they are eight independent ones, enough to keep two multiply-add units busy.
+// they are sixteen, twice what two multiply-add units have under way.
 template <std::int64_t vectors>
 GPUPOOL_INLINE void product_columns(const Factors& factors, std::int64_t column,
                                     const Matrix& out) {
@@ -56,8 +57,9 @@ GPUPOOL_INLINE void product(const Factors& factors, const Matrix& out) {
   if (column < out.columns) product_columns<1>(factors, column, out);
 }
 
-// Softmax over the first `count` scores of each row; the padding behind them becomes zero.
-GPUPOOL_INLINE void softmax_rows(const Matrix& scores, std::int64_t count) {
+// e^(score - highest) for the first `count` scores of each row, zero for the padding behind them.
+// What makes them a softmax, one over their sum, goes to `inverse`.
+GPUPOOL_INLINE void exponentiate_rows(const Matrix& scores, std::int64_t count, float* inverse) {
   const std::int64_t padded = scores.columns;
   for (std::int64_t r = 0; r < scores.rows; ++r) {
     float* row = scores.row(r);
@@ -71,13 +73,13 @@ GPUPOOL_INLINE void softmax_rows(const Matrix& scores, std::int64_t count) {
       store(power, row + c);
       total += power;
     }
-    const float inverse = 1.0F / sum(total);
-    for (std::int64_t c = 0; c < padded; c += lanes) store(load(row + c) * inverse, row + c);
+    inverse[r] = 1.0F / sum(total);
     for (std::int64_t c = count; c < padded; ++c) row[c] = 0;
   }
 }
 
-GPUPOOL_INLINE void copy_rows(ConstMatrix from, float factor, const Matrix& to) {
+template <class Value>
+GPUPOOL_INLINE void copy_rows(const MatrixView<const Value>& from, float factor, const Matrix& to) {
   for (std::int64_t r = 0; r < from.rows; ++r) {
     for (std::int64_t c = 0; c < to.columns; c += lanes) {
       store(load_up_to(from.row(r) + c, from.columns - c, 0) * factor, to.row(r) + c);
@@ -85,85 +87,122 @@ GPUPOOL_INLINE void copy_rows(ConstMatrix from, float factor, const Matrix& to) 
   }
 }
 
-// In strips of `lanes` rows, so that reads and writes both stay on few cache lines.
-GPUPOOL_INLINE void copy_transposed(ConstMatrix from, const Matrix& to) {
+// Exchanges the off-diagonal quarters of every square of 2 * step lanes.
+template <std::int64_t step, std::size_t... lane>
+GPUPOOL_INLINE void exchange(Lanes* rows, std::index_sequence<lane...>) {
+#pragma GCC unroll 16
+  for (std::int64_t r = 0; r < lanes; ++r) {
+    if ((r & step) != 0) continue;
+    const Lanes a = rows[r];
+    const Lanes b = rows[r + step];
+    rows[r] = __builtin_shufflevector(a, b, ((lane & step) ? lanes + lane - step : lane)...);
+    rows[r + step] = __builtin_shufflevector(a, b, ((lane & step) ? lanes + lane : lane + step)...);
+  }
+}
+
+template <class Value>
+GPUPOOL_INLINE void copy_transposed(const MatrixView<const Value>& from, const Matrix& to) {
+  constexpr auto all = std::make_index_sequence<lanes>{};
   for (std::int64_t first = 0; first < to.columns; first += lanes) {
-    const std::int64_t end = first + lanes < from.rows ? first + lanes : from.rows;
-    for (std::int64_t c = 0; c < from.columns; ++c) {
-      float* row = to.row(c);
-      for (std::int64_t r = first; r < end; ++r) row[r] = from.row(r)[c];
-      for (std::int64_t r = end; r < first + lanes; ++r) row[r] = 0;
+    for (std::int64_t c = 0; c < from.columns; c += lanes) {
+      Lanes square[lanes];
+      for (std::int64_t r = 0; r < lanes; ++r)
+        square[r] = first + r < from.rows ? load_up_to(from.row(first + r) + c, from.columns - c, 0)
+                                          : Lanes{};
+      exchange<8>(square, all);
+      exchange<4>(square, all);
+      exchange<2>(square, all);
+      exchange<1>(square, all);
+      const std::int64_t count = from.columns - c < lanes ? from.columns - c : lanes;
+      for (std::int64_t r = 0; r < count; ++r) store(square[r], to.row(c + r) + first);
     }
   }
 }
 
 // The rows of one sample and the columns of one head.
-template <class View>
-View head_of(const View& all, const AttentionInput& input, const AttentionPart& part) {
+template <class Value, class View>
+MatrixView<Value> head_of(const View& all, const AttentionInput& input, const AttentionPart& part) {
   const std::int64_t tokens = all.rows / input.samples;
   const std::int64_t width = all.columns / input.heads;
-  return all.row_block(part.sample * tokens, tokens).column_block(part.head * width, width);
+  return rows_of<Value>(
+      all.row_block(part.sample * tokens, tokens).column_block(part.head * width, width));
 }
 
-// One head's operands, padded: lanes in the columns, block_rows in the rows of the queries.
+// One head's operands and results, padded: lanes in the columns.
 struct Workspace {
-  Matrix queries;
+  Matrix queries;  // block_rows of them
   Matrix keys_transposed;
   Matrix values;
-  Matrix scores;  // of block_rows queries
-  Matrix mixed;   // of block_rows queries
+  Matrix scores;  // of the queries
+  Matrix mixed;   // of the queries
+  std::int64_t size = 0;
 
-  Workspace(MatrixSize query_size, std::int64_t keys, std::vector<float>& scratch) {
-    const std::int64_t width = round_up(query_size.columns, lanes);
-    const std::int64_t keys_padded = round_up(keys, lanes);
-    std::int64_t used = 0;
-    const auto plan = [&used](Matrix& matrix, MatrixSize size) {
-      matrix = {nullptr, size.rows, size.columns, size.columns};
-      used += size.rows * size.columns;
-    };
-    plan(queries, {round_up(query_size.rows, block_rows), width});
-    plan(keys_transposed, {query_size.columns, keys_padded});
-    plan(values, {keys, width});
-    plan(scores, {block_rows, keys_padded});
-    plan(mixed, {block_rows, width});
-    if (static_cast<std::int64_t>(scratch.size()) < used) {
-      scratch.resize(static_cast<std::size_t>(used));
+  explicit Workspace(const AttentionInput& input) {
+    const std::int64_t width = input.queries.columns / input.heads;
+    const std::int64_t padded = round_up(width, lanes);
+    const std::int64_t keys = input.keys.rows / input.samples;
+    queries = matrix({block_rows, padded});
+    keys_transposed = matrix({width, round_up(keys, lanes)});
+    values = matrix({keys, padded});
+    scores = matrix({block_rows, round_up(keys, lanes)});
+    mixed = matrix({block_rows, padded});
+  }
+  void place(float* at) {
+    for (Matrix* one : {&queries, &keys_transposed, &values, &scores, &mixed}) {
+      one->values = at;
+      at += one->rows * one->columns;
     }
-    float* next = scratch.data();
-    for (Matrix* matrix : {&queries, &keys_transposed, &values, &scores, &mixed}) {
-      matrix->values = next;
-      next += matrix->rows * matrix->columns;
-    }
+  }
+
+ private:
+  Matrix matrix(MatrixSize of) {
+    size += of.rows * of.columns;
+    return {nullptr, of.rows, of.columns, of.columns};
   }
 };
 
-}  // namespace
-
-GPUPOOL_CLONES
-void attend(const AttentionInput& input, Matrix out, const AttentionPart& part,
-            std::vector<float>& scratch) {
+template <class Value>
+GPUPOOL_INLINE void attend_in(const AttentionInput& input, const Activations& out,
+                              const AttentionPart& part, const Workspace& work) {
   const std::int64_t count = part.queries.end - part.queries.first;
-  const ConstMatrix queries =
-      head_of(input.queries.f32(), input, part).row_block(part.queries.first, count);
-  const ConstMatrix keys = head_of(input.keys.f32(), input, part);
-  const Matrix target = head_of(out, input, part).row_block(part.queries.first, count);
-  const Workspace work({count, queries.columns}, keys.rows, scratch);
+  const auto queries =
+      head_of<const Value>(input.queries, input, part).row_block(part.queries.first, count);
+  const auto keys = head_of<const Value>(input.keys, input, part);
+  const auto target = head_of<Value>(out, input, part).row_block(part.queries.first, count);
+  const float factor = 1.0F / std::sqrt(static_cast<float>(queries.columns));
 
-  copy_rows(queries, 1.0F / std::sqrt(static_cast<float>(queries.columns)), work.queries);
   copy_transposed(keys, work.keys_transposed);
-  copy_rows(head_of(input.values.f32(), input, part), 1.0F, work.values);
+  copy_rows(head_of<const Value>(input.values, input, part), 1.0F, work.values);
   for (std::int64_t first = 0; first < count; first += block_rows) {
-    // The last block may read rows that an earlier call left here; their results are not copied.
-    product({work.queries.row_block(first, block_rows), work.keys_transposed}, work.scores);
-    softmax_rows(work.scores, keys.rows);
-    product({work.scores, work.values}, work.mixed);
+    // In the last block some rows may be of an earlier one; their results are not copied.
     const std::int64_t rows = count - first < block_rows ? count - first : block_rows;
+    copy_rows(queries.row_block(first, rows), factor, work.queries);
+    product({work.queries, work.keys_transposed}, work.scores);
+    float inverse[block_rows];
+    exponentiate_rows(work.scores, keys.rows, inverse);
+    product({work.scores, work.values}, work.mixed);
     for (std::int64_t r = 0; r < rows; ++r) {
       for (std::int64_t c = 0; c < target.columns; c += lanes) {
-        store_up_to(load(work.mixed.row(r) + c), target.row(first + r) + c, target.columns - c);
+        store_up_to(load(work.mixed.row(r) + c) * inverse[r], target.row(first + r) + c,
+                    target.columns - c);
       }
     }
   }
+}
+
+}  // namespace
+
+std::int64_t attention_scratch(const AttentionInput& input) { return Workspace(input).size; }
+
+GPUPOOL_CLONES
+void attend(const AttentionInput& input, Activations out, const AttentionPart& part,
+            std::span<float> scratch) {
+  Workspace work(input);
+  work.place(scratch.data());
+  if (out.dtype == Dtype::f32)
+    attend_in<float>(input, out, part, work);
+  else
+    attend_in<Bf16>(input, out, part, work);
 }
 
 }  // namespace gpupool

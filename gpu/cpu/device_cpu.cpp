@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <new>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "gpu/cpu/kernels.h"
@@ -20,10 +21,18 @@ constexpr std::align_val_t alignment{64};
 
 class DeviceCpu final : public Device {
  public:
-  explicit DeviceCpu(std::int32_t threads)
-      : threads_(threads), scratch_(static_cast<std::size_t>(threads)), matmul_(threads_) {}
+  explicit DeviceCpu(const CpuOptions& options)
+      : precision_(options.precision),
+        threads_(options.threads),
+        scratch_(static_cast<std::size_t>(options.threads)),
+        matmul_(threads_, options.precision) {}
 
-  Result<Buffer> allocate(MatrixSize size) override;
+  Status pin(std::span<const std::int32_t> cores) { return threads_.pin(cores); }
+
+  Result<Buffer> allocate(MatrixSize size) override { return allocate(size, Dtype::f32); }
+  Result<Buffer> allocate_activations(MatrixSize size) override {
+    return allocate(size, precision_);
+  }
   Result<std::unique_ptr<Linear>> make_linear(const LinearWeights& weights) override;
   void upload(std::span<const float> from, Activations to) override;
   void download(ConstActivations from, std::span<float> to) override;
@@ -52,6 +61,7 @@ class DeviceCpu final : public Device {
   void group_norm(ConstMatrix in, const GroupNorm& norm, Activations out) override;
 
  private:
+  Result<Buffer> allocate(MatrixSize size, Dtype dtype);
   void release(Activations all) noexcept override { operator delete(all.values, alignment); }
 
   template <class Work>
@@ -62,6 +72,7 @@ class DeviceCpu final : public Device {
     });
   }
 
+  Dtype precision_;  // of activations
   Threads threads_;
   std::vector<std::vector<float>> scratch_;  // one per thread, grown at first use
   std::vector<float> map_scratch_;           // of group_norm
@@ -69,17 +80,17 @@ class DeviceCpu final : public Device {
   std::optional<Error> failure_;  // the first since the last finish()
 };
 
-Result<Buffer> DeviceCpu::allocate(MatrixSize size) {
+Result<Buffer> DeviceCpu::allocate(MatrixSize size, Dtype dtype) {
   check_allocate(size);
-  const auto count = static_cast<std::size_t>(size.rows * size.columns);
-  void* const memory = operator new(count * sizeof(float), alignment, std::nothrow);
+  const auto bytes = static_cast<std::size_t>(size.rows * size.columns * bytes_of(dtype));
+  void* const memory = operator new(bytes, alignment, std::nothrow);
   if (memory == nullptr) {
     return Error{.code = Errc::device_failed,
-                 .detail = "no memory for " + std::to_string(count * sizeof(float)) + " bytes"};
+                 .detail = "no memory for " + std::to_string(bytes) + " bytes"};
   }
-  auto* const values = static_cast<float*>(memory);
-  std::fill_n(values, count, 0.0F);
-  return Buffer(*this, Matrix{values, size.rows, size.columns, size.columns});
+  auto* const values = static_cast<std::byte*>(memory);
+  std::fill_n(values, bytes, std::byte{});
+  return Buffer(*this, Activations(values, size.rows, size.columns, dtype));
 }
 
 Result<std::unique_ptr<Linear>> DeviceCpu::make_linear(const LinearWeights& weights) {
@@ -87,20 +98,28 @@ Result<std::unique_ptr<Linear>> DeviceCpu::make_linear(const LinearWeights& weig
   return matmul_.make_linear(weights);
 }
 
-void DeviceCpu::upload(std::span<const float> from, Activations all) {
-  check_upload(from, all);
-  const Matrix to = all.f32();
+void DeviceCpu::upload(std::span<const float> from, Activations to) {
+  check_upload(from, to);
   const float* next = from.data();
   for (std::int64_t r = 0; r < to.rows; ++r, next += to.columns) {
-    std::copy_n(next, to.columns, to.row(r));
+    if (to.dtype == Dtype::f32)
+      std::copy_n(next, to.columns, rows_of<float>(to).row(r));
+    else
+      convert_rows({next, 1, to.columns, to.columns}, rows_of<Bf16>(to).row(r));
   }
 }
 
-void DeviceCpu::download(ConstActivations all, std::span<float> to) {
-  check_download(all, to);
-  const ConstMatrix from = all.f32();
+void DeviceCpu::download(ConstActivations from, std::span<float> to) {
+  check_download(from, to);
   float* next = to.data();
-  for (std::int64_t r = 0; r < from.rows; ++r) next = std::copy_n(from.row(r), from.columns, next);
+  for (std::int64_t r = 0; r < from.rows; ++r, next += from.columns) {
+    if (from.dtype == Dtype::f32)
+      std::copy_n(rows_of<const float>(from).row(r), from.columns, next);
+    else
+      std::transform(rows_of<const Bf16>(from).row(r),
+                     rows_of<const Bf16>(from).row(r) + from.columns, next,
+                     [](Bf16 value) { return to_float(value); });
+  }
 }
 
 Status DeviceCpu::finish() {
@@ -118,32 +137,34 @@ Result<std::int32_t> DeviceCpu::pace() {
 
 void DeviceCpu::linear(const Linear& layer, ConstActivations in, Activations out,
                        Activation activation) {
-  const Status done = matmul_.run(layer, in.f32(), out.f32(), activation);
+  const Status done = matmul_.run(layer, in, out, activation);
   if (!done && !failure_) failure_ = done.error();
 }
 
 void DeviceCpu::modulated_norm(ConstMatrix in, const Modulation& modulation, Activations out) {
   check_modulated_norm(in, modulation, out);
-  over_rows(in.rows, [&](RowRange rows) { modulated_norm_rows(in, modulation, out.f32(), rows); });
+  over_rows(in.rows, [&](RowRange rows) { modulated_norm_rows(in, modulation, out, rows); });
 }
 
 void DeviceCpu::residual_norm(const Residual& residual, const Modulation& modulation,
                               Activations out) {
   check_residual_norm(residual, modulation, out);
-  over_rows(out.rows,
-            [&](RowRange rows) { residual_norm_rows(residual, modulation, out.f32(), rows); });
+  over_rows(out.rows, [&](RowRange rows) { residual_norm_rows(residual, modulation, out, rows); });
 }
 
 void DeviceCpu::attention(const AttentionInput& input, Activations out) {
   check_attention(input, out);
   const std::int64_t queries = input.queries.rows / input.samples;
   const std::int64_t blocks = (queries + attention_queries - 1) / attention_queries;
+  const auto needed = static_cast<std::size_t>(attention_scratch(input));
+  for (std::vector<float>& scratch : scratch_)
+    if (scratch.size() < needed) scratch.resize(needed);
   threads_.run(input.samples * input.heads * blocks, [&](Task task) {
     const std::int64_t first = task.index % blocks * attention_queries;
     const AttentionPart part{.sample = task.index / blocks / input.heads,
                              .head = task.index / blocks % input.heads,
                              .queries = {first, std::min(first + attention_queries, queries)}};
-    attend(input, out.f32(), part, scratch_[static_cast<std::size_t>(task.thread)]);
+    attend(input, out, part, scratch_[static_cast<std::size_t>(task.thread)]);
   });
 }
 
@@ -216,7 +237,18 @@ void DeviceCpu::group_norm(ConstMatrix in, const GroupNorm& norm, Activations ou
 }  // namespace
 
 std::unique_ptr<Device> make_cpu_device(std::int32_t threads) {
-  return std::make_unique<DeviceCpu>(threads);
+  return std::make_unique<DeviceCpu>(CpuOptions{.threads = threads});
+}
+
+Result<std::unique_ptr<Device>> make_cpu_device(const CpuOptions& options) {
+  if (options.precision == Dtype::bf16 && !MatmulEngine::multiplies_bf16())
+    return Error{.code = Errc::unsupported,
+                 .detail = "products in bf16 need AVX-512 or AMX, which this CPU lacks; use f32"};
+  auto device = std::make_unique<DeviceCpu>(options);
+  if (!options.cores.empty()) {
+    if (const Status pinned = device->pin(options.cores); !pinned) return pinned.error();
+  }
+  return std::unique_ptr<Device>(std::move(device));
 }
 
 }  // namespace gpupool

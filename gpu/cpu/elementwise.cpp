@@ -124,4 +124,14 @@ void noise_rows(const NoiseRange& range, Matrix out, RowRange rows) {
   }
 }
 
+GPUPOOL_CLONES
+void convert_rows(ConstMatrix from, Bf16* to) {
+  for (std::int64_t r = 0; r < from.rows; ++r, to += from.columns) {
+    for (std::int64_t c = 0; c < from.columns; c += lanes) {
+      const std::int64_t left = from.columns - c;
+      store_up_to(load_up_to(from.row(r) + c, left, 0), to + c, left);
+    }
+  }
+}
+
 }  // namespace gpupool

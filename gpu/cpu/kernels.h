@@ -4,9 +4,10 @@
 
 #include <cstdint>
 #include <memory>
-#include <vector>
+#include <span>
 
 #include "base/result.h"
+#include "gpu/bf16.h"
 #include "gpu/cpu/threads.h"
 #include "gpu/device.h"
 
@@ -17,9 +18,18 @@ struct RowRange {
   std::int64_t end = 0;
 };
 
+// Precondition: they are of this type.
+template <class Value, class Byte>
+MatrixView<Value> rows_of(const ActivationsView<Byte>& view) {
+  constexpr bool is_f32 = std::is_same_v<std::remove_const_t<Value>, float>;
+  GPUPOOL_ENSURE(view.dtype == (is_f32 ? Dtype::f32 : Dtype::bf16), view.rows, view.columns);
+  return {reinterpret_cast<Value*>(view.values), view.rows, view.columns, view.stride};
+}
+
 // norm.cpp
-void modulated_norm_rows(ConstMatrix in, const Modulation& modulation, Matrix out, RowRange rows);
-void residual_norm_rows(const Residual& residual, const Modulation& modulation, Matrix out,
+void modulated_norm_rows(ConstMatrix in, const Modulation& modulation, Activations out,
+                         RowRange rows);
+void residual_norm_rows(const Residual& residual, const Modulation& modulation, Activations out,
                         RowRange rows);
 
 // attention.cpp: one head of one sample, for a block of its queries.
@@ -28,9 +38,12 @@ struct AttentionPart {
   std::int64_t head = 0;
   RowRange queries;  // within the sample
 };
-inline constexpr std::int64_t attention_queries = 64;  // in one part, at most
-void attend(const AttentionInput& input, Matrix out, const AttentionPart& part,
-            std::vector<float>& scratch);
+inline constexpr std::int64_t attention_queries = 256;  // in one part, at most
+// How many values attend() needs for itself; queries, keys and values are in the precision of
+// `out`.
+std::int64_t attention_scratch(const AttentionInput& input);
+void attend(const AttentionInput& input, Activations out, const AttentionPart& part,
+            std::span<float> scratch);
 
 // elementwise.cpp
 void patchify_rows(ConstMatrix picture, const PatchGrid& grid, std::int64_t first, Matrix tokens,
@@ -43,6 +56,7 @@ void join_rows(const Conditions& conditions, Matrix out, RowRange rows);
 void guide_rows(const Guidance& guidance, Matrix out, RowRange rows);
 void advance_rows(Matrix picture, ConstMatrix prediction, const StepTerms& step, RowRange rows);
 void noise_rows(const NoiseRange& range, Matrix out, RowRange rows);
+void convert_rows(ConstMatrix from, Bf16* to);  // without gaps between the rows
 
 // feature_map.cpp
 void neighbours_rows(ConstActivations in, const MapGrid& grid, std::int64_t first, Activations out,
@@ -69,11 +83,14 @@ void group_norm_rows(ConstMatrix in, const ChannelTerms& terms, const GroupNorm&
 // matmul.cpp: products through oneDNN. A library failure comes back as an Error.
 class MatmulEngine {
  public:
-  explicit MatmulEngine(Threads& threads);
+  // precision: of the weights and of what they are multiplied with. All sums are f32.
+  MatmulEngine(Threads& threads, Dtype precision);
   ~MatmulEngine();
 
+  static bool multiplies_bf16();  // this machine: elsewhere oneDNN has no such products
+
   Result<std::unique_ptr<Linear>> make_linear(const LinearWeights& weights);
-  Status run(const Linear& layer, ConstMatrix in, Matrix out, Activation activation);
+  Status run(const Linear& layer, ConstActivations in, Activations out, Activation activation);
 
  private:
   struct State;

@@ -6,6 +6,8 @@
 
 #include <cstdint>
 
+#include "gpu/bf16.h"
+
 // The loader chooses a clone before a sanitizer is awake to watch it, so there they are left out.
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && \
     !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
@@ -24,6 +26,8 @@ namespace gpupool {
 inline constexpr std::int64_t lanes = 16;
 typedef float Lanes __attribute__((vector_size(64)));
 typedef std::int32_t IntLanes __attribute__((vector_size(64)));
+typedef std::uint32_t WordLanes __attribute__((vector_size(64)));
+typedef std::uint16_t HalfLanes __attribute__((vector_size(32)));
 
 GPUPOOL_INLINE Lanes load(const float* from) {
   Lanes value;
@@ -33,16 +37,38 @@ GPUPOOL_INLINE Lanes load(const float* from) {
 GPUPOOL_INLINE void store(const Lanes& value, float* to) {
   __builtin_memcpy(to, &value, sizeof value);
 }
-// The first `count` lanes, or all of them if there are more; the others are `rest`.
-GPUPOOL_INLINE Lanes load_up_to(const float* from, std::int64_t count, float rest) {
-  if (count >= lanes) return load(from);
-  Lanes value = rest - Lanes{};
-  for (std::int64_t i = 0; i < count; ++i) value[i] = from[i];
+
+// bf16 is the upper half of a float, rounded as from_float<Bf16>() does.
+GPUPOOL_INLINE Lanes load(const Bf16* from) {
+  HalfLanes halves;
+  __builtin_memcpy(&halves, from, sizeof halves);
+  const WordLanes words = __builtin_convertvector(halves, WordLanes) << 16;
+  Lanes value;
+  __builtin_memcpy(&value, &words, sizeof value);
   return value;
 }
-GPUPOOL_INLINE void store_up_to(const Lanes& value, float* to, std::int64_t count) {
+GPUPOOL_INLINE void store(const Lanes& value, Bf16* to) {
+  WordLanes words;
+  __builtin_memcpy(&words, &value, sizeof words);
+  const WordLanes rounded = (words + 0x7FFF + (words >> 16 & 1)) >> 16;
+  const WordLanes not_a_number = words >> 16 | 0x40;
+  const HalfLanes halves =
+      __builtin_convertvector(value == value ? rounded : not_a_number, HalfLanes);
+  __builtin_memcpy(static_cast<void*>(to), &halves, sizeof halves);
+}
+
+// The first `count` lanes, or all of them if there are more; the others are `rest`.
+template <class Value>
+GPUPOOL_INLINE Lanes load_up_to(const Value* from, std::int64_t count, float rest) {
+  if (count >= lanes) return load(from);
+  Lanes value = rest - Lanes{};
+  for (std::int64_t i = 0; i < count; ++i) value[i] = to_float(from[i]);
+  return value;
+}
+template <class Value>
+GPUPOOL_INLINE void store_up_to(const Lanes& value, Value* to, std::int64_t count) {
   if (count >= lanes) return store(value, to);
-  for (std::int64_t i = 0; i < count; ++i) to[i] = value[i];
+  for (std::int64_t i = 0; i < count; ++i) to[i] = from_float<Value>(value[i]);
 }
 
 GPUPOOL_INLINE float sum(const Lanes& value) {

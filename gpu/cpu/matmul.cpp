@@ -1,104 +1,127 @@
-// Products through oneDNN. The rows are cut into blocks of a fixed size, one task each, so that the
-// order of every sum is the same however many threads there are; each task runs oneDNN on one
-// thread. A layer's weights are reordered once into the layout that its primitive asks for; the
-// primitives are made at the first use of a size and kept.
+// Products through oneDNN. They are cut into blocks whose size depends on the layer alone, one task
+// each, so that the order of every sum is the same however many threads there are; each task runs
+// oneDNN on one thread. A layer's weights are reordered once into the layout that its primitive
+// asks for; the primitives are made at the first use of a size and kept, for all layers.
+
+#include <dnnl.h>
 
 #include <algorithm>
 #include <atomic>
 #include <deque>
 #include <dnnl.hpp>
-#include <unordered_map>
+#include <utility>
 #include <vector>
 
+#include "gpu/bf16.h"
 #include "gpu/cpu/kernels.h"
+#include "gpu/cpu/lanes.h"
 #include "gpu/op_shapes.h"
 
 namespace gpupool {
 namespace {
 
-// Enough rows to use each weight many times while it is in a register, few enough to share out one
+// Weights that stay in a core's cache while all rows pass: few rows in a block, to share out one
 // guided step of a small picture (128 rows) among several threads.
-constexpr std::int64_t block_rows = 32;
+constexpr std::int64_t cached_weights_max = std::int64_t{1} << 18;
+constexpr std::int64_t rows_of_cached = 32;
+// Of larger ones, columns that stay there (with 1,152 inputs in f32: 1.7 MB), and rows enough to
+// read them for. On 512 rows this was a fifth faster than 32 rows and all columns.
+constexpr std::int64_t rows_of_panel = 128;
+constexpr std::int64_t columns_of_panel = 384;
 
 constexpr auto f32 = dnnl::memory::data_type::f32;
 
-struct Library {
-  dnnl::engine engine{dnnl::engine::kind::cpu, 0};
-  std::vector<dnnl::stream> streams;  // one per thread
-};
+dnnl::memory::data_type type_of(Dtype dtype) {
+  return dtype == Dtype::f32 ? f32 : dnnl::memory::data_type::bf16;
+}
+
+Error failed(const dnnl::error& error) {
+  return {.code = Errc::device_failed, .detail = std::string("oneDNN: ") + error.what()};
+}
 
 // What a primitive was made for. Strides are in values.
 struct ProductKey {
-  std::int64_t rows = 0;
+  MatrixSize block{};
+  std::int64_t inputs = 0;
   std::int64_t in_stride = 0;
   std::int64_t out_stride = 0;
+  Dtype out_dtype = Dtype::f32;
   Activation activation = Activation::none;
+  bool has_bias = false;
 
-  friend bool operator==(const ProductKey&, const ProductKey&) = default;
+  auto fields() const {
+    return std::tie(block.rows, block.columns, inputs, in_stride, out_stride, out_dtype, activation,
+                    has_bias);
+  }
 };
 
-// What one thread passes to oneDNN. Kept, because making it anew costs as much as a small product.
-struct Arguments {
+// What one thread passes to oneDNN for itself. Kept, since a memory is an allocation.
+struct ThreadMemory {
   dnnl::memory in;
   dnnl::memory out;
-  std::unordered_map<int, dnnl::memory> all;  // in and out among them: a memory is a handle
+  dnnl::memory scratch;
 };
 
 struct Product {
   ProductKey key;
   dnnl::matmul primitive;
-  std::vector<Arguments> arguments;  // one per thread
+  dnnl::memory::desc weights;
+  std::vector<ThreadMemory> threads;
+};
 
-  void run(Library& library, std::int32_t thread, ConstMatrix in, Matrix out) {
-    Arguments& mine = arguments[static_cast<std::size_t>(thread)];
-    // oneDNN has one type of handle for what it reads and what it writes; this one is only read.
-    mine.in.set_data_handle(const_cast<float*>(in.values));
-    mine.out.set_data_handle(out.values);
-    primitive.execute(library.streams[static_cast<std::size_t>(thread)], mine.all);
-  }
+// Some columns of a layer.
+struct Panel {
+  std::int64_t first = 0;
+  std::int64_t columns = 0;
+  dnnl::memory bias;                  // empty: no bias
+  std::vector<dnnl::memory> layouts;  // the same weights in every layout that was asked for
 };
 
 class CpuLinear final : public Linear {
  public:
-  CpuLinear(const LinearWeights& weights, Library& library);
-
-  Product& product_for(const ProductKey& key);
-  std::int64_t inputs() const { return inputs_; }
-  std::int64_t outputs() const { return outputs_; }
-
- private:
-  dnnl::matmul::primitive_desc describe(const ProductKey& key) const;
-  const dnnl::memory& packed(const dnnl::memory::desc& layout);
-
-  Library& library_;
-  std::int64_t inputs_;
-  std::int64_t outputs_;
-  dnnl::memory bias_;                  // empty: no bias
-  std::vector<dnnl::memory> layouts_;  // the same weights in every layout that was asked for
-  std::deque<Product> products_;       // a handful; references to them stay good
+  std::int64_t inputs = 0;
+  std::int64_t outputs = 0;
+  std::int64_t block_rows = 0;
+  std::vector<Panel> panels;  // equally wide but for the last
 };
 
-dnnl::memory copy_of(std::span<const float> values, const dnnl::memory::desc& layout,
-                     const Library& library) {
-  dnnl::memory copy(layout, library.engine);
-  std::copy(values.begin(), values.end(), static_cast<float*>(copy.get_data_handle()));
-  return copy;
+// One product of a layer, cut into whole blocks, with a rest below and on the right.
+struct Job {
+  const CpuLinear& layer;
+  ConstActivations in;
+  Activations out;
+};
+
+const dnnl::memory& layout_of(const Panel& panel, const dnnl::memory::desc& layout) {
+  for (const dnnl::memory& known : panel.layouts)
+    if (known.get_desc() == layout) return known;
+  GPUPOOL_ENSURE(false, panel.first);
+  return panel.layouts.front();
 }
 
-// The weights come as [outputs, inputs] and stand on the right of the product as [inputs, outputs]:
-// the same memory, read along the other side.
-CpuLinear::CpuLinear(const LinearWeights& weights, Library& library)
-    : library_(library), inputs_(weights.inputs), outputs_(weights.outputs) {
-  if (!weights.bias.empty()) {
-    bias_ = copy_of(weights.bias, {{1, outputs_}, f32, {outputs_, 1}}, library_);
+}  // namespace
+
+struct MatmulEngine::State {
+  State(Threads& all, Dtype values)
+      : threads(all), precision(values), converted(static_cast<std::size_t>(all.count())) {
+    for (std::int32_t i = 0; i < all.count(); ++i) streams.emplace_back(engine);
   }
-  layouts_.push_back(copy_of(weights.weight, {{inputs_, outputs_}, f32, {1, inputs_}}, library_));
-  product_for({.rows = block_rows, .in_stride = inputs_, .out_stride = outputs_});
-  // From here on the usual layout is the source of all others, and the plain one is not kept.
-  if (layouts_.size() > 1) layouts_.erase(layouts_.begin());
-}
 
-dnnl::matmul::primitive_desc CpuLinear::describe(const ProductKey& key) const {
+  Product& product_for(const ProductKey& key);
+  dnnl::matmul::primitive_desc describe(const ProductKey& key) const;
+  void add_layout(Panel& panel, const dnnl::memory& from, const dnnl::memory::desc& layout);
+  ConstActivations in_precision(ConstActivations in, std::int32_t thread);
+  dnnl_status_t run_block(const Product& product, const Panel& panel, const Job& job, Task task);
+
+  Threads& threads;
+  Dtype precision;  // of weights and of what they are multiplied with; sums are f32
+  dnnl::engine engine{dnnl::engine::kind::cpu, 0};
+  std::vector<dnnl::stream> streams;         // one per thread
+  std::deque<Product> products;              // a handful per network; references to them stay good
+  std::vector<std::vector<Bf16>> converted;  // per thread: a block of rows that came in f32
+};
+
+dnnl::matmul::primitive_desc MatmulEngine::State::describe(const ProductKey& key) const {
   dnnl::primitive_attr attributes;
   attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
   dnnl::post_ops after;
@@ -108,99 +131,159 @@ dnnl::matmul::primitive_desc CpuLinear::describe(const ProductKey& key) const {
     after.append_eltwise(1.0F, dnnl::algorithm::eltwise_swish, 1.0F, 0.0F);
   }
   attributes.set_post_ops(after);
-  const dnnl::memory::desc in({key.rows, inputs_}, f32, {key.in_stride, 1});
-  const dnnl::memory::desc out({key.rows, outputs_}, f32, {key.out_stride, 1});
-  const dnnl::memory::desc any({inputs_, outputs_}, f32, dnnl::memory::format_tag::any);
+  const MatrixSize block = key.block;
+  const dnnl::memory::desc in({block.rows, key.inputs}, type_of(precision), {key.in_stride, 1});
+  const dnnl::memory::desc out({block.rows, block.columns}, type_of(key.out_dtype),
+                               {key.out_stride, 1});
+  const dnnl::memory::desc any({key.inputs, block.columns}, type_of(precision),
+                               dnnl::memory::format_tag::any);
+  const dnnl::memory::desc bias({1, block.columns}, f32, {block.columns, 1});
   const auto operation =
-      bias_ ? dnnl::matmul::desc(in, any, bias_.get_desc(), out) : dnnl::matmul::desc(in, any, out);
-  return {operation, attributes, library_.engine};
+      key.has_bias ? dnnl::matmul::desc(in, any, bias, out) : dnnl::matmul::desc(in, any, out);
+  return {operation, attributes, engine};
 }
 
-Product& CpuLinear::product_for(const ProductKey& key) {
-  for (Product& product : products_) {
-    if (product.key == key) return product;
-  }
+Product& MatmulEngine::State::product_for(const ProductKey& key) {
+  for (Product& product : products)
+    if (product.key.fields() == key.fields()) return product;
   const auto description = describe(key);
-  const dnnl::memory weight = packed(description.weights_desc());
-  Product& product = products_.emplace_back();
-  product.key = key;
-  product.primitive = dnnl::matmul(description);
-  for (std::size_t thread = 0; thread < library_.streams.size(); ++thread) {
-    Arguments mine{.in = {description.src_desc(), library_.engine, nullptr},
-                   .out = {description.dst_desc(), library_.engine, nullptr}};
-    mine.all = {{DNNL_ARG_SRC, mine.in},
-                {DNNL_ARG_WEIGHTS, weight},
-                {DNNL_ARG_DST, mine.out},
-                {DNNL_ARG_SCRATCHPAD, {description.scratchpad_desc(), library_.engine}}};
-    if (bias_) mine.all.emplace(DNNL_ARG_BIAS, bias_);
-    product.arguments.push_back(std::move(mine));
-  }
-  return product;
+  Product product{
+      .key = key, .primitive = {description}, .weights = description.weights_desc(), .threads = {}};
+  for (std::size_t i = 0; i < streams.size(); ++i)
+    product.threads.push_back({.in = {description.src_desc(), engine, nullptr},
+                               .out = {description.dst_desc(), engine, nullptr},
+                               .scratch = {description.scratchpad_desc(), engine}});
+  return products.emplace_back(std::move(product));
 }
 
-const dnnl::memory& CpuLinear::packed(const dnnl::memory::desc& layout) {
-  for (const dnnl::memory& known : layouts_) {
-    if (known.get_desc() == layout) return known;
-  }
-  dnnl::memory copy(layout, library_.engine);
-  dnnl::stream& stream = library_.streams.front();
-  dnnl::reorder(layouts_.front(), copy).execute(stream, layouts_.front(), copy);
-  stream.wait();
-  return layouts_.emplace_back(copy);
+void MatmulEngine::State::add_layout(Panel& panel, const dnnl::memory& from,
+                                     const dnnl::memory::desc& layout) {
+  for (const dnnl::memory& known : panel.layouts)
+    if (known.get_desc() == layout) return;
+  dnnl::memory source = from;  // oneDNN has one type of handle for what it reads and writes
+  dnnl::memory copy(layout, engine);
+  dnnl::reorder(source, copy).execute(streams.front(), source, copy);
+  streams.front().wait();
+  panel.layouts.push_back(copy);
 }
 
-Error failed(const dnnl::error& error) {
-  return {.code = Errc::device_failed, .detail = std::string("oneDNN: ") + error.what()};
+// These rows as they are, or a copy of this thread's.
+ConstActivations MatmulEngine::State::in_precision(ConstActivations in, std::int32_t thread) {
+  if (in.dtype == precision) return in;
+  std::vector<Bf16>& copy = converted[static_cast<std::size_t>(thread)];
+  const auto count = static_cast<std::size_t>(in.rows * in.columns);
+  if (copy.size() < count) copy.resize(count);
+  convert_rows(in.f32(), copy.data());
+  return {reinterpret_cast<const std::byte*>(copy.data()), in.rows, in.columns, Dtype::bf16};
 }
 
-}  // namespace
+// By oneDNN's C interface: the one for C++ makes a list and a map for each call.
+dnnl_status_t MatmulEngine::State::run_block(const Product& product, const Panel& panel,
+                                             const Job& job, Task task) {
+  const auto thread = static_cast<std::size_t>(task.thread);
+  const ThreadMemory& mine = product.threads[thread];
+  const std::int64_t first = task.index * job.layer.block_rows;
+  const ConstActivations in =
+      in_precision(job.in.row_block(first, product.key.block.rows), task.thread);
+  const Activations out =
+      job.out.row_block(first, product.key.block.rows).column_block(panel.first, panel.columns);
+  const dnnl_status_t sets[] = {
+      dnnl_memory_set_data_handle(mine.in.get(), const_cast<std::byte*>(in.values)),
+      dnnl_memory_set_data_handle(mine.out.get(), out.values)};
+  for (const dnnl_status_t set : sets)
+    if (set != dnnl_success) return set;
+  const dnnl_exec_arg_t arguments[] = {
+      {DNNL_ARG_SRC, mine.in.get()},
+      {DNNL_ARG_WEIGHTS, layout_of(panel, product.weights).get()},
+      {DNNL_ARG_DST, mine.out.get()},
+      {DNNL_ARG_SCRATCHPAD, mine.scratch.get()},
+      {DNNL_ARG_BIAS, panel.bias.get(true)}};  // the last: left out where there is none
+  return dnnl_primitive_execute(product.primitive.get(), streams[thread].get(),
+                                product.key.has_bias ? 5 : 4, arguments);
+}
 
-struct MatmulEngine::State {
-  explicit State(Threads& all) : threads(all) {
-    for (std::int32_t i = 0; i < all.count(); ++i) library.streams.emplace_back(library.engine);
-  }
-
-  Threads& threads;
-  Library library;
-};
-
-MatmulEngine::MatmulEngine(Threads& threads) : state_(std::make_unique<State>(threads)) {}
+MatmulEngine::MatmulEngine(Threads& threads, Dtype precision)
+    : state_(std::make_unique<State>(threads, precision)) {}
 MatmulEngine::~MatmulEngine() = default;
 
+bool MatmulEngine::multiplies_bf16() {
+  return dnnl::get_effective_cpu_isa() >= dnnl::cpu_isa::avx512_core;
+}
+
+// The weights come as [outputs, inputs] and stand on the right of the product as [inputs, outputs]:
+// the same memory, read along the other side.
 Result<std::unique_ptr<Linear>> MatmulEngine::make_linear(const LinearWeights& weights) try {
   keep_libraries_single_threaded();
-  std::unique_ptr<Linear> layer = std::make_unique<CpuLinear>(weights, state_->library);
-  return layer;
+  auto layer = std::make_unique<CpuLinear>();
+  layer->inputs = weights.inputs;
+  layer->outputs = weights.outputs;
+  const bool cached = weights.inputs * weights.outputs <= cached_weights_max;
+  const std::int64_t columns_max = cached ? weights.outputs : columns_of_panel;
+  layer->block_rows = cached ? rows_of_cached : rows_of_panel;
+  for (std::int64_t first = 0; first < weights.outputs; first += columns_max) {
+    Panel& panel = layer->panels.emplace_back();
+    panel.first = first;
+    panel.columns = std::min(columns_max, weights.outputs - first);
+    const float* const values = weights.weight.data() + first * weights.inputs;
+    const dnnl::memory plain({{weights.inputs, panel.columns}, f32, {1, weights.inputs}},
+                             state_->engine, const_cast<float*>(values));
+    const ProductKey usual{.block = {layer->block_rows, panel.columns},
+                           .inputs = weights.inputs,
+                           .in_stride = weights.inputs,
+                           .out_stride = weights.outputs,
+                           .out_dtype = state_->precision,
+                           .has_bias = !weights.bias.empty()};
+    state_->add_layout(panel, plain, state_->product_for(usual).weights);
+    if (!usual.has_bias) continue;
+    panel.bias = {{{1, panel.columns}, f32, {panel.columns, 1}}, state_->engine};
+    std::copy_n(weights.bias.data() + first, panel.columns,
+                static_cast<float*>(panel.bias.get_data_handle()));
+  }
+  return std::unique_ptr<Linear>(std::move(layer));
 } catch (const dnnl::error& error) {
   return failed(error);
 }
 
-Status MatmulEngine::run(const Linear& layer, ConstMatrix in, Matrix out,
+Status MatmulEngine::run(const Linear& linear, ConstActivations in, Activations out,
                          Activation activation) try {
   keep_libraries_single_threaded();  // the caller may be another thread than last time
-  // Layers are only made above; keeping primitives doesn't change what a layer is.
-  auto& linear = const_cast<CpuLinear&>(dynamic_cast<const CpuLinear&>(layer));
-  check_linear({linear.outputs(), linear.inputs()}, in, out);
-  const std::int64_t whole = in.rows / block_rows;
-  const std::int64_t rest = in.rows % block_rows;
-  ProductKey key{.rows = block_rows,
-                 .in_stride = in.stride,
-                 .out_stride = out.stride,
-                 .activation = activation};
-  Product* const block = whole > 0 ? &linear.product_for(key) : nullptr;
-  key.rows = rest;
-  Product* const last = rest > 0 ? &linear.product_for(key) : nullptr;
+  // Layers are only made above; keeping another layout doesn't change what a layer is.
+  auto& layer = const_cast<CpuLinear&>(dynamic_cast<const CpuLinear&>(linear));
+  check_linear({layer.outputs, layer.inputs}, in, out);
+  const std::int64_t whole = in.rows / layer.block_rows;
+  const std::int64_t blocks = whole + (in.rows % layer.block_rows > 0 ? 1 : 0);
+  const auto product_for = [&](std::int64_t rows, Panel& panel) {
+    Product& product =
+        state_->product_for({.block = {rows, panel.columns},
+                             .inputs = layer.inputs,
+                             .in_stride = in.dtype == state_->precision ? in.stride : layer.inputs,
+                             .out_stride = out.stride,
+                             .out_dtype = out.dtype,
+                             .activation = activation,
+                             .has_bias = static_cast<bool>(panel.bias)});
+    return &product;
+  };
+  // [block of rows is the rest][panel is the last]
+  const Product* products[2][2] = {};
+  for (Panel& panel : layer.panels) {
+    const bool last = &panel == &layer.panels.back();
+    for (const bool rest : {false, true}) {
+      const std::int64_t rows = rest ? in.rows - whole * layer.block_rows : layer.block_rows;
+      if (rest ? rows == 0 : whole == 0) continue;
+      const Product*& product = products[rest][last];
+      if (product == nullptr) product = product_for(rows, panel);
+      state_->add_layout(panel, panel.layouts.front(), product->weights);
+    }
+  }
   // A task may be on another thread, out of reach of the catch below.
   std::atomic<int> failure{dnnl_success};
-  state_->threads.run(whole + (rest > 0 ? 1 : 0), [&](Task task) {
-    const std::int64_t first = task.index * block_rows;
-    Product& product = task.index < whole ? *block : *last;
-    try {
-      product.run(state_->library, task.thread, in.row_block(first, product.key.rows),
-                  out.row_block(first, product.key.rows));
-    } catch (const dnnl::error& error) {
-      failure.store(error.status, std::memory_order_relaxed);
-    }
+  const Job job{layer, in, out};
+  state_->threads.run(blocks * static_cast<std::int64_t>(layer.panels.size()), [&](Task task) {
+    const Panel& panel = layer.panels[static_cast<std::size_t>(task.index / blocks)];
+    const std::int64_t block = task.index % blocks;
+    const Product& product = *products[block >= whole][&panel == &layer.panels.back()];
+    const dnnl_status_t done = state_->run_block(product, panel, job, {block, task.thread});
+    if (done != dnnl_success) failure.store(done, std::memory_order_relaxed);
   });
   if (failure != dnnl_success) {
     return Error{.code = Errc::device_failed,

@@ -28,14 +28,16 @@ GPUPOOL_INLINE Moments moments_of(const float* in, std::int64_t columns, float e
   return {mean, 1.0F / std::sqrt(variance + epsilon)};
 }
 
+template <class Value>
 struct NormRow {
   const float* in;
   const float* shift;
   const float* scale;
-  float* out;
+  Value* out;
 };
 
-GPUPOOL_INLINE void norm_row(const NormRow& row, std::int64_t columns, float epsilon) {
+template <class Value>
+GPUPOOL_INLINE void norm_row(const NormRow<Value>& row, std::int64_t columns, float epsilon) {
   const Moments moments = moments_of(row.in, columns, epsilon);
   for (std::int64_t c = 0; c < columns; c += lanes) {
     const std::int64_t left = columns - c;
@@ -46,13 +48,15 @@ GPUPOOL_INLINE void norm_row(const NormRow& row, std::int64_t columns, float eps
   }
 }
 
+template <class Value>
 struct ResidualRow {
   float* stream;
-  const float* branch;
+  const Value* branch;
   const float* gate;
 };
 
-GPUPOOL_INLINE void add_gated_row(const ResidualRow& row, std::int64_t columns) {
+template <class Value>
+GPUPOOL_INLINE void add_gated_row(const ResidualRow<Value>& row, std::int64_t columns) {
   for (std::int64_t c = 0; c < columns; c += lanes) {
     const std::int64_t left = columns - c;
     const Lanes added = load_up_to(row.gate + c, left, 0) * load_up_to(row.branch + c, left, 0);
@@ -60,31 +64,51 @@ GPUPOOL_INLINE void add_gated_row(const ResidualRow& row, std::int64_t columns) 
   }
 }
 
-}  // namespace
-
-GPUPOOL_CLONES
-void modulated_norm_rows(ConstMatrix in, const Modulation& modulation, Matrix out, RowRange rows) {
+template <class Value>
+GPUPOOL_INLINE void modulated_norm(ConstMatrix in, const Modulation& modulation,
+                                   const MatrixView<Value>& out, RowRange rows) {
   const std::int64_t rows_per_sample = in.rows / modulation.shift.rows;
   for (std::int64_t r = rows.first; r < rows.end; ++r) {
     const std::int64_t sample = r / rows_per_sample;
-    norm_row({in.row(r), modulation.shift.row(sample), modulation.scale.row(sample), out.row(r)},
-             in.columns, modulation.epsilon);
+    norm_row<Value>(
+        {in.row(r), modulation.shift.row(sample), modulation.scale.row(sample), out.row(r)},
+        in.columns, modulation.epsilon);
   }
 }
 
-GPUPOOL_CLONES
-void residual_norm_rows(const Residual& residual, const Modulation& modulation, Matrix out,
-                        RowRange rows) {
+template <class Value>
+GPUPOOL_INLINE void residual_norm(const Residual& residual, const Modulation& modulation,
+                                  const MatrixView<Value>& out, RowRange rows) {
   const Matrix& stream = residual.stream;
-  const ConstMatrix branch = residual.branch.f32();
+  const auto branch = rows_of<const Value>(residual.branch);
   const std::int64_t rows_per_sample = stream.rows / residual.gate.rows;
   for (std::int64_t r = rows.first; r < rows.end; ++r) {
     const std::int64_t sample = r / rows_per_sample;
-    add_gated_row({stream.row(r), branch.row(r), residual.gate.row(sample)}, stream.columns);
-    norm_row(
+    add_gated_row<Value>({stream.row(r), branch.row(r), residual.gate.row(sample)}, stream.columns);
+    norm_row<Value>(
         {stream.row(r), modulation.shift.row(sample), modulation.scale.row(sample), out.row(r)},
         stream.columns, modulation.epsilon);
   }
+}
+
+}  // namespace
+
+GPUPOOL_CLONES
+void modulated_norm_rows(ConstMatrix in, const Modulation& modulation, Activations out,
+                         RowRange rows) {
+  if (out.dtype == Dtype::f32)
+    modulated_norm(in, modulation, rows_of<float>(out), rows);
+  else
+    modulated_norm(in, modulation, rows_of<Bf16>(out), rows);
+}
+
+GPUPOOL_CLONES
+void residual_norm_rows(const Residual& residual, const Modulation& modulation, Activations out,
+                        RowRange rows) {
+  if (out.dtype == Dtype::f32)
+    residual_norm(residual, modulation, rows_of<float>(out), rows);
+  else
+    residual_norm(residual, modulation, rows_of<Bf16>(out), rows);
 }
 
 }  // namespace gpupool

@@ -1,6 +1,12 @@
 #include "gpu/cpu/threads.h"
 
 #include <dlfcn.h>
+#include <pthread.h>
+#include <sched.h>
+
+#include <cerrno>
+#include <cstring>
+#include <string>
 
 #include "base/ensure.h"
 
@@ -44,6 +50,27 @@ Threads::~Threads() {
   started_.fetch_add(1, std::memory_order_release);
   started_.notify_all();
   for (std::thread& worker : workers_) worker.join();
+}
+
+// The caller last: where a core is refused it stays as it was.
+Status Threads::pin(std::span<const std::int32_t> cores) {
+  if (static_cast<std::int32_t>(cores.size()) != count())
+    return Error{.code = Errc::unsupported,
+                 .detail = std::to_string(cores.size()) + " cores for " + std::to_string(count()) +
+                           " threads; name one for each"};
+  for (std::size_t i = cores.size(); i-- > 0;) {
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    const bool possible = cores[i] >= 0 && cores[i] < CPU_SETSIZE;
+    if (possible) CPU_SET(static_cast<std::size_t>(cores[i]), &one);
+    const pthread_t thread = i == 0 ? ::pthread_self() : workers_[i - 1].native_handle();
+    const int status = possible ? ::pthread_setaffinity_np(thread, sizeof one, &one) : EINVAL;
+    if (status != 0)
+      return Error{.code = Errc::unsupported,
+                   .detail = "core " + std::to_string(cores[i]) + ": " + std::strerror(status) +
+                             "; this process may not use it"};
+  }
+  return ok();
 }
 
 // The loop ends when its tasks are done, not when every worker has seen it: on a busy machine a

@@ -6,10 +6,12 @@
 
 #include <atomic>
 #include <cstdint>
-#include <memory>
+#include <span>
 #include <thread>
 #include <type_traits>
 #include <vector>
+
+#include "base/result.h"
 
 namespace gpupool {
 
@@ -29,6 +31,10 @@ class Threads {
   Threads(const Threads&) = delete;
   Threads& operator=(const Threads&) = delete;
   ~Threads();
+
+  // Each thread to a core of its own, the calling one to the first, where it stays. unsupported:
+  // another number of cores than of threads, or one that this process may not use.
+  Status pin(std::span<const std::int32_t> cores);
 
   std::int32_t count() const { return static_cast<std::int32_t>(workers_.size()) + 1; }
 

@@ -1,6 +1,6 @@
 #pragma once
-// The devices that the conformance tests run on: the CPU on one thread and on three, and every CUDA
-// device that is there, in f32 and in bf16. Which ones are not there is said aloud, once.
+// The devices that the conformance tests run on: the CPU on one thread and on three, in f32 and in
+// bf16, and every CUDA device that is there, in both. Which ones are not there is said aloud, once.
 
 #include <iostream>
 #include <memory>
@@ -26,9 +26,16 @@ struct Target {
 
 inline std::vector<Target> all_targets() {
   std::vector<Target> targets;
-  for (const std::int32_t threads : {1, 3})
-    targets.push_back({.name = "the CPU on " + std::to_string(threads) + " threads",
-                       .device = make_cpu_device(threads)});
+  for (const std::int32_t threads : {1, 3}) {
+    const std::string name = "the CPU on " + std::to_string(threads) + " threads";
+    targets.push_back({.name = name, .device = make_cpu_device(threads)});
+    auto bf16 = make_cpu_device(CpuOptions{.threads = threads, .precision = Dtype::bf16});
+    if (bf16) {
+      targets.push_back({.name = name + ", bf16", .device = *std::move(bf16), .is_bf16 = true});
+    } else if (static bool told = false; !std::exchange(told, true)) {
+      std::cout << "Not tested: " << bf16.error().detail << "\n";
+    }
+  }
   static bool said = false;
   const auto absent = [](const std::string& why) {
     if (!std::exchange(said, true)) std::cout << "Not tested, no CUDA device: " << why << "\n";
