@@ -3,7 +3,7 @@
 // SIGTERM during a run stops that run at its next step; between runs it ends the program. What a
 // run writes to stderr is its log.
 //
-//     gpupool-diffusion --model FOLDER --threads N
+//     gpupool-diffusion --model FOLDER --threads N [--cores 0,1] [--precision bf16]
 //     gpupool-diffusion --model FOLDER --device cuda:UUID [--precision bf16]
 //     gpupool-diffusion --check FOLDER               (only says whether the model can be loaded)
 //
@@ -25,6 +25,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "actors/worker/diffusion_arguments.h"
 #include "actors/worker/executor_protocol.h"
@@ -47,12 +48,25 @@ constexpr std::string_view cuda_prefix = "cuda:";
 
 struct Options {
   std::string model;
-  std::int32_t threads = 0;    // of the CPU device
   std::string device = "cpu";  // or "cuda:" and what CUDA_VISIBLE_DEVICES understands
+  CpuOptions cpu{.threads = 0};
   Dtype precision = Dtype::f32;
 
   bool is_cuda() const { return device.starts_with(cuda_prefix); }
 };
+
+// The whole of the text has to be a number, or several with commas between them.
+std::optional<std::vector<std::int32_t>> numbers_of(std::string_view text) {
+  std::vector<std::int32_t> numbers;
+  const char* at = text.data();
+  const char* const end = at + text.size();
+  for (;;) {
+    const auto [stop, failure] = std::from_chars(at, end, numbers.emplace_back());
+    if (failure != std::errc{} || (stop != end && *stop != ',')) return std::nullopt;
+    if (stop == end) return numbers;
+    at = stop + 1;
+  }
+}
 
 std::optional<Options> options_of(int count, char** arguments) {
   Options options;
@@ -65,17 +79,21 @@ std::optional<Options> options_of(int count, char** arguments) {
       options.device = value;
     } else if (key == "--precision" && (value == "f32" || value == "bf16")) {
       options.precision = value == "bf16" ? Dtype::bf16 : Dtype::f32;
-    } else if (key == "--threads") {
-      const char* end = value.data() + value.size();
-      const auto [stop, failure] = std::from_chars(value.data(), end, options.threads);
-      if (failure != std::errc{} || stop != end) return std::nullopt;
+    } else if (key == "--threads" || key == "--cores") {
+      const auto numbers = numbers_of(value);
+      if (!numbers || (key == "--threads" && numbers->size() > 1)) return std::nullopt;
+      if (key == "--threads")
+        options.cpu.threads = numbers->front();
+      else
+        options.cpu.cores = *numbers;
     } else {
       return std::nullopt;
     }
   }
   const bool is_known = options.is_cuda() || options.device == "cpu";
-  if (options.model.empty() || !is_known || (options.threads < 1) != options.is_cuda())
+  if (options.model.empty() || !is_known || (options.cpu.threads < 1) != options.is_cuda())
     return std::nullopt;
+  options.cpu.precision = options.precision;
   return options;
 }
 
@@ -100,11 +118,7 @@ Result<std::unique_ptr<Device>> make_gpu(const Options& options) {
 }
 
 Result<std::unique_ptr<Device>> make_device(const Options& options) {
-  if (options.is_cuda()) return make_gpu(options);
-  if (options.precision != Dtype::f32)
-    return Error{.code = Errc::unsupported,
-                 .detail = "the CPU device computes in f32; leave precision out, or lend a GPU"};
-  return make_cpu_device(options.threads);
+  return options.is_cuda() ? make_gpu(options) : make_cpu_device(options.cpu);
 }
 
 Result<std::unique_ptr<Model>> load(const Options& options) {
@@ -153,10 +167,11 @@ void log_request(Model& model, const GenerateRequest& request) {
            model.pixels_of(request), model.pixels_of(request));
 }
 
-// "2 threads", or "cuda:GPU-... in bf16".
+// "2 threads in f32", or "cuda:GPU-... in bf16".
 std::string place_of(const Options& options) {
-  if (!options.is_cuda()) return std::to_string(options.threads) + " threads";
-  return options.device + (options.precision == Dtype::bf16 ? " in bf16" : " in f32");
+  const std::string place =
+      options.is_cuda() ? options.device : std::to_string(options.cpu.threads) + " threads";
+  return place + (options.precision == Dtype::bf16 ? " in bf16" : " in f32");
 }
 
 struct Loaded {
@@ -362,11 +377,13 @@ FromChild Server::draw(const ChildRun& run, const GenerateRequest& request, Comm
 
 int run_program(int count, char** arguments) {
   if (count == 3 && std::string_view(arguments[1]) == "--check")
-    return load({.model = arguments[2], .threads = 1}) ? 0 : code_of(ExecutorExit::model);
+    return load({.model = arguments[2], .cpu = {.threads = 1}}) ? 0 : code_of(ExecutorExit::model);
   const auto options = options_of(count, arguments);
   if (!options) {
-    std::cerr << "usage: gpupool-diffusion --model FOLDER, and --threads N or --device cuda:UUID "
-                 "[--precision f32|bf16], with a worker's socket as descriptor 3\n";
+    std::cerr
+        << "usage: gpupool-diffusion --model FOLDER, and --threads N [--cores 0,1] or "
+           "--device cuda:UUID, [--precision f32|bf16], with a worker's socket as descriptor 3"
+           "\n";
     return code_of(ExecutorExit::usage);
   }
   // Before the model makes its threads, so that none of them ever gets the signal.

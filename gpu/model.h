@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "gpu/device.h"
 #include "gpu/picture.h"
 #include "gpu/sampler.h"
 
@@ -42,14 +43,14 @@ struct Generated {
 
 class Model {
  public:
-  // threads: how many the CPU device uses, the calling one included. Errors: file_unreadable,
-  // file_malformed, unsupported (a convention of config.json that this engine doesn't know),
-  // device_failed (no memory); detail names the file and the tensor.
-  static Result<std::unique_ptr<Model>> load(const std::filesystem::path& folder,
-                                             std::int32_t threads);
-  // On any other device, which becomes the model's own.
+  // The device becomes the model's own. Errors: file_unreadable, file_malformed, unsupported (a
+  // convention of the files that this engine doesn't know), device_failed (no memory); detail names
+  // the file and the tensor.
   static Result<std::unique_ptr<Model>> load(const std::filesystem::path& folder,
                                              std::unique_ptr<Device> device);
+  // On the CPU in f32, with so many threads, the calling one included.
+  static Result<std::unique_ptr<Model>> load(const std::filesystem::path& folder,
+                                             std::int32_t threads);
   ~Model();
 
   // Calls on_step after each step. Empty when on_step said stop: that is an outcome, not an error.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <functional>
 #include <utility>
 
 #include "base/ensure.h"
@@ -110,7 +111,8 @@ Result<StepVerdict> Sampler::denoise(const SampleRequest& request, Teller& telle
     const RepeatKey key{.step = static_cast<std::int64_t>(i % ahead),
                         .samples = static_cast<std::int64_t>(samples),
                         .guidance = request.guidance};
-    device_.repeat(key, [&] { predict(request, key.step); });
+    const auto ops = [&] { predict(request, key.step); };
+    device_.repeat(key, std::cref(ops));  // by reference: what it captures is too large to be kept
     device_.advance(picture_.all(), prediction_.all().row_block(0, 1), schedule.steps[i]);
     const Result<StepVerdict> verdict = teller.step_begun();
     if (!verdict) return verdict.error();

@@ -200,7 +200,7 @@ const std::vector<Library>& libraries() {
        only({"actors/ledger/journal_sqlite", "actors/ledger/history_sqlite",
              "actors/ledger/sqlite_handle", "tests/", "bench/"})},
       {std::regex("libpq.*"), only({"actors/ledger/journal_postgres", "tests/", "bench/"})},
-      {std::regex("dnnl.*"), only({"gpu/cpu/", "tests/gpu/"})},
+      {std::regex("dnnl.*"), only({"gpu/cpu/", "tests/gpu/", "bench/"})},
       {std::regex("gloo/.*"), only({"gpu/comm_gloo"})},
       {std::regex("(cuda|cublas|nccl).*"), only({"gpu/cuda/", "gpu/comm_nccl", "tests/gpu/"})},
       {std::regex("png\\.h"), only({"gpu/", "tests/gpu/"})},

@@ -1,4 +1,8 @@
 // The built-in executor itself, under its supervisor, with the model of the repository.
+#include <sys/wait.h>
+
+#include <cstdlib>
+
 #include "config/limits.h"
 #include "tests/executor/harness.h"
 
@@ -180,6 +184,24 @@ TEST_CASE("A rank whose peer dies ends with an error, and draws alone afterwards
   REQUIRE(done);
   CHECK(done->cause == Errc::executor_crashed);
   CHECK(test.draw(wish, JobId{3}).cause == Errc{});
+}
+
+TEST_CASE("The diffusion executor refuses cores that are none, or are not there") {
+  const auto exit_code = [](const std::string& cores) {
+    const char* source = std::getenv("GPUPOOL_SOURCE_DIR");
+    const std::string command = built("gpupool-diffusion").string() + " --model " +
+                                (source ? source : ".") + "/models/emoji --threads 1 --cores " +
+                                cores + " 2> /dev/null";
+    return WEXITSTATUS(std::system(command.c_str()));
+  };
+  for (const std::string cores : {"x", "''", "0,", ",0", "0x", "99999999999"}) {
+    INFO(cores);
+    CHECK(exit_code(cores) == 2);
+  }
+  for (const std::string cores : {"-1", "1023", "100000", "0,0"}) {
+    INFO(cores);
+    CHECK(exit_code(cores) == 1);
+  }
 }
 
 TEST_CASE("An idle diffusion executor ends by itself on SIGTERM") {
