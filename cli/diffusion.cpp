@@ -294,7 +294,7 @@ bool Server::receive() {
 Result<std::unique_ptr<Comm>> Server::meet(const ChildRun& run) {
   if (run.ranks <= 1) return std::unique_ptr<Comm>{};
   Meeting meeting(*this, run);
-  auto comm = make_gloo_comm(
+  auto comm = loaded_.model->device().meet(
       {.rank = static_cast<std::int32_t>(run.rank), .size = static_cast<std::int32_t>(run.ranks)},
       meeting);
   if (!comm) return comm.error();
@@ -386,6 +386,7 @@ int run_program(int count, char** arguments) {
            "\n";
     return code_of(ExecutorExit::usage);
   }
+  ::signal(SIGPIPE, SIG_IGN);  // what gloo sends to a rank that is gone
   // Before the model makes its threads, so that none of them ever gets the signal.
   sigset_t terminate;
   ::sigemptyset(&terminate);

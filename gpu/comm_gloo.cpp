@@ -1,32 +1,30 @@
 // Comm over gloo's TCP transport.
 
-#include <gloo/allgatherv.h>
+#include <gloo/allreduce.h>
 #include <gloo/barrier.h>
+#include <gloo/broadcast.h>
+#include <gloo/math.h>
 #include <gloo/rendezvous/context.h>
 #include <gloo/rendezvous/store.h>
 #include <gloo/transport/tcp/device.h>
+#include <gloo/types.h>
 
-#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstring>
 #include <map>
 #include <mutex>
-#include <numeric>
-#include <optional>
 
 #include "base/ensure.h"
 #include "gpu/comm.h"
+#include "gpu/comm_failure.h"
+#include "gpu/comm_shapes.h"
 
 namespace gpupool {
 namespace {
 
 std::chrono::milliseconds milliseconds_of(Duration duration) {
   return std::chrono::milliseconds(duration.ms);
-}
-
-Error failed(const std::string& what) {
-  return {.code = Errc::device_failed, .detail = "the ranks of the picture: " + what};
 }
 
 class SharedRendezvous final : public Rendezvous {
@@ -39,7 +37,7 @@ class SharedRendezvous final : public Rendezvous {
   Result<std::string> get(const std::string& key, Duration limit) override {
     std::unique_lock lock(mutex_);
     if (!changed_.wait_for(lock, milliseconds_of(limit), [&] { return values_.contains(key); }))
-      return failed("nobody left \"" + key + "\"");
+      return ranks_failed("nobody left \"" + key + "\"");
     return values_.at(key);
   }
 
@@ -77,74 +75,109 @@ class Store final : public gloo::rendezvous::Store {
 class GlooComm final : public Comm {
  public:
   explicit GlooComm(std::shared_ptr<gloo::rendezvous::Context> context)
-      : context_(std::move(context)) {}
+      : context_(std::move(context)), ending_([this] { context_->closeConnections(); }) {}
 
   std::int32_t rank() const override { return context_->rank; }
   std::int32_t size() const override { return context_->size; }
-  void all_gather(ConstActivations mine, const std::vector<std::int64_t>& rows,
-                  Activations all) override;
+  void start_gather(ConstActivations mine, const std::vector<std::int64_t>& rows,
+                    Activations all) override;
+  void finish_gathers() override;
+  void all_reduce(Matrix sum) override;
+  void broadcast(Activations values, std::int32_t root) override;
   void barrier() override;
-  Status status() const override {
-    if (failure_) return *failure_;
-    return ok();
-  }
-  void abort() noexcept override;
+  Status status() const override { return ending_.status(); }
+  void abort() noexcept override { ending_.fail(ranks_failed("it was called off")); }
 
  private:
+  struct Gather {
+    std::unique_ptr<gloo::transport::UnboundBuffer> all;
+    std::int32_t sends = 0;
+    std::int32_t receipts = 0;
+  };
+
   template <class Operation>
   void run(const Operation& operation) noexcept;
 
   const std::shared_ptr<gloo::rendezvous::Context> context_;
-  std::vector<std::byte> mine_;  // without gaps between the rows, as gloo wants them
-  std::vector<std::byte> all_;
+  std::vector<Gather> gathers_;  // under way
   std::uint32_t operations_ = 0;
-  std::atomic<bool> aborted_{false};
-  std::optional<Error> failure_;
+  Ending ending_;
 };
 
+// A rank whose operation failed is out of step: its end tells the others.
 template <class Operation>
 void GlooComm::run(const Operation& operation) noexcept try {
-  if (failure_) return;
-  if (aborted_) throw gloo::IoException("it was called off");
-  operation(operations_++);
+  if (status()) operation(operations_++);
 } catch (const std::exception& error) {
-  failure_ = failed(error.what());
-  abort();  // the others need not wait for a rank that is out of step
+  ending_.fail(ranks_failed(error.what()));
 }
 
-// Copies between a view and rows that lie one behind the other.
-template <class Copy>
-void over_rows(const ConstActivations& view, const Copy& copy) {
-  const std::int64_t pitch = view.stride * bytes_of(view.dtype);
-  const std::int64_t width = view.columns * bytes_of(view.dtype);
-  for (std::int64_t r = 0; r < view.rows; ++r) copy(r * pitch, r * width, width);
-}
-
-void GlooComm::all_gather(ConstActivations mine, const std::vector<std::int64_t>& rows,
-                          Activations all) {
-  GPUPOOL_ENSURE(std::ssize(rows) == size() &&
-                     mine.rows == rows[static_cast<std::size_t>(rank())] &&
-                     all.rows == std::accumulate(rows.begin(), rows.end(), std::int64_t{0}) &&
-                     mine.columns == all.columns && mine.dtype == all.dtype,
-                 mine.rows, all.rows, mine.columns, all.columns);
-  const std::int64_t width = all.columns * bytes_of(all.dtype);
-  mine_.resize(static_cast<std::size_t>(mine.rows * width));
-  all_.resize(static_cast<std::size_t>(all.rows * width));
-  over_rows(mine, [&](std::int64_t from, std::int64_t to, std::int64_t bytes) {
-    std::memcpy(mine_.data() + to, mine.values + from, static_cast<std::size_t>(bytes));
-  });
+// The threads of gloo's sockets carry the rows between their places in `all`, from each rank to
+// each other, while this one goes on.
+void GlooComm::start_gather(ConstActivations mine, const std::vector<std::int64_t>& rows,
+                            Activations all) {
+  check_gather(*this, mine, rows, all);
+  const Activations own = all.row_block(first_row(rows, rank()), mine.rows);
+  const auto width = static_cast<std::size_t>(row_bytes(all));
+  if (own.values != mine.values)
+    for (std::int64_t r = 0; r < mine.rows; ++r)
+      std::memcpy(own.row_block(r, 1).values, mine.row_block(r, 1).values, width);
   run([&](std::uint32_t tag) {
-    std::vector<std::size_t> bytes;
-    for (const std::int64_t count : rows) bytes.push_back(static_cast<std::size_t>(count * width));
-    gloo::AllgathervOptions options(context_);
-    options.setInput(mine_.data(), mine_.size());
-    options.setOutput(all_.data(), bytes);
-    options.setTag(tag);
-    gloo::allgatherv(options);
+    const auto slot = gloo::Slot::build(gloo::kAllgatherSlotPrefix, tag);
+    const auto bytes_before = [&](std::int32_t of) {
+      return static_cast<std::size_t>(first_row(rows, of)) * width;
+    };
+    Gather gather{.all = context_->createUnboundBuffer(all.values, bytes_before(size()))};
+    for (std::int32_t i = 1; i < size(); ++i) {
+      const std::int32_t other = (rank() + i) % size();
+      const std::size_t theirs = bytes_before(other + 1) - bytes_before(other);
+      const std::size_t ours = bytes_before(rank() + 1) - bytes_before(rank());
+      if (theirs > 0) gather.all->recv(other, slot, bytes_before(other), theirs);
+      if (ours > 0) gather.all->send(other, slot, bytes_before(rank()), ours);
+      gather.receipts += theirs > 0 ? 1 : 0;
+      gather.sends += ours > 0 ? 1 : 0;
+    }
+    gathers_.push_back(std::move(gather));
   });
-  if (failure_) return;
-  over_rows(all, [&](std::int64_t to, std::int64_t from, std::int64_t bytes) {
-    std::memcpy(all.values + to, all_.data() + from, static_cast<std::size_t>(bytes));
+}
+
+void GlooComm::finish_gathers() {
+  run([&](std::uint32_t) {
+    for (const Gather& gather : gathers_) {
+      for (std::int32_t i = 0; i < gather.receipts; ++i)
+        if (!gather.all->waitRecv(context_->getTimeout())) throw gloo::IoException("cut off");
+      for (std::int32_t i = 0; i < gather.sends; ++i)
+        if (!gather.all->waitSend(context_->getTimeout())) throw gloo::IoException("cut off");
+    }
+  });
+  gathers_.clear();
+}
+
+// Round a ring: each value is summed up by one rank and handed on to the others.
+void GlooComm::all_reduce(Matrix sum) {
+  check_all_reduce(sum);
+  if (sum.rows * sum.columns == 0) return;
+  run([&](std::uint32_t tag) {
+    gloo::AllreduceOptions options(context_);
+    options.setAlgorithm(gloo::AllreduceOptions::Algorithm::RING);
+    options.setOutput(sum.values, static_cast<std::size_t>(sum.rows * sum.columns));
+    options.setReduceFunction([](void* out, const void* a, const void* b, std::size_t count) {
+      gloo::sum<float>(out, a, b, count);
+    });
+    options.setTag(tag);
+    gloo::allreduce(options);
+  });
+}
+
+void GlooComm::broadcast(Activations values, std::int32_t root) {
+  check_broadcast(*this, values, root);
+  if (values.rows * values.columns == 0) return;
+  run([&](std::uint32_t tag) {
+    gloo::BroadcastOptions options(context_);
+    options.setOutput(values.values, static_cast<std::size_t>(values.rows * row_bytes(values)));
+    options.setRoot(root);
+    options.setTag(tag);
+    gloo::broadcast(options);
   });
 }
 
@@ -154,12 +187,6 @@ void GlooComm::barrier() {
     options.setTag(tag);
     gloo::barrier(options);
   });
-}
-
-void GlooComm::abort() noexcept try {
-  if (!aborted_.exchange(true)) context_->closeConnections();
-} catch (const std::exception&) {
-  // They are closed, or never were open.
 }
 
 }  // namespace
@@ -180,7 +207,7 @@ Result<std::unique_ptr<Comm>> make_gloo_comm(const CommOptions& options,
   context->connectFullMesh(store, device);
   return std::unique_ptr<Comm>(std::make_unique<GlooComm>(std::move(context)));
 } catch (const std::exception& error) {
-  return failed(error.what());
+  return ranks_failed(error.what());
 }
 
 }  // namespace gpupool

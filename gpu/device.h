@@ -16,6 +16,7 @@
 #include <utility>
 
 #include "base/result.h"
+#include "gpu/comm.h"
 #include "gpu/noise.h"
 #include "gpu/tensor.h"
 
@@ -176,6 +177,11 @@ class Device {
   // For what layers pass to each other: in the precision in which this device computes.
   virtual Result<Buffer> allocate_activations(MatrixSize size) { return allocate(size); }
   virtual Result<std::unique_ptr<Linear>> make_linear(const LinearWeights& weights) = 0;
+  // With the devices of the other ranks, which call this too: by gloo where the memory is the
+  // host's, by NCCL on CUDA devices. The Comm must not outlive this device. Errors: device_failed,
+  // unsupported (this build has no NCCL).
+  virtual Result<std::unique_ptr<Comm>> meet(const CommOptions& options,
+                                             Rendezvous& rendezvous) = 0;
   // Row by row, rounded to what is there; the second waits.
   virtual void upload(std::span<const float> from, Activations to) = 0;
   virtual void download(ConstActivations from, std::span<float> to) = 0;

@@ -70,6 +70,7 @@ class Dit {
   // The velocity at the prepared time number `step`: one row per prompt. `picture` has one row,
   // which all prompts share.
   void velocity(ConstMatrix picture, std::int64_t step, Matrix out);
+  bool is_alone() const { return ranks_ == nullptr; }
   // device_failed: a rank is gone, and what was computed since is not good.
   Status status() const;
 

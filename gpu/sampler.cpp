@@ -85,9 +85,12 @@ Result<std::optional<std::vector<float>>> Sampler::draw(const SampleRequest& req
   if (verdict && *verdict == StepVerdict::go_on) verdict = teller.all_over();
   if (!verdict) return verdict.error();
   if (*verdict == StepVerdict::stop) {
+    // With ranks the device can be waiting for those that go on: who made the Comm ends it.
+    if (!network_.is_alone()) return std::optional<std::vector<float>>{};
     if (const Status done = device_.finish(); !done) return done.error();
     return std::optional<std::vector<float>>{};
   }
+  if (const Status together = network_.status(); !together) return together.error();
   const Matrix picture = decoder == nullptr ? picture_.all() : decoded_.all();
   std::vector<float> planes(static_cast<std::size_t>(picture.columns));
   device_.download(picture, planes);
@@ -112,7 +115,10 @@ Result<StepVerdict> Sampler::denoise(const SampleRequest& request, Teller& telle
                         .samples = static_cast<std::int64_t>(samples),
                         .guidance = request.guidance};
     const auto ops = [&] { predict(request, key.step); };
-    device_.repeat(key, std::cref(ops));  // by reference: what it captures is too large to be kept
+    if (network_.is_alone())
+      device_.repeat(key, std::cref(ops));  // what ops captures is too large to be kept
+    else
+      ops();  // what ranks say to each other can't be recorded, and the key does not tell of them
     device_.advance(picture_.all(), prediction_.all().row_block(0, 1), schedule.steps[i]);
     const Result<StepVerdict> verdict = teller.step_begun();
     if (!verdict) return verdict.error();

@@ -34,6 +34,9 @@ class DeviceCpu final : public Device {
     return allocate(size, precision_);
   }
   Result<std::unique_ptr<Linear>> make_linear(const LinearWeights& weights) override;
+  Result<std::unique_ptr<Comm>> meet(const CommOptions& options, Rendezvous& rendezvous) override {
+    return make_gloo_comm(options, rendezvous);
+  }
   void upload(std::span<const float> from, Activations to) override;
   void download(ConstActivations from, std::span<float> to) override;
   Status finish() override;

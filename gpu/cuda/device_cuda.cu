@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "gpu/comm_nccl.h"
 #include "gpu/cuda/attention_bf16.h"
 #include "gpu/cuda/attention_wide.h"
 #include "gpu/cuda/device_cuda.h"
@@ -37,6 +38,9 @@ class DeviceCuda final : public Device {
     return allocate(size, precision_);
   }
   Result<std::unique_ptr<Linear>> make_linear(const LinearWeights& weights) override;
+  Result<std::unique_ptr<Comm>> meet(const CommOptions& options, Rendezvous& rendezvous) override {
+    return make_nccl_comm(options, rendezvous, stream_.get());
+  }
   void upload(std::span<const float> from, Activations to) override;
   void download(ConstActivations from, std::span<float> to) override;
   Status finish() override;

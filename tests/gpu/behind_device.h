@@ -8,13 +8,16 @@
 
 namespace gpupool {
 
-class BehindDevice final : public Device {
+class BehindDevice : public Device {
  public:
   explicit BehindDevice(std::unique_ptr<Device> inside) : inside_(std::move(inside)) {}
 
   Result<Buffer> allocate(MatrixSize size) override { return inside_->allocate(size); }
   Result<std::unique_ptr<Linear>> make_linear(const LinearWeights& weights) override {
     return inside_->make_linear(weights);
+  }
+  Result<std::unique_ptr<Comm>> meet(const CommOptions& options, Rendezvous& rendezvous) override {
+    return inside_->meet(options, rendezvous);
   }
   void upload(std::span<const float> from, Activations to) override { inside_->upload(from, to); }
   void download(ConstActivations from, std::span<float> to) override {
