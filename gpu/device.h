@@ -66,6 +66,12 @@ struct LinearWeights {
   std::span<const float> bias;    // host, [outputs]; empty: no bias
 };
 
+// The outputs of a layer from `first` on.
+struct OutputRange {
+  std::int64_t first = 0;
+  std::int64_t count = 0;
+};
+
 struct MatrixSize {
   std::int64_t rows = 0;
   std::int64_t columns = 0;
@@ -177,6 +183,8 @@ class Device {
   // For what layers pass to each other: in the precision in which this device computes.
   virtual Result<Buffer> allocate_activations(MatrixSize size) { return allocate(size); }
   virtual Result<std::unique_ptr<Linear>> make_linear(const LinearWeights& weights) = 0;
+  // Some outputs of a layer as a layer of their own, which may share memory with the whole.
+  virtual Result<std::unique_ptr<Linear>> part_of(const Linear& layer, OutputRange outputs) = 0;
   // With the devices of the other ranks, which call this too: by gloo where the memory is the
   // host's, by NCCL on CUDA devices. The Comm must not outlive this device. Errors: device_failed,
   // unsupported (this build has no NCCL).

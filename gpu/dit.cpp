@@ -1,11 +1,11 @@
 #include "gpu/dit.h"
 
 #include <algorithm>
-#include <numeric>
 #include <string>
 #include <utility>
 
 #include "base/ensure.h"
+#include "gpu/comm_shapes.h"
 #include "gpu/layer_loader.h"
 #include "gpu/op_shapes.h"
 
@@ -164,7 +164,8 @@ void Dit::velocity(ConstMatrix picture, std::int64_t step, Matrix out) {
   device_.linear(*layers_.final_projection, normed, patches, Activation::none);
   if (own_.tokens < shape_.grid.tokens()) {
     const Matrix joined = memory_.joined.all().row_block(0, samples_ * shape_.grid.tokens());
-    gather(patches, joined);
+    start_gather(patches, joined);
+    ranks_->finish_gathers();
     return device_.unpatchify(joined, shape_.grid, out);
   }
   const Matrix own_rows = out.row_block(own_.first_sample, own_.samples);
@@ -181,12 +182,10 @@ void Dit::run_block(std::int64_t index, const Matrix& modulation) {
   const Matrix stream = memory_.stream.all().row_block(0, rows);
   const Activations normed = memory_.normed.activations().row_block(0, rows);
   const Activations branch = memory_.branch.activations().row_block(0, rows);
-  const Activations qkv = memory_.qkv.activations().row_block(0, rows);
   const Activations hidden = memory_.hidden.activations().row_block(0, rows);
   const std::int64_t first = parts_per_block * index;
 
-  device_.linear(*block.qkv, normed, qkv, Activation::none);
-  attend(qkv, normed);
+  attend(block, normed);
   device_.linear(*block.projection, normed, branch, Activation::none);
   device_.residual_norm(
       {.stream = stream, .branch = branch, .gate = part_of(modulation, first + attention_gate)},
@@ -209,20 +208,33 @@ Status Dit::use(Comm* ranks) {
     return Error{.code = Errc::unsupported,
                  .detail = std::to_string(ranks->size()) + " ranks for " + std::to_string(tokens) +
                            " tokens"};
-  const std::int64_t rows = capacity_.samples * tokens;
-  if (memory_.joined.activations().rows == 0) {
-    Result<Buffer> gathered = device_.allocate_activations({rows, 2 * shape_.width});
-    if (!gathered) return gathered.error();
-    Result<Buffer> joined = device_.allocate({rows, shape_.grid.values_per_patch()});
-    if (!joined) return joined.error();
-    memory_.gathered = *std::move(gathered);
-    memory_.joined = *std::move(joined);
-  }
+  if (memory_.joined.activations().rows == 0)
+    if (const Status made = make_for_ranks(); !made) return made;
   shares_.clear();
   const auto first_of = [&](std::int64_t rank) { return tokens * rank / ranks->size(); };
   for (std::int64_t rank = 0; rank < ranks->size(); ++rank)
     shares_.push_back(first_of(rank + 1) - first_of(rank));
   ranks_ = ranks;
+  return ok();
+}
+
+Status Dit::make_for_ranks() {
+  const std::int64_t width = shape_.width;
+  const std::int64_t rows = capacity_.samples * shape_.grid.tokens();
+  for (Block& block : layers_.blocks) {
+    auto queries = device_.part_of(*block.qkv, {0, width});
+    if (!queries) return queries.error();
+    auto keys_values = device_.part_of(*block.qkv, {width, 2 * width});
+    if (!keys_values) return keys_values.error();
+    block.queries = *std::move(queries);
+    block.keys_values = *std::move(keys_values);
+  }
+  Result<Buffer> gathered = device_.allocate_activations({rows, 2 * width});
+  if (!gathered) return gathered.error();
+  Result<Buffer> joined = device_.allocate({rows, shape_.grid.values_per_patch()});
+  if (!joined) return joined.error();
+  memory_.gathered = *std::move(gathered);
+  memory_.joined = *std::move(joined);  // last: it tells that all is there
   return ok();
 }
 
@@ -235,37 +247,44 @@ Dit::Share Dit::own_share() const {
   if (ranks_->size() == 2 && samples_ == 2)
     return {.first_sample = ranks_->rank(), .samples = 1, .tokens = tokens};
   return {.samples = samples_,
-          .first_token =
-              std::accumulate(shares_.begin(), shares_.begin() + ranks_->rank(), std::int64_t{0}),
+          .first_token = first_row(shares_, ranks_->rank()),
           .tokens = shares_[rank]};
 }
 
 Status Dit::status() const { return ranks_ == nullptr ? ok() : ranks_->status(); }
 
 // Of each sample the rows of all ranks, in the order of their tokens.
-void Dit::gather(const ConstActivations& mine, const Activations& all) {
+void Dit::start_gather(const ConstActivations& mine, const Activations& all) {
   const std::int64_t tokens = shape_.grid.tokens();
   for (std::int64_t i = 0; i < samples_; ++i)
-    ranks_->all_gather(mine.row_block(i * own_.tokens, own_.tokens), shares_,
-                       all.row_block(i * tokens, tokens));
+    ranks_->start_gather(mine.row_block(i * own_.tokens, own_.tokens), shares_,
+                         all.row_block(i * tokens, tokens));
 }
 
-// The queries of this rank look at the keys and values of all.
-void Dit::attend(const Activations& qkv, const Activations& out) {
+// In: the norm. Out, in its place: what the queries of this rank find among the keys and values of
+// all, which pass between the ranks while the queries are computed.
+void Dit::attend(const Block& block, const Activations& normed) {
   const std::int64_t width = shape_.width;
   const std::int64_t tokens = shape_.grid.tokens();
+  const Activations qkv = memory_.qkv.activations().row_block(0, normed.rows);
+  const Activations queries = qkv.column_block(0, width);
   Activations keys_values = qkv.column_block(width, 2 * width);
-  if (own_.tokens < tokens) {
+  if (own_.tokens == tokens) {
+    device_.linear(*block.qkv, normed, qkv, Activation::none);
+  } else {
     const Activations gathered = memory_.gathered.activations().row_block(0, samples_ * tokens);
-    gather(keys_values, gathered);
+    device_.linear(*block.keys_values, normed, keys_values, Activation::none);
+    start_gather(keys_values, gathered);
+    device_.linear(*block.queries, normed, queries, Activation::none);
+    ranks_->finish_gathers();
     keys_values = gathered;
   }
-  device_.attention({.queries = qkv.column_block(0, width),
+  device_.attention({.queries = queries,
                      .keys = keys_values.column_block(0, width),
                      .values = keys_values.column_block(width, width),
                      .samples = own_.samples,
                      .heads = shape_.heads},
-                    out);
+                    normed);
 }
 
 }  // namespace gpupool

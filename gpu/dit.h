@@ -78,6 +78,8 @@ class Dit {
   struct Block {
     std::unique_ptr<Linear> modulation;
     std::unique_ptr<Linear> qkv;
+    std::unique_ptr<Linear> queries;      // with ranks: a part of qkv
+    std::unique_ptr<Linear> keys_values;  // with ranks: the other part
     std::unique_ptr<Linear> projection;
     std::unique_ptr<Linear> mlp_in;
     std::unique_ptr<Linear> mlp_out;
@@ -125,9 +127,10 @@ class Dit {
 
   void embed(const Embedder& embedder, std::span<const Prompt> prompts, const Matrix& out);
   void run_block(std::int64_t index, const Matrix& modulation);
-  void attend(const Activations& qkv, const Activations& out);
+  void attend(const Block& block, const Activations& normed);
   Share own_share() const;
-  void gather(const ConstActivations& mine, const Activations& all);
+  Status make_for_ranks();
+  void start_gather(const ConstActivations& mine, const Activations& all);
   Modulation modulation_at(const Matrix& modulation, std::int64_t first_part) const;
   ConstMatrix part_of(const Matrix& modulation, std::int64_t part) const;
 

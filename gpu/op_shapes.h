@@ -41,6 +41,12 @@ inline void check_weights(const LinearWeights& weights) {
       weights.bias.size(), weights.outputs);
 }
 
+inline void check_part(MatrixSize layer, OutputRange outputs) {
+  GPUPOOL_ENSURE(
+      outputs.first >= 0 && outputs.count > 0 && outputs.first + outputs.count <= layer.rows,
+      outputs.first, outputs.count, layer.rows);
+}
+
 inline void check_linear(MatrixSize layer, const ConstActivations& in,
                          const ConstActivations& out) {
   GPUPOOL_ENSURE(in.rows == out.rows && in.columns == layer.columns && out.columns == layer.rows,

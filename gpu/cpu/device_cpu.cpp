@@ -34,6 +34,9 @@ class DeviceCpu final : public Device {
     return allocate(size, precision_);
   }
   Result<std::unique_ptr<Linear>> make_linear(const LinearWeights& weights) override;
+  Result<std::unique_ptr<Linear>> part_of(const Linear& layer, OutputRange outputs) override {
+    return matmul_.part_of(layer, outputs);
+  }
   Result<std::unique_ptr<Comm>> meet(const CommOptions& options, Rendezvous& rendezvous) override {
     return make_gloo_comm(options, rendezvous);
   }

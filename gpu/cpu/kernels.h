@@ -90,6 +90,7 @@ class MatmulEngine {
   static bool multiplies_bf16();  // this machine: elsewhere oneDNN has no such products
 
   Result<std::unique_ptr<Linear>> make_linear(const LinearWeights& weights);
+  Result<std::unique_ptr<Linear>> part_of(const Linear& layer, OutputRange outputs);  // a copy
   Status run(const Linear& layer, ConstActivations in, Activations out, Activation activation);
 
  private:

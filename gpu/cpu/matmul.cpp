@@ -244,6 +244,36 @@ Result<std::unique_ptr<Linear>> MatmulEngine::make_linear(const LinearWeights& w
   return failed(error);
 }
 
+// By way of the layout in which weights come.
+Result<std::unique_ptr<Linear>> MatmulEngine::part_of(const Linear& linear,
+                                                      OutputRange outputs) try {
+  keep_libraries_single_threaded();
+  const auto& layer = dynamic_cast<const CpuLinear&>(linear);
+  check_part({layer.outputs, layer.inputs}, outputs);
+  std::vector<float> weight(static_cast<std::size_t>(layer.outputs * layer.inputs));
+  std::vector<float> bias;
+  for (const Panel& panel : layer.panels) {
+    dnnl::memory plain({{layer.inputs, panel.columns}, f32, {1, layer.inputs}}, state_->engine,
+                       weight.data() + panel.first * layer.inputs);
+    dnnl::memory packed = panel.layouts.front();
+    dnnl::reorder(packed, plain).execute(state_->streams.front(), packed, plain);
+    state_->streams.front().wait();
+    if (!panel.bias) continue;
+    const auto* const values = static_cast<const float*>(panel.bias.get_data_handle());
+    bias.insert(bias.end(), values, values + panel.columns);
+  }
+  const auto first = static_cast<std::size_t>(outputs.first);
+  const auto count = static_cast<std::size_t>(outputs.count);
+  const auto width = static_cast<std::size_t>(layer.inputs);
+  LinearWeights part{.outputs = outputs.count,
+                     .inputs = layer.inputs,
+                     .weight = std::span(weight).subspan(first * width, count * width)};
+  if (!bias.empty()) part.bias = std::span(bias).subspan(first, count);
+  return make_linear(part);
+} catch (const dnnl::error& error) {
+  return failed(error);
+}
+
 Status MatmulEngine::run(const Linear& linear, ConstActivations in, Activations out,
                          Activation activation) try {
   keep_libraries_single_threaded();  // the caller may be another thread than last time

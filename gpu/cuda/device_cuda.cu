@@ -38,6 +38,9 @@ class DeviceCuda final : public Device {
     return allocate(size, precision_);
   }
   Result<std::unique_ptr<Linear>> make_linear(const LinearWeights& weights) override;
+  Result<std::unique_ptr<Linear>> part_of(const Linear& layer, OutputRange outputs) override {
+    return dynamic_cast<const CudaLinear&>(layer).part(outputs);
+  }
   Result<std::unique_ptr<Comm>> meet(const CommOptions& options, Rendezvous& rendezvous) override {
     return make_nccl_comm(options, rendezvous, stream_.get());
   }
@@ -274,7 +277,8 @@ Result<std::unique_ptr<Linear>> DeviceCuda::make_linear(const LinearWeights& wei
   auto layer = std::make_unique<CudaLinear>();
   layer->size = {weights.outputs, weights.inputs};
   layer->dtype = precision_;
-  const auto place = [&](DeviceMemory& to, std::span<const float> values, Dtype dtype) -> Status {
+  const auto place = [&](std::shared_ptr<void>& to, std::span<const float> values,
+                         Dtype dtype) -> Status {
     Result<DeviceMemory> copied =
         dtype == Dtype::f32 ? copy_to_device(std::vector<float>(values.begin(), values.end()))
                             : [&] {

@@ -59,7 +59,25 @@ void set(const Preference& of, cublasLtMatmulPreferenceAttributes_t which, const
   trial << cublasLtMatmulPreferenceSetAttribute(of.get(), which, &value, sizeof value);
 }
 
+// The same memory from a value on.
+std::shared_ptr<void> from_value(const std::shared_ptr<void>& memory, std::int64_t index,
+                                 Dtype dtype) {
+  if (memory == nullptr) return nullptr;
+  return {memory, static_cast<std::byte*>(memory.get()) + index * bytes_of(dtype)};
+}
+
 }  // namespace
+
+std::unique_ptr<Linear> CudaLinear::part(OutputRange outputs) const {
+  check_part(size, outputs);
+  auto some = std::make_unique<CudaLinear>();
+  some->size = {outputs.count, size.columns};
+  some->dtype = dtype;
+  some->weight = from_value(weight, outputs.first * size.columns, dtype);
+  some->bias = from_value(bias, outputs.first, Dtype::f32);
+  some->bias_bf16 = from_value(bias_bf16, outputs.first, Dtype::bf16);
+  return some;
+}
 
 Result<std::unique_ptr<Matmul>> Matmul::make(cudaStream_t stream) {
   std::unique_ptr<Matmul> matmul(new Matmul(stream));

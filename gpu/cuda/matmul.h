@@ -36,10 +36,13 @@ class CudaLinear final : public Linear {
 
   MatrixSize size{};         // outputs, inputs
   Dtype dtype = Dtype::f32;  // of the weight, and of what it is multiplied with
-  DeviceMemory weight;       // [outputs, inputs]
-  DeviceMemory bias;         // f32; nullptr: none
-  DeviceMemory bias_bf16;    // the same, for results in bf16
+  // Shared with the layers that are a part of this one.
+  std::shared_ptr<void> weight;     // [outputs, inputs]
+  std::shared_ptr<void> bias;       // f32; nullptr: none
+  std::shared_ptr<void> bias_bf16;  // the same, for results in bf16
   std::map<Key, Product> products;
+
+  std::unique_ptr<Linear> part(OutputRange outputs) const;
 };
 
 class Matmul {

@@ -16,6 +16,9 @@ class BehindDevice : public Device {
   Result<std::unique_ptr<Linear>> make_linear(const LinearWeights& weights) override {
     return inside_->make_linear(weights);
   }
+  Result<std::unique_ptr<Linear>> part_of(const Linear& layer, OutputRange outputs) override {
+    return inside_->part_of(layer, outputs);
+  }
   Result<std::unique_ptr<Comm>> meet(const CommOptions& options, Rendezvous& rendezvous) override {
     return inside_->meet(options, rendezvous);
   }

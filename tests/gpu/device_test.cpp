@@ -108,6 +108,30 @@ TEST_CASE("Devices multiply like the plain loop") {
   });
 }
 
+TEST_CASE("A part of a layer gives the outputs that the whole has there") {
+  const auto bias_rows = GENERATE(std::int64_t{0}, std::int64_t{1});
+  const auto part = GENERATE(OutputRange{0, 192}, OutputRange{192, 384}, OutputRange{5, 7},
+                             OutputRange{575, 1}, OutputRange{0, 576});
+  on_every_device([&](const Target& target, Device& device) {
+    const Values in = held(target, random_values({35, 48}, 1));
+    const Values weight = held(target, random_values({576, 48}, 2));
+    const Values bias = held(target, random_values({bias_rows, 576}, 3));
+    const auto whole =
+        *device.make_linear({.outputs = 576, .inputs = 48, .weight = weight.all, .bias = bias.all});
+    const Values expected = reference::linear(in, weight, bias, Activation::none);
+    const Window from = Window::like(device, in);
+    const Window to = Window::like(device, MatrixSize{35, 576});
+    const auto some = *device.part_of(*whole, part);
+    const Activations outputs = to.activations().column_block(part.first, part.count);
+    device.linear(*some, from.activations(), outputs, Activation::none);
+    Values all({35, 576});  // and nothing beside them
+    for (std::int64_t r = 0; r < 35; ++r)
+      for (std::int64_t c = part.first; c < part.first + part.count; ++c)
+        all.at(r, c) = expected.at(r, c);
+    CHECK(furthest(to.values(), all) < target.tolerance(2e-5));
+  });
+}
+
 TEST_CASE("Devices norm and modulate like the plain loop, behind a gated branch too") {
   const auto columns = GENERATE(std::int64_t{1}, std::int64_t{13}, std::int64_t{16},
                                 std::int64_t{100}, std::int64_t{192}, std::int64_t{1152});
