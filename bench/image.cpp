@@ -1,27 +1,33 @@
 // Times the engine: one guided picture, from prompt to pixels, again and again. Prints the median,
-// the fastest and the slowest; --json prints one object. The PNG encoding is timed on its own.
+// the fastest and the slowest; --json prints one object. What is timed:
+//     picture    the model's, on so many threads; the PNG encoding is timed on its own
+//     ranks      the same, drawn by as many ranks of one thread each, over gloo's loopback
+//     dit-xl2    a guided step of a network of DiT-XL/2's shape with random weights
+//     products   the products of both networks beside oneDNN's own threading
 
 #include <algorithm>
 #include <charconv>
 #include <chrono>
 #include <cstdint>
 #include <iostream>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <vector>
 
+#include "bench/image_products.h"
+#include "gpu/cpu/device_cpu.h"
 #include "gpu/model.h"
 
 namespace {
 
-using gpupool::Generated;
-using gpupool::GenerateRequest;
-using gpupool::Model;
-using gpupool::Result;
+using namespace gpupool;
 
 struct Options {
+  std::string what = "picture";
   std::string model = "models/emoji";
   std::string prompt = "red heart";
   std::int32_t threads = 1;
@@ -31,8 +37,8 @@ struct Options {
 };
 
 constexpr std::string_view usage =
-    "usage: bench_image [--model DIR] [--threads N] [--repeat R] [--steps N] [--prompt TEXT] "
-    "[--json]\n";
+    "usage: bench_image [picture|ranks|dit-xl2|products] [--model DIR] [--threads N] [--repeat R] "
+    "[--steps N] [--prompt TEXT] [--json]\n";
 
 bool read_number(std::string_view text, std::int32_t& number) {
   const auto [end, status] = std::from_chars(text.data(), text.data() + text.size(), number);
@@ -41,7 +47,9 @@ bool read_number(std::string_view text, std::int32_t& number) {
 
 std::optional<Options> parse(const std::vector<std::string_view>& words) {
   Options options;
-  for (std::size_t i = 0; i < words.size(); ++i) {
+  std::size_t first = 0;
+  if (!words.empty() && !words.front().starts_with("--")) options.what = words[first++];
+  for (std::size_t i = first; i < words.size(); ++i) {
     if (words[i] == "--json") {
       options.json = true;
       continue;
@@ -75,7 +83,7 @@ struct Times {
   double png_s = 0;
 };
 
-Result<Times> measure(const Options& options) {
+Result<Times> measure_picture(const Options& options) {
   Times times;
   std::optional<Result<std::unique_ptr<Model>>> loaded;
   times.load_s = seconds_of([&] { loaded = Model::load(options.model, options.threads); });
@@ -95,6 +103,144 @@ Result<Times> measure(const Options& options) {
   return times;
 }
 
+// As many ranks as options say threads, in this process, each with a model of its own.
+Result<Times> measure_ranks(const Options& options) {
+  const std::int32_t size = options.threads;
+  const auto rendezvous = make_shared_rendezvous();
+  const GenerateRequest request{.prompt = options.prompt, .steps = options.steps};
+  std::vector<std::optional<Result<Times>>> results(static_cast<std::size_t>(size));
+  std::vector<std::thread> ranks;
+  const auto draw = [&](std::int32_t rank) -> Result<Times> {
+    auto model = Model::load(options.model, 1);
+    if (!model) return model.error();
+    auto comm = make_gloo_comm({.rank = rank, .size = size, .timeout = seconds(60)}, *rendezvous);
+    if (!comm) return comm.error();
+    Times times;
+    for (std::int32_t i = 0; i <= options.repeat; ++i) {
+      (*comm)->barrier();
+      std::optional<Result<std::optional<Generated>>> drawn;
+      const double taken_s =
+          seconds_of([&] { drawn = (*model)->generate(request, {}, comm->get()); });
+      if (!*drawn) return drawn->error();
+      if (i > 0) times.picture_s.push_back(taken_s);
+    }
+    (*comm)->barrier();
+    std::sort(times.picture_s.begin(), times.picture_s.end());
+    return times;
+  };
+  for (std::int32_t rank = 0; rank < size; ++rank)
+    ranks.emplace_back([&, rank] { results[static_cast<std::size_t>(rank)] = draw(rank); });
+  for (std::thread& rank : ranks) rank.join();
+  for (const auto& result : results)
+    if (!*result) return result->error();
+  return *std::move(results.front());
+}
+
+// ---- DiT-XL/2 ----------------------------------------------------------------------------------
+
+// Of Peebles and Xie 2023, table 1, for pictures of 256 x 256: 256 tokens of 32 x 32 x 4 latents.
+constexpr DitShape dit_xl2 = {.grid = {.channels = 4, .side = 32, .patch = 2},
+                              .width = 1152,
+                              .depth = 28,
+                              .heads = 16,
+                              .mlp_width = 4608,
+                              .vocabulary = 1001,
+                              .time_frequencies = 256};
+
+// So small that nothing grows through the blocks; how large they are doesn't change the time.
+class RandomWeights {
+ public:
+  Weights take() { return std::move(weights_); }
+  void tensor(const std::string& name, const Shape& shape) {
+    std::vector<float> values(static_cast<std::size_t>(shape.elements()));
+    for (float& value : values) {
+      // xorshift64 of Marsaglia 2003.
+      state_ ^= state_ << 13U;
+      state_ ^= state_ >> 7U;
+      state_ ^= state_ << 17U;
+      value = (static_cast<float>(state_ >> 40U) / 16777216.0F - 0.5F) * 0.04F;
+    }
+    weights_.put(name, shape, std::move(values));
+  }
+  void layer(const std::string& name, MatrixSize size) {
+    tensor(name + ".weight", {size.rows, size.columns});
+    tensor(name + ".bias", {size.rows});
+  }
+
+ private:
+  std::uint64_t state_ = 1;
+  Weights weights_;
+};
+
+Weights random_weights(const DitShape& shape) {
+  RandomWeights weights;
+  const std::int64_t width = shape.width;
+  const PatchGrid& grid = shape.grid;
+  weights.tensor("x_embedder.proj.weight", {width, grid.channels, grid.patch, grid.patch});
+  weights.tensor("x_embedder.proj.bias", {width});
+  weights.tensor("pos_embed", {1, grid.tokens(), width});
+  weights.layer("t_embedder.mlp.0", {width, shape.time_frequencies});
+  weights.layer("t_embedder.mlp.2", {width, width});
+  weights.tensor("y_embedder.embedding_table.weight", {shape.vocabulary, width});
+  weights.layer("y_embedder.mlp.0", {width, width});
+  weights.layer("y_embedder.mlp.2", {width, width});
+  for (std::int64_t i = 0; i < shape.depth; ++i) {
+    const std::string block = "blocks." + std::to_string(i) + ".";
+    weights.layer(block + "adaLN_modulation.1", {6 * width, width});
+    weights.layer(block + "attn.qkv", {3 * width, width});
+    weights.layer(block + "attn.proj", {width, width});
+    weights.layer(block + "mlp.fc1", {shape.mlp_width, width});
+    weights.layer(block + "mlp.fc2", {width, shape.mlp_width});
+  }
+  weights.layer("final_layer.adaLN_modulation.1", {2 * width, width});
+  weights.layer("final_layer.linear", {grid.values_per_patch(), width});
+  return weights.take();
+}
+
+// Per guided step: a picture's time by its steps.
+Result<Times> measure_dit_xl2(const Options& options) {
+  Times times;
+  const auto device = make_cpu_device(options.threads);
+  std::optional<Result<std::unique_ptr<Dit>>> network;
+  times.load_s = seconds_of([&] {
+    Weights weights = random_weights(dit_xl2);
+    network = Dit::load(*device, dit_xl2, {}, weights);
+  });
+  if (!*network) return network->error();
+  const auto sampler = Sampler::make(*device, ***network);
+  if (!sampler) return sampler.error();
+  SampleRequest request{.prompt = {.tokens = {7}, .unknown_words = {}},
+                        .without = {.tokens = {0}, .unknown_words = {}},
+                        .steps = options.steps,
+                        .guidance = 3,
+                        .seed = Seed{5}};
+  for (std::int32_t i = 0; i <= options.repeat; ++i) {
+    std::optional<Result<std::optional<std::vector<float>>>> drawn;
+    const double taken_s = seconds_of([&] { drawn = (*sampler)->run(request, {}); });
+    if (!*drawn) return drawn->error();
+    if (i > 0) times.picture_s.push_back(taken_s / options.steps);
+  }
+  std::sort(times.picture_s.begin(), times.picture_s.end());
+  return times;
+}
+
+// ---- What is printed ---------------------------------------------------------------------------
+
+int print_products(const Options& options) {
+  nlohmann::json object;
+  for (const bench::Network network : {bench::Network::emoji, bench::Network::dit_xl2}) {
+    const auto speed = bench::measure_products(network, options.threads, options.repeat);
+    if (!speed) {
+      std::cerr << name_of(speed.error().code) << ": " << speed.error().detail << "\n";
+      return 1;
+    }
+    object[network == bench::Network::emoji ? "emoji" : "dit_xl2"] = {
+        {"ours_gflops", speed->ours_gflops}, {"onednn_gflops", speed->onednn_gflops}};
+  }
+  std::cout << object.dump(options.json ? -1 : 1) << "\n";
+  return 0;
+}
+
 void print(const Options& options, const Times& times) {
   const double median_s = times.picture_s[times.picture_s.size() / 2];
   if (options.json) {
@@ -109,10 +255,10 @@ void print(const Options& options, const Times& times) {
     std::cout << object.dump() << "\n";
     return;
   }
-  std::cout << options.steps << " guided steps on " << options.threads << " thread(s): median "
-            << median_s << " s, fastest " << times.picture_s.front() << " s, slowest "
-            << times.picture_s.back() << " s of " << options.repeat << "\nload " << times.load_s
-            << " s, PNG " << times.png_s << " s\n";
+  std::cout << options.what << ", " << options.steps << " guided steps on " << options.threads
+            << " thread(s): median " << median_s << " s, fastest " << times.picture_s.front()
+            << " s, slowest " << times.picture_s.back() << " s of " << options.repeat << "\nload "
+            << times.load_s << " s, PNG " << times.png_s << " s\n";
 }
 
 }  // namespace
@@ -123,9 +269,17 @@ int main(int count, char** words) {
     std::cerr << usage;
     return 2;
   }
-  const Result<Times> times = measure(*options);
+  if (options->what == "products") return print_products(*options);
+  const std::map<std::string, Result<Times> (*)(const Options&)> measures = {
+      {"picture", measure_picture}, {"ranks", measure_ranks}, {"dit-xl2", measure_dit_xl2}};
+  const auto measure = measures.find(options->what);
+  if (measure == measures.end()) {
+    std::cerr << usage;
+    return 2;
+  }
+  const Result<Times> times = measure->second(*options);
   if (!times) {
-    std::cerr << gpupool::name_of(times.error().code) << ": " << times.error().detail << "\n";
+    std::cerr << name_of(times.error().code) << ": " << times.error().detail << "\n";
     return 1;
   }
   print(*options, *times);

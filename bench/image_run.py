@@ -26,71 +26,121 @@ def python_with_torch():
     return VENV / "bin" / "python"
 
 
-def summary(rounds):
-    """Of (median, fastest, slowest) of each round: the median one and the extremes; or nothing."""
-    if not rounds:
+def summary(times):
+    """The median and the extremes of what each round measured; or nothing."""
+    if not times:
         return None
-    medians, fastest, slowest = zip(*rounds)
-    return {
-        "median": statistics.median(medians),
-        "fastest": min(fastest),
-        "slowest": max(slowest),
-    }
+    return {"median": statistics.median(times), "fastest": min(times), "slowest": max(times)}
 
 
-def round_of(runs):
-    return statistics.median(runs), min(runs), max(runs)
+class Measured:
+    """Lists of seconds by name, one a round. A variant that did not run stays empty."""
+
+    def __init__(self, args):
+        self.args = args
+        self.seconds = {}
+        self.torch = None
+
+    def add(self, name, seconds):
+        if seconds is not None:
+            self.seconds.setdefault(name, []).append(seconds)
+
+    def ours(self, program, what, *options, threads=None):
+        words = [what, "--threads", threads or self.args.threads, "--json", *options]
+        return json.loads(command(program, *words))
+
+    def peer(self, python, *options):
+        words = ["--threads", self.args.threads, "--json", *options]
+        peer = json.loads(command(python, ROOT / "bench" / "image_peer.py", *words))
+        self.torch = peer["torch"]
+        return {key[:-2]: statistics.median(runs) for key, runs in peer["runs"].items() if runs}
+
+    def take_turn(self, program, python):
+        small = ["--prompt", "a red heart", "--steps", 30]
+        large = ["--steps", 2, "--repeat", 1]
+        self.add("ours", self.ours(program, "picture", "--repeat", 5, *small)["ours_s"])
+        two = self.ours(program, "picture", "--repeat", 5, *small, threads=2)
+        self.add("threads2", two["ours_s"])
+        ranks = self.ours(program, "ranks", "--repeat", 5, *small, threads=2)
+        self.add("ranks2", ranks["ours_s"])
+        if python:
+            for name, seconds in self.peer(python, "--repeat", 3, *small).items():
+                self.add(name, seconds)
+        self.add("dit_xl2 ours", self.ours(program, "dit-xl2", *large)["ours_s"])
+        if python:
+            for name, seconds in self.peer(
+                python, "--network", "dit-xl2", "--no-compile", *large
+            ).items():
+                self.add(f"dit_xl2 {name}", seconds)
+
+    def spread(self):
+        return {name: summary(times) for name, times in self.seconds.items()}
 
 
-def measure_image(args):
-    ours_program = build("bench_image")
-    python = None if args.no_peer else python_with_torch()
-    shared = ["--threads", args.threads, "--prompt", "a red heart", "--steps", 30, "--json"]
-    ours, eager, compiled, torch = [], [], [], None
-    for turn in range(args.rounds):
-        tell(f"round {turn + 1} of {args.rounds}")
-        one = json.loads(command(ours_program, "--repeat", 5, *shared))
-        ours.append((one["ours_s"], one["fastest_s"], one["slowest_s"]))
-        if python is None:
-            continue
-        peer = json.loads(command(python, ROOT / "bench" / "image_peer.py", "--repeat", 3, *shared))
-        torch = peer["torch"]
-        eager.append(round_of(peer["runs"]["eager_s"]))
-        if peer["runs"]["compile_s"]:
-            compiled.append(round_of(peer["runs"]["compile_s"]))
-    return summary(ours), summary(eager), summary(compiled), torch
+def best_of(spread, kind):
+    """The faster of f32 and bf16, by its median."""
+    found = [spread[f"{kind}_{dtype}"] for dtype in ("f32", "bf16") if f"{kind}_{dtype}" in spread]
+    return min((one["median"] for one in found), default=None)
+
+
+def ratio(one, other):
+    return round(one / other, 3) if one and other else None
+
+
+def print_table(report, spread):
+    print("Seconds: a picture of 32 x 32 in 30 guided steps with the weights of models/emoji, and one")
+    print("guided step of a network of DiT-XL/2's shape with random weights (dit_xl2). Ours is f32.")
+    print(f"{report['threads']} thread(s), in turn {report['rounds']} times. Nothing is stored.\n")
+    print(f"{'':20} {'median':>8} {'fastest':>8} {'slowest':>8}")
+    for name, times in spread.items():
+        row = " ".join(f"{times[key]:8.4f}" for key in ("median", "fastest", "slowest"))
+        print(f"{name:20} {row}")
+    print("\nours over torch's best of f32 and bf16: eager", report["ours_over_torch_eager"], end="")
+    print(", torch.compile", report["ours_over_torch_compile"], end="")
+    print(", DiT-XL/2 eager", report["dit_xl2"]["ours_over_torch_eager"])
+    print("two ranks of one thread over two threads:", report["ranks2_over_threads2"])
+    for network, speed in report["products"].items():
+        print(f"products of {network}: {speed['ours_gflops']:.0f} GFLOP/s, oneDNN with its own", end="")
+        print(f" threads {speed['onednn_gflops']:.0f}")
+    print(f"\n{report['machine']}; torch {report['torch'] or 'absent'}; {report['date']}")
 
 
 def image(args):
-    ours, eager, compiled, torch = measure_image(args)
-    seconds = {
-        "ours_s": ours["median"],
-        "torch_eager_s": eager and eager["median"],
-        "torch_compile_s": compiled and compiled["median"],
-    }
+    program = build("bench_image")
+    python = None if args.no_peer else python_with_torch()
+    measured = Measured(args)
+    for turn in range(args.rounds):
+        tell(f"round {turn + 1} of {args.rounds}")
+        measured.take_turn(program, python)
+    products = measured.ours(program, "products", "--repeat", 20)
+    spread = measured.spread()
+    eager, compiled = best_of(spread, "eager"), best_of(spread, "compile")
+    large, large_eager = spread["dit_xl2 ours"]["median"], best_of(spread, "dit_xl2 eager")
+    ours = spread["ours"]["median"]
     report = {
-        **seconds,
-        "ratio_ours_over_torch_eager": eager and round(ours["median"] / eager["median"], 3),
-        "dit_xl2": {"ours_s": None, "torch_eager_s": None},
-        "ranks2_over_threads2": None,
-        "spread": {"ours": ours, "torch_eager": eager, "torch_compile": compiled},
+        "ours_s": ours,
+        "torch_eager_s": eager,
+        "torch_compile_s": compiled,
+        "ours_over_torch_eager": ratio(ours, eager),
+        "ours_over_torch_compile": ratio(ours, compiled),
+        "dit_xl2": {  # of one guided step
+            "ours_s": large,
+            "torch_eager_s": large_eager,
+            "ours_over_torch_eager": ratio(large, large_eager),
+        },
+        "ranks2_over_threads2": ratio(spread["ranks2"]["median"], spread["threads2"]["median"]),
+        "products_over_onednn": min(  # of the two networks
+            ratio(speed["ours_gflops"], speed["onednn_gflops"]) for speed in products.values()
+        ),
+        "products": products,
+        "spread": spread,
         "threads": args.threads,
         "rounds": args.rounds,
-        "torch": torch,
+        "torch": measured.torch,
         "machine": machine(),
         "date": today(),
     }
     if args.json:
         print(json.dumps(report))
-        return
-    print("Seconds per picture of 32 x 32: 30 guided steps, f32, the weights of models/emoji,")
-    print(f"on {args.threads} thread(s), in turn {args.rounds} times. Nothing is stored.\n")
-    print(f"{'':16} {'median':>8} {'fastest':>8} {'slowest':>8} {'against ours':>13}")
-    for name, times in (("gpupool", ours), ("torch eager", eager), ("torch.compile", compiled)):
-        if times is None:
-            print(f"{name:16} {'absent':>8}")
-            continue
-        against = f"{times['median'] / ours['median']:.2f} x"
-        row = " ".join(f"{times[key]:8.4f}" for key in ("median", "fastest", "slowest"))
-        print(f"{name:16} {row} {against:>13}")
-    print(f"\n{report['machine']}; torch {torch or 'absent'}; {report['date']}")
+    else:
+        print_table(report, spread)
