@@ -231,7 +231,7 @@ void Decoder::run(const Stage& stage, const Resnet& resnet) {
     stream_ = 1 - stream_;
     device_.linear(*resnet.shortcut, in, stream(stage.pixels(), stage.outputs), Activation::none);
   }
-  device_.add_positions(stream(stage.pixels(), stage.outputs), branch);
+  device_.add(stream(stage.pixels(), stage.outputs), branch);
 }
 
 void Decoder::run(const Stage& stage, const Attention& attention) {
@@ -247,7 +247,7 @@ void Decoder::run(const Stage& stage, const Attention& attention) {
                      .values = qkv.column_block(2 * width, width)},
                     normed);
   device_.linear(*attention.projection, normed, branch, Activation::none);
-  device_.add_positions(in, branch);
+  device_.add(in, branch);
 }
 
 void Decoder::run(const Stage& stage, const Enlarge& enlarge) {

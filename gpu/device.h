@@ -215,7 +215,8 @@ class Device {
   virtual void patchify(ConstMatrix picture, const PatchGrid& grid, std::int64_t first,
                         Matrix tokens) = 0;
   virtual void unpatchify(ConstMatrix tokens, const PatchGrid& grid, Matrix picture) = 0;
-  virtual void add_positions(Matrix tokens, ConstMatrix positions) = 0;  // repeated per sample
+  // stream += rows, again and again where it has more of them: a whole number of times.
+  virtual void add(Matrix stream, ConstMatrix rows) = 0;
 
   virtual void time_features(const TimeFeatures& features, Matrix out) = 0;
   // The mean of the table's rows named by the tokens; at least one token.

@@ -158,7 +158,7 @@ void Dit::velocity(ConstMatrix picture, std::int64_t step, Matrix out) {
     device_.patchify(picture, shape_.grid, own_.first_token, patches.row_block(i * tokens, tokens));
   }
   device_.linear(*layers_.patch_embedding, patches, stream, Activation::none);
-  device_.add_positions(stream, layers_.positions.all().row_block(own_.first_token, tokens));
+  device_.add(stream, layers_.positions.all().row_block(own_.first_token, tokens));
   device_.modulated_norm(stream, modulation_at(modulation, attention_shift), normed);
   for (std::int64_t i = 0; i < shape_.depth; ++i) run_block(i, modulation);
   device_.linear(*layers_.final_projection, normed, patches, Activation::none);

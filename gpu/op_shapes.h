@@ -94,10 +94,9 @@ inline void check_unpatchify(const ConstMatrix& tokens, const PatchGrid& grid,
                  picture.rows, picture.columns, tokens.rows, tokens.columns);
 }
 
-inline void check_add_positions(const Matrix& tokens, const ConstMatrix& positions) {
-  GPUPOOL_ENSURE(positions.rows > 0 && tokens.rows % positions.rows == 0 &&
-                     tokens.columns == positions.columns,
-                 tokens.rows, tokens.columns, positions.rows, positions.columns);
+inline void check_add(const Matrix& stream, const ConstMatrix& rows) {
+  GPUPOOL_ENSURE(rows.rows > 0 && stream.rows % rows.rows == 0 && stream.columns == rows.columns,
+                 stream.rows, stream.columns, rows.rows, rows.columns);
 }
 
 inline void check_time_features(const TimeFeatures& features, const Matrix& out) {

@@ -55,7 +55,7 @@ class DeviceCpu final : public Device {
   void patchify(ConstMatrix picture, const PatchGrid& grid, std::int64_t first,
                 Matrix tokens) override;
   void unpatchify(ConstMatrix tokens, const PatchGrid& grid, Matrix picture) override;
-  void add_positions(Matrix tokens, ConstMatrix positions) override;
+  void add(Matrix stream, ConstMatrix rows) override;
   void time_features(const TimeFeatures& features, Matrix out) override;
   void embedding_mean(ConstMatrix table, std::span<const std::int32_t> tokens, Matrix out) override;
   void join(const Conditions& conditions, Matrix out) override;
@@ -185,9 +185,9 @@ void DeviceCpu::unpatchify(ConstMatrix tokens, const PatchGrid& grid, Matrix pic
   over_rows(tokens.rows, [&](RowRange rows) { unpatchify_rows(tokens, grid, picture, rows); });
 }
 
-void DeviceCpu::add_positions(Matrix tokens, ConstMatrix positions) {
-  check_add_positions(tokens, positions);
-  over_rows(tokens.rows, [&](RowRange rows) { add_positions_rows(tokens, positions, rows); });
+void DeviceCpu::add(Matrix stream, ConstMatrix rows) {
+  check_add(stream, rows);
+  over_rows(stream.rows, [&](RowRange of) { add_rows(stream, rows, of); });
 }
 
 void DeviceCpu::time_features(const TimeFeatures& features, Matrix out) {

@@ -44,14 +44,13 @@ void unpatchify_rows(ConstMatrix tokens, const PatchGrid& grid, Matrix picture, 
 }
 
 GPUPOOL_CLONES
-void add_positions_rows(Matrix tokens, ConstMatrix positions, RowRange rows) {
+void add_rows(Matrix stream, ConstMatrix added, RowRange rows) {
   for (std::int64_t r = rows.first; r < rows.end; ++r) {
-    float* token = tokens.row(r);
-    const float* position = positions.row(r % positions.rows);
-    for (std::int64_t c = 0; c < tokens.columns; c += lanes) {
-      const std::int64_t left = tokens.columns - c;
-      store_up_to(load_up_to(token + c, left, 0) + load_up_to(position + c, left, 0), token + c,
-                  left);
+    float* to = stream.row(r);
+    const float* from = added.row(r % added.rows);
+    for (std::int64_t c = 0; c < stream.columns; c += lanes) {
+      const std::int64_t left = stream.columns - c;
+      store_up_to(load_up_to(to + c, left, 0) + load_up_to(from + c, left, 0), to + c, left);
     }
   }
 }

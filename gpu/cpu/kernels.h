@@ -49,7 +49,7 @@ void attend(const AttentionInput& input, Activations out, const AttentionPart& p
 void patchify_rows(ConstMatrix picture, const PatchGrid& grid, std::int64_t first, Matrix tokens,
                    RowRange rows);
 void unpatchify_rows(ConstMatrix tokens, const PatchGrid& grid, Matrix picture, RowRange rows);
-void add_positions_rows(Matrix tokens, ConstMatrix positions, RowRange rows);
+void add_rows(Matrix stream, ConstMatrix added, RowRange rows);
 void time_features_rows(const TimeFeatures& features, Matrix out);
 void embedding_mean_row(ConstMatrix table, std::span<const std::int32_t> tokens, float* out);
 void join_rows(const Conditions& conditions, Matrix out, RowRange rows);

@@ -59,7 +59,7 @@ class DeviceCuda final : public Device {
   void patchify(ConstMatrix picture, const PatchGrid& grid, std::int64_t first,
                 Matrix tokens) override;
   void unpatchify(ConstMatrix tokens, const PatchGrid& grid, Matrix picture) override;
-  void add_positions(Matrix tokens, ConstMatrix positions) override;
+  void add(Matrix stream, ConstMatrix rows) override;
   void time_features(const TimeFeatures& features, Matrix out) override;
   void embedding_mean(ConstMatrix table, std::span<const std::int32_t> tokens, Matrix out) override;
   void join(const Conditions& conditions, Matrix out) override;
@@ -406,12 +406,11 @@ void DeviceCuda::unpatchify(ConstMatrix tokens, const PatchGrid& grid, Matrix pi
   launched("unpatchify");
 }
 
-void DeviceCuda::add_positions(Matrix tokens, ConstMatrix positions) {
-  check_add_positions(tokens, positions);
-  const Rows<float> all = rows_of(tokens);
-  add_positions_kernel<<<blocks_for(all), element_threads, 0, stream_.get()>>>(all,
-                                                                               rows_of(positions));
-  launched("add_positions");
+void DeviceCuda::add(Matrix stream, ConstMatrix rows) {
+  check_add(stream, rows);
+  const Rows<float> all = rows_of(stream);
+  add_kernel<<<blocks_for(all), element_threads, 0, stream_.get()>>>(all, rows_of(rows));
+  launched("add");
 }
 
 void DeviceCuda::time_features(const TimeFeatures& features, Matrix out) {

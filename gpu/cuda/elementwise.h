@@ -44,12 +44,12 @@ __global__ void unpatchify_kernel(Rows<const float> tokens, PatchGrid grid, Rows
   pictures.at(it.row / per_picture, pixel.index(grid, it.row % per_picture, channel, y, x)) = value;
 }
 
-__global__ void add_positions_kernel(Rows<float> tokens, Rows<const float> positions) {
-  const Element it = element_of(tokens);
+__global__ void add_kernel(Rows<float> stream, Rows<const float> rows) {
+  const Element it = element_of(stream);
   if (!it.is_there) return;
-  const float before = tokens.at(it.row, it.column);
-  const float position = positions.at(it.row % positions.rows, it.column);
-  tokens.at(it.row, it.column) = before + position;
+  const float before = stream.at(it.row, it.column);
+  const float added = rows.at(it.row % rows.rows, it.column);
+  stream.at(it.row, it.column) = before + added;
 }
 
 // In double: the angle reaches a thousand, where a float is only good to four decimals. In half

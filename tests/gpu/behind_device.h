@@ -56,9 +56,7 @@ class BehindDevice : public Device {
   void unpatchify(ConstMatrix tokens, const PatchGrid& grid, Matrix picture) override {
     inside_->unpatchify(tokens, grid, picture);
   }
-  void add_positions(Matrix tokens, ConstMatrix positions) override {
-    inside_->add_positions(tokens, positions);
-  }
+  void add(Matrix stream, ConstMatrix rows) override { inside_->add(stream, rows); }
   void time_features(const TimeFeatures& features, Matrix out) override {
     inside_->time_features(features, out);
   }

@@ -279,14 +279,14 @@ TEST_CASE("Devices cut pictures into patches and join them like the plain loop")
   });
 }
 
-TEST_CASE("Devices add positions to every sample") {
+TEST_CASE("Devices add rows to a stream, again and again") {
   const auto columns = GENERATE(std::int64_t{3}, std::int64_t{16}, std::int64_t{50});
   on_every_device([&](const Target&, Device& device) {
     const Values tokens = random_values({3 * 11, columns}, 16);
     const Values positions = random_values({11, columns}, 17);
     const Window to(device, tokens);
     const Window from(device, positions);
-    device.add_positions(to.view(), from.view());
+    device.add(to.view(), from.view());
     Values expected = tokens;
     for (std::int64_t r = 0; r < expected.rows; ++r) {
       for (std::int64_t c = 0; c < columns; ++c) expected.at(r, c) += positions.at(r % 11, c);

@@ -131,7 +131,7 @@ TEST_CASE("The small kernels follow their formulas") {
     const Values positions = random_values({11, 50}, 17);
     Window<float> to(tokens);
     Window<float> from(positions);
-    run(over_elements(tokens), [&] { add_positions_kernel(to.view(), from.in()); });
+    run(over_elements(tokens), [&] { add_kernel(to.view(), from.in()); });
     Values expected = tokens;
     for (std::int64_t r = 0; r < 33; ++r)
       for (std::int64_t c = 0; c < 50; ++c) expected.at(r, c) += positions.at(r % 11, c);
