@@ -148,6 +148,31 @@ TEST_CASE("A picture of 30 guided steps equals PyTorch's to 1e-4") {
   CHECK(error < 1e-4);
 }
 
+TEST_CASE("A picture in bf16 looks like the one in f32, on any number of threads") {
+  const GenerateRequest request{.prompt = "red heart", .steps = 10, .seed = 7};
+  const auto exact = shipped_model(1)->generate(request, {});
+  REQUIRE(exact);
+  std::vector<std::vector<std::uint8_t>> pictures;
+  for (const std::int32_t threads : {1, 3}) {
+    const auto model =
+        Model::load(model_folder(), CpuOptions{.threads = threads, .precision = Dtype::bf16});
+    if (!model) {
+      CHECK(model.error().code == Errc::unsupported);
+      return;
+    }
+    const auto drawn = (*model)->generate(request, {});
+    REQUIRE(drawn);
+    pictures.push_back((*drawn)->picture.rgb);
+  }
+  CHECK(pictures[0] == pictures[1]);
+  const std::vector<std::uint8_t>& right = (*exact)->picture.rgb;
+  REQUIRE(pictures[0].size() == right.size());
+  double total = 0;
+  for (std::size_t i = 0; i < right.size(); ++i) total += std::abs(pictures[0][i] - right[i]);
+  CHECK(total > 0);  // it did compute in bf16
+  CHECK(total / static_cast<double>(right.size()) < 1);
+}
+
 TEST_CASE("A picture is the same on one thread and on three") {
   const GenerateRequest request{.prompt = "red heart", .steps = 4, .seed = 7, .pixels = 32};
   const auto one = *shipped_model(1)->generate(request, {});
