@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -14,6 +15,7 @@
 #include "actors/ledger/open_journal.h"
 #include "actors/worker/executor.h"
 #include "actors/worker/process.h"
+#include "cli/devices_command.h"
 #include "net/gateway_socket.h"
 
 extern char** environ;
@@ -89,6 +91,18 @@ Result<std::string> check_endpoint(const Config& config) {
   return row("clients", endpoint);
 }
 
+// Of a node that lends none the driver is not asked.
+Status check_gpus(const WorkerConfig& worker) {
+  if (std::none_of(worker.devices.begin(), worker.devices.end(),
+                   [](const DeviceConfig& one) { return one.kind == DeviceKind::cuda; }))
+    return ok();
+  const Machine machine = look_around();
+  if (!machine.gpus) return wrong("worker.devices", machine.without);
+  const auto problems = mismatches(worker, &*machine.gpus);
+  if (problems.empty()) return ok();
+  return Error{.code = Errc::config_invalid, .detail = problems.front()};
+}
+
 // The worker makes its folder itself, so the nearest one that is there counts.
 Result<std::string> check_worker(const WorkerConfig& worker) {
   fs::path folder = fs::absolute(worker.folder);
@@ -96,6 +110,7 @@ Result<std::string> check_worker(const WorkerConfig& worker) {
   while (!fs::exists(folder, ignored) && folder.has_relative_path()) folder = folder.parent_path();
   if (const Status writable = check_folder("worker.folder", folder); !writable)
     return writable.error();
+  if (const Status there = check_gpus(worker); !there) return there.error();
   std::uint32_t slots = 0;
   for (const DeviceConfig& device : worker.devices) slots += device.slots;
   return row("worker", worker.name + ", slots: " + std::to_string(slots) + ", devices: " +

@@ -366,7 +366,10 @@ FromChild Server::draw(const ChildRun& run, const GenerateRequest& request, Comm
            : *drawn ? "drawn"
                     : "stopped",
            last.finished, last.of, taken, last.finished > 0 ? taken * 1000 / last.finished : 0.0);
-  if (!drawn && !stop_) return failed(run, drawn.error());
+  if (!drawn) {
+    const FromChild failure = failed(run, drawn.error());
+    if (!stop_) return failure;
+  }
   if (!drawn || !*drawn) return ChildStopped{.job = run.job, .attempt = run.attempt};
   if (run.rank > 0) return ChildHelped{.job = run.job, .attempt = run.attempt};
   auto png = encode_png((*drawn)->picture);

@@ -18,7 +18,7 @@ std::string place_of(std::size_t device) {
 // What one device of the configuration asks for and can't have.
 std::string mismatch_of(const DeviceConfig& device, const FoundDevice& found) {
   if (found.gpu == nullptr)
-    return "there is no " + device.device + "; `gpupoold devices` lists what there is";
+    return "there is no device " + device.device + "; `gpupoold devices` lists what there is";
   if (!found.gpu->trouble.empty()) return found.gpu->trouble;
   if (is_whole(found) && found.gpu->is_sliced.value_or(false))
     return "GPU " + std::to_string(found.gpu->index) +

@@ -109,7 +109,7 @@ class Slot {
     broken,    // it could not be started, or its device failed; tried again at retry_at_
   };
 
-  // An executor that was set aside, warm. `leaving`: it was told to die.
+  // An executor that was set aside, warm, or told to die since.
   struct Aside {
     std::string app;
     std::int64_t memory = 0;

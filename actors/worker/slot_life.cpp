@@ -119,7 +119,7 @@ void Slot::break_down(Instant now, const ExecutorExited& exited) {
 // The device failed a run, whatever the executor thinks of itself: nothing more runs in it.
 void Slot::suspect(Instant now, const std::string& why, SlotActions& out) {
   suspect_ = true;
-  down_ = in_few_words(why);
+  down_ = in_few_words(why.empty() ? "its device failed a run" : why);
   if (life_ != Life::ending) kill_executor(now, out);
 }
 

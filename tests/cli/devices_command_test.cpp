@@ -77,7 +77,7 @@ TEST_CASE("How a configuration cuts a machine is listed slot by slot, with what 
   CHECK_THAT(text, Contains("  slots 1 to 2: cuda 0 (NVIDIA H200), bf16, 65.0 GB a slot, partition "
                             "default: 2 jobs share the GPU"));
   CHECK_THAT(text, Contains("  slot 3: cuda MIG-c (3g.71gb), f32, partition halves: a MIG slice"));
-  CHECK_THAT(text, Contains("problem: worker.devices[3]: there is no 5"));
+  CHECK_THAT(text, Contains("problem: worker.devices[3]: there is no device 5"));
   CHECK_THAT(text, Contains("problem: worker.devices[0]: 4 threads on 2 cores take turns"));
   const Json json = json_of(machine(), Cut{.file = "lab.toml", .worker = &worker});
   CHECK(json["gpus"].size() == 3);

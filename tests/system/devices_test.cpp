@@ -22,6 +22,14 @@ constexpr const char* watched_gpu =
     "\"0\"\n";
 constexpr const char* nothing_app = "[[apps]]\nname = \"nothing\"\nexecutor = \"noop\"\n";
 
+// A configuration of devices, for a daemon that nobody keeps.
+std::string file_of(const PoolProcess& pool, const std::string& devices) {
+  const std::filesystem::path file = pool.folder() / "devices.toml";
+  std::ofstream(file) << "[broker]\nclient_endpoint = \"tcp://127.0.0.1:*\"\n"
+                      << nothing_app << devices;
+  return file.string();
+}
+
 json slots_of(const PoolProcess& pool) {
   const Output output = pool.gpupool("root", {"nodes", "--json"});
   INFO(output.out << output.error);
@@ -140,8 +148,8 @@ TEST_CASE("Without NVML a node with a GPU says once that nobody sees its health"
 
 TEST_CASE("A build without the CUDA device refuses to lend a GPU, and says what to build with") {
   WARN("this build has no CUDA device: the tests of its slots are skipped");
-  PoolProcess pool({.worker_settings = absent_gpu});
-  const Output output = pool.gpupoold({"--config", pool.config().string()});
+  PoolProcess pool;
+  const Output output = pool.gpupoold({"--config", file_of(pool, absent_gpu)});
   CHECK(output.exit_code == 1);
   CHECK_THAT(output.error, Catch::Contains("cmake -DGPUPOOL_CUDA=ON"));
 }
@@ -150,19 +158,24 @@ TEST_CASE("A build without the CUDA device refuses to lend a GPU, and says what 
 
 TEST_CASE("gpupoold devices lists a machine's GPUs, and what a configuration makes of them") {
   const Variable library("GPUPOOL_NVML", program("libfake_nvml.so").string());
-  PoolProcess pool({.worker_settings = std::string(absent_gpu) + one_slot});
+  PoolProcess pool;
+  const std::string file = file_of(pool, std::string(absent_gpu) + one_slot);
   const Output all = pool.gpupoold({"devices"});
   CHECK(all.exit_code == 0);
   CHECK_THAT(all.out, Catch::Contains("driver: 580.65.06"));
   CHECK_THAT(all.out, Catch::Contains("gpu 1: NVIDIA H200"));
   CHECK_THAT(all.out, Catch::Contains("  MIG-00000000-0000-0000-0000-000000000003: NVIDIA H200 "
                                       "MIG 3g.71gb, 74.6 GB"));
-  const Output cut = pool.gpupoold({"devices", "--json", "--config", pool.config().string()});
+  const Output cut = pool.gpupoold({"devices", "--json", "--config", file});
   CHECK(cut.exit_code == 1);  // it names a GPU that is not there
   const json found = json::parse(cut.out);
   CHECK(found["devices"].size() == 2);
   CHECK(found["devices"][0]["found"] == false);
   CHECK(found["gpus"].size() == 2);
+  const Output checked = pool.gpupoold({"--check-config", "--config", file});
+  CHECK(checked.exit_code == 2);
+  CHECK_THAT(checked.error,
+             Catch::Contains("worker.devices[0]: there is no device GPU-00000000-dead"));
   const Variable nowhere("GPUPOOL_NVML", "/nowhere/libnvidia-ml.so.1");
   const Output none = pool.gpupoold({"devices"});
   CHECK(none.exit_code == 0);

@@ -63,7 +63,7 @@ TEST_CASE("What a machine does not have, or has in another way, is told device b
   CHECK(problems({cuda("0"), cuda(first_slice), {}}).empty());
   CHECK(problems({cuda("3")}) ==
         std::vector<std::string>{
-            "worker.devices[0]: there is no 3; `gpupoold devices` lists what there is"});
+            "worker.devices[0]: there is no device 3; `gpupoold devices` lists what there is"});
   CHECK_THAT(problems({{}, cuda("1")}).at(0),
              Contains("worker.devices[1]: GPU 1 is cut into MIG slices"));
   CHECK_THAT(problems({cuda("0"), cuda("GPU-a")}).at(0),
