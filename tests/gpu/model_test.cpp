@@ -154,12 +154,13 @@ TEST_CASE("A picture in bf16 looks like the one in f32, on any number of threads
   REQUIRE(exact);
   std::vector<std::vector<std::uint8_t>> pictures;
   for (const std::int32_t threads : {1, 3}) {
-    const auto model =
-        Model::load(model_folder(), CpuOptions{.threads = threads, .precision = Dtype::bf16});
-    if (!model) {
-      CHECK(model.error().code == Errc::unsupported);
+    auto device = make_cpu_device(CpuOptions{.threads = threads, .precision = Dtype::bf16});
+    if (!device) {
+      CHECK(device.error().code == Errc::unsupported);
       return;
     }
+    const auto model = Model::load(model_folder(), *std::move(device));
+    REQUIRE(model);
     const auto drawn = (*model)->generate(request, {});
     REQUIRE(drawn);
     pictures.push_back((*drawn)->picture.rgb);
