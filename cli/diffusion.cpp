@@ -1,10 +1,10 @@
-// gpupool-diffusion: the built-in executor. It keeps one model resident and draws one picture after
-// the other for the worker at the other end of descriptor 3 (actors/worker/executor_protocol.h).
-// SIGTERM during a run stops that run at its next step; between runs it ends the program. What a
-// run writes to stderr is its log.
+// gpupool-diffusion, and gpupool-diffusion-cuda for GPUs: the built-in executor. It keeps one model
+// resident and draws one picture after the other for the worker at the other end of descriptor 3
+// (actors/worker/executor_protocol.h). SIGTERM during a run stops that run at its next step;
+// between runs it ends the program. What a run writes to stderr is its log.
 //
 //     gpupool-diffusion --model FOLDER --threads N [--cores 0,1] [--precision bf16]
-//     gpupool-diffusion --model FOLDER --device cuda:UUID [--precision bf16]
+//     gpupool-diffusion-cuda --model FOLDER --device cuda:UUID [--precision bf16]
 //     gpupool-diffusion --check FOLDER               (only says whether the model can be loaded)
 //
 // How it ends when nobody told it to: ExecutorExit in actors/worker/fault.h.
@@ -111,9 +111,7 @@ Result<std::unique_ptr<Device>> make_gpu(const Options& options) {
   return make_cuda_device({.index = 0, .precision = options.precision});
 #else
   return Error{.code = Errc::device_failed,
-               .detail =
-                   "this build has no CUDA device: build it with the CUDA Toolkit 13 "
-                   "(cmake -DGPUPOOL_CUDA=ON)"};
+               .detail = "this program has no CUDA device; gpupool-diffusion-cuda has one"};
 #endif
 }
 

@@ -22,9 +22,10 @@ namespace gpupool {
 struct ExecutorPrograms {
   std::filesystem::path supervisor;
   std::filesystem::path diffusion;
-  bool has_cuda = true;  // the second was built with the CUDA device
+  std::filesystem::path diffusion_cuda;  // the same on a GPU; a build without CUDA has none
 
-  // gpupool-supervisor and gpupool-diffusion in the folder of the running program.
+  // gpupool-supervisor, gpupool-diffusion and gpupool-diffusion-cuda in the folder of the running
+  // program.
   static ExecutorPrograms beside_this_program();
 };
 
@@ -35,7 +36,7 @@ class ExecutorHost {
   // Takes the lock of worker.folder, ends what an earlier worker left running there, and starts the
   // thread. `report` is called from that thread only. `config` and `results` outlive the host.
   // Errors: file_unwritable (the folder), journal_locked (another worker has it), file_unreadable
-  // (a program), unsupported (a kind of device that the program was built without).
+  // (a program), unsupported (a kind of device that was not built).
   static Result<std::unique_ptr<ExecutorHost>> open(const Config& config, NodeId node,
                                                     ExecutorPrograms programs, ResultStore& results,
                                                     Report report);

@@ -102,14 +102,9 @@ void ExecutorHost::Loop::heard(SlotIndex slot, Resident& resident, const ChildHe
 ExecutorPrograms ExecutorPrograms::beside_this_program() {
   std::error_code failure;
   const auto folder = std::filesystem::read_symlink("/proc/self/exe", failure).parent_path();
-#ifdef GPUPOOL_CUDA
-  constexpr bool has_cuda = true;
-#else
-  constexpr bool has_cuda = false;
-#endif
   return {.supervisor = folder / "gpupool-supervisor",
           .diffusion = folder / "gpupool-diffusion",
-          .has_cuda = has_cuda};
+          .diffusion_cuda = folder / "gpupool-diffusion-cuda"};
 }
 
 Result<std::unique_ptr<ExecutorHost>> ExecutorHost::open(const Config& config, NodeId node,
@@ -126,11 +121,13 @@ Result<std::unique_ptr<ExecutorHost>> ExecutorHost::open(const Config& config, N
   const auto gpu = std::find_if(devices.begin(), devices.end(), [](const DeviceConfig& one) {
     return one.kind == DeviceKind::cuda;
   });
-  if (gpu != devices.end() && !programs.has_cuda)
+  if (gpu != devices.end() && ::access(programs.diffusion_cuda.c_str(), X_OK) != 0)
     return Error{.code = Errc::unsupported,
                  .detail = "worker.devices[" + std::to_string(gpu - devices.begin()) +
-                           "] is a cuda device, and this build has none: build it with the CUDA "
-                           "Toolkit 13 (cmake -DGPUPOOL_CUDA=ON), or lend cpu devices only"};
+                           "] is a cuda device, and there is no " +
+                           programs.diffusion_cuda.string() +
+                           ": build it with the CUDA Toolkit 13 (cmake -DGPUPOOL_CUDA=ON), or lend "
+                           "cpu devices only"};
 
   const std::filesystem::path folder{config.worker.folder};
   std::error_code failure;

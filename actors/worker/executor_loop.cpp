@@ -234,10 +234,13 @@ Result<std::unique_ptr<ExecutorChild>> ExecutorHost::Loop::start_child(SlotIndex
                                                                        const AppConfig& app) {
   const std::filesystem::path folder{settings_.config.worker.folder};
   const SlotShare& share = shares_[slot.value];
-  std::vector<std::string> command{settings_.programs.diffusion.string(), "--model", app.model};
+  const ExecutorPrograms& programs = settings_.programs;
+  const auto& program =
+      share.kind == DeviceKind::cuda ? programs.diffusion_cuda : programs.diffusion;
+  std::vector<std::string> command{program.string(), "--model", app.model};
   command.insert(command.end(), share.arguments.begin(), share.arguments.end());
   return ExecutorChild::start(
-      {.supervisor = settings_.programs.supervisor,
+      {.supervisor = programs.supervisor,
        .command = std::move(command),
        .environment = share.environment,
        .record = folder / "executors" / ("slot-" + std::to_string(slot.value) + "-" + app.name)});

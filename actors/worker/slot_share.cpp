@@ -15,7 +15,7 @@ std::string part_of(const std::vector<std::uint32_t>& cores, std::uint32_t part,
 }
 
 SlotShare share_of(const DeviceConfig& device, std::uint32_t slot) {
-  SlotShare share;
+  SlotShare share{.kind = device.kind};
   if (device.kind == DeviceKind::cuda) {
     // CUDA counts only what it sees, by PCI bus as the driver's own tools do.
     share.environment = {"CUDA_DEVICE_ORDER=PCI_BUS_ID", "CUDA_VISIBLE_DEVICES=" + device.device};

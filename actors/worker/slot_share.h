@@ -10,6 +10,7 @@
 namespace gpupool {
 
 struct SlotShare {
+  DeviceKind kind = DeviceKind::cpu;
   std::vector<std::string> arguments;
   std::vector<std::string> environment;  // "NAME=value"
 };

@@ -65,7 +65,7 @@ TEST_CASE(
   const auto opened = ExecutorHost::open(test.config, NodeId{7},
                                          {.supervisor = built("gpupool-supervisor"),
                                           .diffusion = built("gpupool-fake-executor"),
-                                          .has_cuda = false},
+                                          .diffusion_cuda = folder.path() / "none"},
                                          *test.results, [](ToWorker) {});
   REQUIRE_FALSE(opened);
   CHECK(opened.error().code == Errc::unsupported);
@@ -77,7 +77,9 @@ TEST_CASE("Where there is no such GPU the diffusion executor says so and ends wi
   TemporaryFolder folder;
   const char* source = std::getenv("GPUPOOL_SOURCE_DIR");
   const std::string model = std::filesystem::path(source ? source : ".") / "models/emoji";
-  const std::string program = built("gpupool-diffusion");
+  const auto with_cuda = built("gpupool-diffusion-cuda");
+  const std::string program =
+      std::filesystem::exists(with_cuda) ? with_cuda : built("gpupool-diffusion");
   // Not even a machine with GPUs has this one.
   const ExecutorExited exited = end_of(
       {program, "--model", model, "--device", "cuda:GPU-00000000-dead-beef-0000-000000000000"},
@@ -85,7 +87,7 @@ TEST_CASE("Where there is no such GPU the diffusion executor says so and ends wi
   CHECK(exited.signal == 0);
   CHECK(exited.exit_code == static_cast<int>(ExecutorExit::device));
   CHECK((exited.detail.find("No CUDA GPUs are available") != std::string::npos ||
-         exited.detail.find("this build has no CUDA device") != std::string::npos));
+         exited.detail.find("this program has no CUDA device") != std::string::npos));
 }
 
 TEST_CASE("The diffusion executor refuses a device, or a mixture, that it does not know") {

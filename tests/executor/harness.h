@@ -127,10 +127,12 @@ class TestHost {
 
   void open() {
     host.reset();
-    auto opened = ExecutorHost::open(
-        config, NodeId{7},
-        {.supervisor = built("gpupool-supervisor"), .diffusion = built("gpupool-fake-executor")},
-        *results, [this](ToWorker message) { reports.add(std::move(message)); });
+    auto opened =
+        ExecutorHost::open(config, NodeId{7},
+                           {.supervisor = built("gpupool-supervisor"),
+                            .diffusion = built("gpupool-fake-executor"),
+                            .diffusion_cuda = built("gpupool-fake-executor")},
+                           *results, [this](ToWorker message) { reports.add(std::move(message)); });
     if (!opened) FAIL(opened.error().detail);
     host = *std::move(opened);
   }
