@@ -19,7 +19,6 @@ constexpr std::string_view golden_name = "golden.safetensors";  // for tests, no
 // What this engine takes for granted. A config that says otherwise describes another network, whose
 // pictures would come out quietly wrong.
 void expect_conventions(JsonReader& reader) {
-  reader.expect("channels", 3);
   reader.expect("activation", "gelu_tanh");
   reader.expect("objective", "rectified_flow_velocity");
   reader.expect("x_t", "(1-t)*x0+t*noise");
@@ -49,7 +48,7 @@ Result<ModelConfig> read_config(const fs::path& file) {
   expect_conventions(reader);
   ModelConfig config;
   DitShape& shape = config.shape;
-  shape.grid = {.channels = 3,
+  shape.grid = {.channels = reader.positive("channels", 3),
                 .side = reader.positive("image_size", 1024),
                 .patch = reader.positive("patch_size", 64)};
   shape.width = reader.positive("hidden_size", 8192);
@@ -69,6 +68,7 @@ Result<ModelConfig> read_config(const fs::path& file) {
     if (wrong) reader.complain(Errc::file_malformed, why);
   };
   complain_if(shape.grid.side % shape.grid.patch != 0, "patch_size divides no image_size");
+  complain_if(shape.grid.channels == 2, "channels is neither 1 (gray) nor 3 (red, green, blue)");
   complain_if(shape.width % shape.heads != 0, "num_heads does not divide hidden_size");
   complain_if(shape.time_frequencies % 2 != 0, "frequency_embedding_size is odd");
   if (const Status read = reader.status(file); !read) return read.error();

@@ -88,14 +88,16 @@ Picture to_picture(const Planes& planes, std::int32_t factor, Enlarge enlarge) {
   GPUPOOL_ENSURE(planes.side > 0 && factor > 0, planes.side, factor);
   const auto plane_size =
       static_cast<std::size_t>(planes.side) * static_cast<std::size_t>(planes.side);
-  GPUPOOL_ENSURE(planes.values.size() == colours * plane_size, planes.values.size());
+  const std::size_t given = planes.values.size() / plane_size;  // gray is all three colours
+  GPUPOOL_ENSURE((given == 1 || given == colours) && planes.values.size() == given * plane_size,
+                 planes.values.size());
   const std::vector<Filter> filters = filters_of(planes, factor, enlarge);
   const std::size_t pixels = filters.size() * filters.size();
   Picture picture{.width = planes.side * factor, .height = planes.side * factor};
   picture.rgb.resize(pixels * colours);
   for (std::size_t colour = 0; colour < colours; ++colour) {
-    const std::vector<float> plane =
-        enlarged(planes.values.subspan(colour * plane_size, plane_size), planes.side, filters);
+    const std::vector<float> plane = enlarged(
+        planes.values.subspan(colour % given * plane_size, plane_size), planes.side, filters);
     for (std::size_t i = 0; i < pixels; ++i) picture.rgb[i * colours + colour] = to_byte(plane[i]);
   }
   return picture;

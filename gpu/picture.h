@@ -19,7 +19,8 @@ struct Picture {
   std::vector<std::uint8_t> rgb;
 };
 
-// Square planes as the network gives them: [3, side, side], red plane first, -1 black and 1 full.
+// Square planes as the network gives them: [3, side, side], red plane first, -1 black and 1 full;
+// or [1, side, side], gray.
 struct Planes {
   std::span<const float> values;
   std::int32_t side = 0;

@@ -18,20 +18,25 @@ inline DitShape small_shape() {
           .time_frequencies = 16};
 }
 
-inline Weights small_weights() {
-  Weights weights;
-  std::uint64_t stream = 0;
+struct NamedTensor {
+  std::string name;
+  Shape shape;
+  std::vector<float> values;
+};
+
+inline std::vector<NamedTensor> small_tensors(std::int64_t channels = 3) {
+  std::vector<NamedTensor> tensors;
   const auto add = [&](const std::string& name, const Shape& shape) {
     std::vector<float> values(static_cast<std::size_t>(shape.elements()));
-    ++stream;
-    for (std::size_t i = 0; i < values.size(); ++i) values[i] = 0.2F * noise_at(Seed{stream}, i);
-    weights.put(name, shape, values);
+    const Seed seed{tensors.size() + 1};
+    for (std::size_t i = 0; i < values.size(); ++i) values[i] = 0.2F * noise_at(seed, i);
+    tensors.push_back({name, shape, values});
   };
   const auto add_layer = [&](const std::string& name, std::int64_t outputs, std::int64_t inputs) {
     add(name + ".weight", {outputs, inputs});
     add(name + ".bias", {outputs});
   };
-  add("x_embedder.proj.weight", {32, 3, 2, 2});
+  add("x_embedder.proj.weight", {32, channels, 2, 2});
   add("x_embedder.proj.bias", {32});
   add("pos_embed", {1, 16, 32});
   add_layer("t_embedder.mlp.0", 32, 16);
@@ -47,7 +52,14 @@ inline Weights small_weights() {
     add(block + "mlp.fc2.weight", {32, 64});
   }
   add_layer("final_layer.adaLN_modulation.1", 64, 32);
-  add_layer("final_layer.linear", 12, 32);
+  add_layer("final_layer.linear", 4 * channels, 32);
+  return tensors;
+}
+
+inline Weights small_weights() {
+  Weights weights;
+  for (NamedTensor& tensor : small_tensors())
+    weights.put(tensor.name, tensor.shape, std::move(tensor.values));
   return weights;
 }
 
