@@ -34,7 +34,8 @@ using ToBroker = std::variant<Tick, Submit, Cancel, Watch, JobsQuery, ClientGone
                               NotHeld, AlreadyHeld, Requeued, Restated, Settled, LedgerRefused,
                               Join, Heartbeat, LeaseRefused, RunBegan, RunStep, RunEnded,
                               NodesQuery, QueueQuery, OperatorCancel, DrainNodes, Stop, Extended,
-                              NotExtended, SettledBefore, Quote, SlotChanged, ResumeNode>;
+                              NotExtended, SettledBefore, Quote, SlotChanged, ResumeNode, RankShared,
+                              RankLost, RemoveNode>;
 
 using ToLedger =
     std::variant<Tick, Lead, Reserve, Leased, Requeue, Restate, Settle, QuotaQuery, ReceiptsQuery,
@@ -48,7 +49,7 @@ using ToHistory =
 using ToWorker =
     std::variant<Tick, Joined, HeartbeatSeen, Lease, EndSeen, CancelRun, FetchResult, ExecutorReady,
                  ExecutorBegan, ExecutorStep, ExecutorDone, ExecutorExited, FetchLog, Stop,
-                 ExtendRun, RankLeft, DeviceHealth, ResumeSlots>;
+                 ExtendRun, RankLeft, DeviceHealth, ResumeSlots, RankShared>;
 
 using ToSession =
     std::variant<Tick, SessionOpened, SessionClosed, ClientSubmit, ClientCancel, ClientWatch,
@@ -59,7 +60,7 @@ using ToSession =
                  UsageFound, ClientQuote, Quoted>;
 
 using ToConsole = std::variant<Tick, Operate, Changed, Standing, AccountsFound, Audited, NodesFound,
-                               QueueFound, CancelTaken, ConfigReloaded>;
+                               QueueFound, CancelTaken, ConfigReloaded, NodeRemoved>;
 
 // What the gateway hands to a client's socket.
 using ToClient =

@@ -109,7 +109,17 @@ struct BrokerConfig {
   std::uint32_t queue_max = 100'000;
   Duration client_grace = seconds(30);   // a queued job whose client is gone
   Duration rejoin_grace = seconds(5);    // after a restart, for workers to report what they run
-  Duration heartbeat_loss = seconds(5);  // a node not heard of for so long is lost
+  Duration heartbeat_suspect = seconds(3);  // a node not heard of for so long gets no new leases
+  Duration heartbeat_loss = seconds(5);     // and for so long, is lost
+};
+
+// How the machines of a pool know each other: certificates that its own authority has signed. All
+// three or none; without them broker and workers talk inside one machine only.
+struct ClusterConfig {
+  std::string ca_file;           // the authority's certificate
+  std::string certificate_file;  // this machine's
+  std::string key_file;          // its secret
+  bool has_tls() const { return !certificate_file.empty(); }
 };
 
 enum class JournalKind : std::uint8_t { sqlite = 1, postgres = 2 };
@@ -127,7 +137,9 @@ struct LedgerConfig {
 
 struct WorkerConfig {
   std::string name = "node-1";
-  std::string broker_address;  // of a separate broker process; empty: the broker in this process
+  // Of brokers in other processes, of which one leads; empty: the broker in this process.
+  std::vector<std::string> broker_addresses;
+  std::string rank_address;  // where ranks on other nodes reach those here; empty: found out
   std::string folder = "gpupool-worker";  // results and the children's files
   std::vector<DeviceConfig> devices{DeviceConfig{}, DeviceConfig{}};
   Duration kill_grace = seconds(2);  // from SIGTERM at the declared end to SIGKILL
@@ -156,6 +168,7 @@ struct Config {
   bool broker_role = true;
   bool worker_role = true;
   BrokerConfig broker;
+  ClusterConfig cluster;
   LedgerConfig ledger;
   WorkerConfig worker;
   IdentityConfig identity;

@@ -27,6 +27,7 @@ inline constexpr std::int64_t sessions_max = 20'000;
 inline constexpr std::int64_t session_jobs_max = 1'024;  // jobs one client follows at once
 inline constexpr std::int64_t session_queries_max = 64;  // unanswered questions of one client
 inline constexpr std::int64_t nodes_max = 1'024;
+inline constexpr std::int64_t brokers_max = 8;  // that a worker or client tries in turn
 inline constexpr std::int64_t rank_address_bytes_max =
     64 * 1024;                                          // left by one rank for the others
 inline constexpr std::int64_t rank_addresses_max = 64;  // of one run, that wait for a rank

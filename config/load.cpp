@@ -4,6 +4,7 @@
 #include <iterator>
 #include <limits>
 
+#include "config/cluster.h"
 #include "config/devices.h"
 #include "config/key_file.h"
 #include "config/limits.h"
@@ -80,7 +81,13 @@ void read_broker(Section section, Config& config) {
   section.count("queue_max", broker.queue_max, {1, limits::jobs_max});
   section.duration("client_grace_s", broker.client_grace, pause_range);
   section.duration("rejoin_grace_s", broker.rejoin_grace, pause_range);
+  section.duration("heartbeat_suspect_s", broker.heartbeat_suspect, duration_range);
   section.duration("heartbeat_loss_s", broker.heartbeat_loss, duration_range);
+  if (broker.heartbeat_suspect > broker.heartbeat_loss)
+    section.reject("heartbeat_suspect_s",
+                   "at most heartbeat_loss_s, which is " + seconds_of(broker.heartbeat_loss.ms),
+                   seconds_of(broker.heartbeat_suspect.ms));
+  reject_open_address(section, "worker_address", broker.worker_address, config.cluster);
   if (config.broker_role && !config.worker_role && broker.worker_address.empty())
     section.reject("worker_address", "an address for workers, as this process has none itself",
                    "none");
@@ -132,7 +139,8 @@ void check_heartbeats(Section& section, const Config& config) {
 void read_worker(Section section, Config& config) {
   auto& worker = config.worker;
   section.text("name", worker.name, name_rule);
-  section.text("broker_address", worker.broker_address, broker_address_rule);
+  read_broker_addresses(section, config);
+  section.text("rank_address", worker.rank_address, rank_address_rule);
   section.path("folder", worker.folder);
   section.duration("kill_grace_s", worker.kill_grace, pause_range);
   section.duration("slot_check_s", worker.slot_check, pause_range);
@@ -147,10 +155,10 @@ void read_worker(Section section, Config& config) {
                              [&](Section& one) { return read_device(one, worker.devices); });
   check_heartbeats(section, config);
   if (worker.folder.empty()) section.reject("folder", "a folder for results", "none");
-  if (config.broker_role && !worker.broker_address.empty())
+  if (config.broker_role && !worker.broker_addresses.empty())
     section.reject("broker_address", "nothing, as the broker is in this process",
-                   "\"" + worker.broker_address + "\"");
-  if (!config.broker_role && worker.broker_address.empty())
+                   "\"" + worker.broker_addresses.front() + "\"");
+  if (!config.broker_role && worker.broker_addresses.empty())
     section.reject("broker_address", "the broker's worker_address, as no broker is in this process",
                    "none");
   std::int64_t slots = 0;
@@ -396,6 +404,7 @@ Config read_document(std::string_view text, Findings& findings) {
   root.list<SizeConfig>("sizes", config.sizes, entries_max,
                         [&](Section& one) { return read_size(one, config.sizes); });
   read_pool(root.section("pool"), config);
+  read_cluster(root.section("cluster"), config);
   read_broker(root.section("broker"), config);
   read_ledger(root.section("ledger"), config);
   read_worker(root.section("worker"), config);

@@ -114,12 +114,14 @@ void note_broker(Keys& keys, const BrokerConfig& running, const BrokerConfig& fr
   note(keys, "broker.queue_max", running.queue_max, fresh.queue_max);
   note(keys, "broker.client_grace_s", running.client_grace, fresh.client_grace);
   note(keys, "broker.rejoin_grace_s", running.rejoin_grace, fresh.rejoin_grace);
+  note(keys, "broker.heartbeat_suspect_s", running.heartbeat_suspect, fresh.heartbeat_suspect);
   note(keys, "broker.heartbeat_loss_s", running.heartbeat_loss, fresh.heartbeat_loss);
 }
 
 void note_worker(Keys& keys, const WorkerConfig& running, const WorkerConfig& fresh) {
   note(keys, "worker.name", running.name, fresh.name);
-  note(keys, "worker.broker_address", running.broker_address, fresh.broker_address);
+  note(keys, "worker.broker_address", running.broker_addresses, fresh.broker_addresses);
+  note(keys, "worker.rank_address", running.rank_address, fresh.rank_address);
   note(keys, "worker.folder", running.folder, fresh.folder);
   note_list(keys, "worker.devices", running.devices, fresh.devices,
             [](const DeviceConfig& a, const DeviceConfig& b) {
@@ -143,6 +145,10 @@ void note_rest(Keys& keys, const Config& running, const Config& fresh) {
   note(keys, "pool.name", running.pool, fresh.pool);
   note(keys, "pool.roles", std::pair(running.broker_role, running.worker_role),
        std::pair(fresh.broker_role, fresh.worker_role));
+  note(keys, "cluster.ca_file", running.cluster.ca_file, fresh.cluster.ca_file);
+  note(keys, "cluster.certificate_file", running.cluster.certificate_file,
+       fresh.cluster.certificate_file);
+  note(keys, "cluster.key_file", running.cluster.key_file, fresh.cluster.key_file);
   note(keys, "ledger.journal", running.ledger.journal, fresh.ledger.journal);
   note(keys, "ledger.postgres", running.ledger.postgres, fresh.ledger.postgres);
   note(keys, "ledger.postgres_password_file", running.ledger.postgres_password,

@@ -57,14 +57,25 @@ inline constexpr TextRule client_rule{
       const auto parsed = parse_address(address);
       return parsed && parsed->port != 0;
     }};
-// The connection between nodes is not encrypted, so it stays inside the machine.
 inline constexpr TextRule worker_address_rule{
-    .expected = "nothing, or a loopback address such as \"127.0.0.1:7401\", port 0 for a free one",
-    .allows = [](std::string_view text) { return text.empty() || is_loopback(text); }};
-inline constexpr TextRule broker_address_rule{
-    .expected = "nothing, or a loopback address such as \"127.0.0.1:7401\"",
+    .expected = "nothing, or an address such as \"127.0.0.1:7401\", port 0 for a free one",
     .allows = [](std::string_view text) {
-      return text.empty() || (is_loopback(text) && !text.ends_with(":0"));
+      return text.empty() || bool{parse_address(std::string(text))};
+    }};
+inline constexpr TextRule broker_address_rule{
+    .expected = "an address such as \"127.0.0.1:7401\", or several with commas between them",
+    .allows = [](std::string_view text) {
+      const auto address = parse_address(std::string(text));
+      return address && address->port != 0;
+    }};
+// What a rank binds to: of this machine, as others reach it.
+inline constexpr TextRule rank_address_rule{
+    .expected = "nothing, or the name or address of this machine that other nodes reach it by",
+    .allows = [](std::string_view text) {
+      return text.size() <= 255 && std::all_of(text.begin(), text.end(), [](char c) {
+               return is_name(std::string_view(&c, 1)) ||
+                      std::string_view(".:-").find(c) != std::string_view::npos;
+             });
     }};
 inline constexpr TextRule any_text{
     .expected = "a text of 1 to 255 bytes",

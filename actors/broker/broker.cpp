@@ -66,11 +66,10 @@ bool Broker::stopped() const {
 }
 
 void Broker::on(const Tick&) {
-  for (auto& [id, node] : placement_.nodes())
-    if (!node.lost && now_ - node.seen >= config_->broker.heartbeat_loss) lose_node(node);
+  if (now_ >= silence_due_) find_the_silent();
   if (now_ < next_round_) return;
   next_round_ = now_ + round_interval;
-  if (in_grace() && now_ >= grace_ends_) end_grace();
+  if (in_grace() && grace_is_over()) end_grace();
   write_again();
   cancel_the_abandoned();
   ask_for_extensions();
@@ -84,13 +83,27 @@ void Broker::on(const Tick&) {
 }
 
 Effects Broker::take_effects() {
-  out_.wake_at = deposed_ ? Instant::never() : std::max(now_, next_round_);
-  if (!deposed_)
-    for (const auto& [id, node] : placement_.nodes())
-      if (!node.lost)
-        out_.wake_at =
-            std::max(now_, std::min(out_.wake_at, node.seen + config_->broker.heartbeat_loss));
+  out_.wake_at =
+      deposed_ ? Instant::never() : std::max(now_, std::min(next_round_, silence_due_));
   return std::move(out_);
+}
+
+// A look at all nodes, only when the first of them may have been silent for too long.
+// Invariant: silence_due_ is no later than the moment when any node is to be suspected or lost.
+void Broker::find_the_silent() {
+  silence_due_ = Instant::never();
+  const BrokerConfig& limits = config_->broker;
+  for (auto& [id, node] : placement_.nodes()) {
+    if (node.lost) continue;
+    const Duration silent = now_ - node.seen;
+    if (silent >= limits.heartbeat_loss) {
+      lose_node(node);
+      continue;
+    }
+    node.suspected = silent >= limits.heartbeat_suspect;
+    expect_silence(node.seen +
+                   (node.suspected ? limits.heartbeat_loss : limits.heartbeat_suspect));
+  }
 }
 
 Job* Broker::find(JobId id) {

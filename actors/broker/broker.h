@@ -102,6 +102,7 @@ class Broker {
   void on(const DrainNodes& drain);
   void on(const ResumeNode& resume);
   void on(const SlotChanged& changed);
+  void on(const RemoveNode& remove);
   NodeView view_of(const Node& node) const;
   Instant latest_end(const Job& job) const;
   QueueEntry entry_of(const Job& job) const;
@@ -134,7 +135,11 @@ class Broker {
   void on(const RunBegan& began);
   void on(const RunStep& step);
   void on(const RunEnded& ended);
+  void on(const RankShared& shared);
+  void on(const RankLost& lost);
   void on(const Tick& tick);
+  void expect_silence(Instant at) { silence_due_ = std::min(silence_due_, at); }
+  void find_the_silent();
   void lose_missing_slots(Node& node, const Join& join);
   void reconcile(Node& node);
   void reconcile_slot(Node& node, const PoolSlot& slot);
@@ -144,6 +149,7 @@ class Broker {
   void lose_node(Node& node);
   Job* run_of(NodeId node, JobId job, std::uint32_t attempt);
   std::optional<Place> place_of_run(const Node& node, const SlotReport& report, bool across) const;
+  static bool may_have_run(const Job& job, NodeId node, std::uint32_t attempt);
   static bool ended_unseen(const Job& job, std::uint32_t attempt);
 
   // The life of a job (broker_jobs.cpp)
@@ -217,6 +223,7 @@ class Broker {
   }
   void tell_console(ToConsole message) { out_.to(to_console(), std::move(message)); }
   bool in_grace() const { return bool{grace_ends_}; }
+  bool grace_is_over() const;
   bool stopping() const { return stop_by_.has_value(); }
   Job* find(JobId id);
   Effects take_effects();
@@ -230,6 +237,9 @@ class Broker {
   Instant started_{};
   Instant down_since_{};  // before this leadership
   Instant grace_ends_{};  // 0: over; until then workers report what they run and nothing is leased
+  Instant grace_began_{};
+  std::set<NodeId> awaited_;  // that have leases of earlier epochs and did not join in this one
+  Instant silence_due_ = Instant::never();  // no node is suspected or lost before
   std::uint64_t last_ticket_ = 0;
   Instant lead_again_{};  // not leading yet: when to ask again
   Duration lead_retry_ = seconds(1);

@@ -12,6 +12,8 @@ namespace {
 // An unanswered write is sent again after this; the ledger takes each only once.
 constexpr Duration write_retry = seconds(1);
 constexpr Duration lead_retry_max = seconds(60);
+// Workers that lost their broker try one address after the other, twice a second.
+constexpr Duration rejoin_least = milliseconds(1500);
 // A job that waits again waits from the ledger's answer on, which takes a healthy one less than
 // this.
 constexpr Duration answer_limit = seconds(5);
@@ -32,12 +34,15 @@ void Broker::on(const Leading& leading) {
     job.leases = open.attempt;
     job.losses = open.losses;
     job.presumed_leased = open.leased;
+    if (open.leased) job.lease_node = open.node;
+    if (open.leased) awaited_.insert(open.node);
     unwatched_.erase(open.hold->job);
     if (!open.hold->body->detached) unwatched_[open.hold->job] = now_;
   }
   for (Partition& one : partitions_) one.dispatcher.use(capacity(one));
   tell_sizes();
   down_since_ = leading.last_record ? leading.last_record : now_;
+  grace_began_ = now_;
   grace_ends_ = now_ + config_->broker.rejoin_grace;
   // Without worker processes of their own, all runs died with the process: nobody can report any.
   if (leading.open.empty() || config_->broker.worker_address.empty()) end_grace();
@@ -45,8 +50,20 @@ void Broker::on(const Leading& leading) {
   for (const auto& message : asked) std::visit([this](const auto& one) { on(one); }, message);
 }
 
+// Over early once every node that had a lease has said what it runs, and others had the time to: the
+// ledger may not have heard yet of the last leases before it. Of a job on several nodes it knows
+// only the one that runs it.
+bool Broker::grace_is_over() const {
+  if (now_ >= grace_ends_) return true;
+  if (!awaited_.empty() || now_ - grace_began_ < rejoin_least) return false;
+  return std::none_of(jobs_.begin(), jobs_.end(), [this](const auto& entry) {
+    return entry.second.presumed_leased && shape_of(entry.second.hold).spread == Spread::nodes;
+  });
+}
+
 void Broker::end_grace() {
   grace_ends_ = {};
+  awaited_.clear();
   std::vector<JobId> unreported;
   for (const auto& [id, job] : jobs_)
     if (job.presumed_leased) unreported.push_back(id);
@@ -142,6 +159,7 @@ void Broker::lease(Job& job, const Place& place) {
   job.place = place;
   // A number of its own for each lease: what is said of one can never be taken for another.
   job.attempt = ++job.leases;
+  job.lease_node = node.id;
   job.node_name = node.name;
   job.leased_at = now_;
   job.began = {};

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "actors/broker/broker.h"
+#include "actors/broker/slot_claims.h"
 #include "actors/describe.h"
 #include "config/limits.h"
 
@@ -35,6 +36,10 @@ void Broker::on(const Join& join) {
                   "this pool runs build " + build_ + ", the worker " + join.build);
   if (join.slots.size() > static_cast<std::size_t>(limits::slots_per_node_max))
     return refuse(Errc::overloaded, "too many slots for one node");
+  if (join.devices.size() > join.slots.size() || !is_told_well(join.name, join.devices))
+    return refuse(Errc::forbidden, "its name or devices are not as a worker tells them");
+  if (const Status claims = check_claims(join.slots); !claims)
+    return refuse(Errc::forbidden, claims.error().detail);
   for (const SlotReport& slot : join.slots)
     for (const ReservationConfig& one : config_->reservations)
       if (slot.partition == one.name)
@@ -50,6 +55,8 @@ void Broker::on(const Join& join) {
   if (known) lose_missing_slots(*known, join);
 
   Node& node = placement_.join(now_, join);
+  awaited_.erase(node.id);
+  expect_silence(now_ + config_->broker.heartbeat_suspect);
   tell_worker(join.node, Joined{.epoch = epoch_, .refused = {}, .detail = {}, .name = join.name});
   reconcile(node);
   slots_changed("node " + node.name + " joined anew");
@@ -61,11 +68,21 @@ void Broker::on(const Heartbeat& heartbeat) {
     tell_worker(heartbeat.node, HeartbeatSeen{.epoch = {}, .number = heartbeat.number});
     return;
   }
+  // What cannot be true is not heard; should it go on, the node is lost.
+  if (const Status claims = check_claims(heartbeat.slots, *node); !claims) {
+    tell_worker(node->id, Joined{.epoch = epoch_,
+                                 .refused = Errc::forbidden,
+                                 .detail = claims.error().detail,
+                                 .name = node->name});
+    return;
+  }
   tell_worker(node->id, HeartbeatSeen{.epoch = epoch_, .number = heartbeat.number});
   if (heartbeat.number <= node->heartbeat) return;  // late or doubled
   const auto were_up = slots_up(*node);
   node->heartbeat = heartbeat.number;
   node->seen = now_;
+  node->suspected = false;
+  expect_silence(now_ + config_->broker.heartbeat_suspect);
   node->ending = heartbeat.draining;
   for (const auto& report : heartbeat.slots)
     if (PoolSlot* slot = node->slot(report.slot)) slot->report = report;
@@ -136,15 +153,22 @@ void Broker::meet_unknown_run(Node& node, const SlotReport& report) {
   Job* job = find(report.job);
   const bool over = job && report.attempt <= job->over_attempt;
   if (job && !over && job->phase == Phase::requeueing) return;  // the ledger decides first
-  if (job && !over && job->phase == Phase::queued) {
+  const bool is_its = !job || report.state == SlotState::held ||
+                      may_have_run(*job, node.id, report.attempt);
+  if (job && !over && is_its && job->phase == Phase::queued) {
     const bool across = shape_of(job->hold).spread == Spread::nodes;
     const auto place = place_of_run(node, report, across);
     if (!place) return;
     if (place->slots.size() == job->hold->slots) return adopt(*job, *place);
     if (across && in_grace() && place->slots.size() < job->hold->slots) return;
   }
-  if (job) job->over_attempt = std::max(job->over_attempt, report.attempt);
+  if (job && is_its) job->over_attempt = std::max(job->over_attempt, report.attempt);
   tell_worker(node.id, CancelRun{epoch_, report.job, report.attempt});
+}
+
+// No lease of this attempt is known to have gone to another node.
+bool Broker::may_have_run(const Job& job, NodeId node, std::uint32_t attempt) {
+  return attempt != job.leases || !job.lease_node || job.lease_node == node;
 }
 
 // The slots that this node, or all nodes, report to be this run's, the one that runs it first;
@@ -158,7 +182,9 @@ std::optional<Place> Broker::place_of_run(const Node& node, const SlotReport& re
     for (const auto& slot : one.slots) {
       if (slot.report.job != report.job || slot.report.attempt != report.attempt) continue;
       is_lent = is_lent || slot.leased_to;
-      const bool first = slot.report.state != SlotState::held && !std::exchange(runs, true);
+      const bool may_run = slot.report.state != SlotState::held &&
+                           may_have_run(jobs_.at(report.job), one.id, report.attempt);
+      const bool first = may_run && !std::exchange(runs, true);
       place.slots.insert(first ? place.slots.begin() : place.slots.end(),
                          {one.id, slot.report.slot});
     }
@@ -184,6 +210,7 @@ void Broker::adopt(Job& job, const Place& place) {
   // again, that is a loss of its own.
   const bool came_back = !job.presumed_leased && report.attempt <= job.leases;
   job.leases = came_back ? job.leases + 1 : std::max(job.leases, report.attempt);
+  job.lease_node = came_back ? NodeId{} : node.id;
   job.presumed_leased = false;
   job.phase = report.state == SlotState::running ? Phase::running : Phase::leased;
   job.place = place;
@@ -202,6 +229,12 @@ void Broker::resend_lease(const Job& job, Node& node) {
   for (const SlotIndex index : here) node.slot(index)->heartbeat = node.heartbeat;
   const Duration held = held_of(job);
   const NodeId runs_on = job.place.node();
+  // Ranks are counted node by node, in the order of their slots.
+  std::uint32_t first_rank = 0;
+  for (const NodeId earlier : job.place.nodes()) {
+    if (earlier == node.id) break;
+    first_rank += static_cast<std::uint32_t>(job.place.on(earlier).size());
+  }
   tell_worker(node.id,
               Lease{.job = job.hold->job,
                     .attempt = job.attempt,
@@ -216,7 +249,8 @@ void Broker::resend_lease(const Job& job, Node& node) {
                     .more_slots = {here.begin() + 1, here.end()},
                     .runs_on = runs_on == node.id ? NodeId{} : runs_on,
                     .elsewhere = static_cast<std::uint32_t>(job.place.slots.size() - here.size()),
-                    .held = held < job.hold->declared ? held : Duration{}});
+                    .held = held < job.hold->declared ? held : Duration{},
+                    .first_rank = first_rank});
 }
 
 // The job is on its slots no more. On one node they are free when its run has ended; on several
@@ -295,6 +329,27 @@ void Broker::on(const RunStep& step) {
   tell(*job);
 }
 
+// Ranks on several nodes find each other through their workers and the broker.
+void Broker::on(const RankShared& shared) {
+  const Job* job = find(shared.job);
+  if (!job || !job->has_slot() || job->attempt != shared.attempt) return;
+  if (std::ssize(shared.key) > limits::name_bytes_max ||
+      std::ssize(shared.value) > limits::rank_address_bytes_max)
+    return;
+  const std::vector<NodeId> nodes = job->place.nodes();
+  if (std::find(nodes.begin(), nodes.end(), shared.node) == nodes.end()) return;
+  for (const NodeId node : nodes)
+    if (node != shared.node) tell_worker(node, shared);
+}
+
+void Broker::on(const RankLost& lost) {
+  Job* job = find(lost.job);
+  if (!job || !job->has_slot() || job->attempt != lost.attempt) return;
+  if (job->place.node() == lost.node || job->place.on(lost.node).empty()) return;
+  leave_slots(*job, {});
+  lose_attempt(*job, lost.cause, lost.detail);
+}
+
 // A run of an earlier epoch ended while there was no broker: the job waits here as if it had none.
 bool Broker::ended_unseen(const Job& job, std::uint32_t attempt) {
   if (job.phase != Phase::queued) return false;
@@ -305,6 +360,10 @@ bool Broker::ended_unseen(const Job& job, std::uint32_t attempt) {
 void Broker::on(const RunEnded& ended) {
   if (!leading()) return;  // whether its job is open is not known yet; the worker sends it again
   Job* job = find(ended.job);
+  if (job && !may_have_run(*job, ended.node, ended.attempt)) {
+    tell_worker(ended.node, EndSeen{ended.job, ended.attempt});
+    return;
+  }
   const bool called_off = job && ended.attempt <= job->over_attempt;
   if (job) job->over_attempt = std::max(job->over_attempt, ended.attempt);
   const bool awaited =

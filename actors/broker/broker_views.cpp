@@ -9,6 +9,7 @@ namespace {
 
 NodeState state_of(const Node& node) {
   if (node.lost) return NodeState::lost;
+  if (node.suspected) return NodeState::suspected;
   return node.takes_leases() ? NodeState::healthy : NodeState::draining;
 }
 
@@ -24,7 +25,11 @@ void Broker::on(const NodesQuery& query) {
 
 NodeView Broker::view_of(const Node& node) const {
   // A worker of another build is refused, so every node runs the pool's.
-  NodeView view{.name = node.name, .state = state_of(node), .build = build_, .seen = node.seen};
+  NodeView view{.name = node.name,
+                .state = state_of(node),
+                .build = build_,
+                .seen = node.seen,
+                .devices = node.devices};
   for (const PoolSlot& slot : node.slots) {
     SlotView seen{.slot = slot.report.slot,
                   .device = slot.report.device,
@@ -117,6 +122,23 @@ void Broker::on(const OperatorCancel& cancel) {
 void Broker::on(const DrainNodes& drain) {
   placement_.drain({drain.nodes.begin(), drain.nodes.end()});
   slots_changed("an operator is draining nodes");
+}
+
+// Only one that is lost: a worker that is heard of would be back with its next heartbeat.
+void Broker::on(const RemoveNode& remove) {
+  const auto& nodes = placement_.nodes();
+  const auto it = std::find_if(nodes.begin(), nodes.end(), [&](const auto& entry) {
+    return entry.second.name == remove.node;
+  });
+  const bool is_known = it != nodes.end();
+  const bool goes = is_known && it->second.lost;
+  tell_console(NodeRemoved{.ticket = remove.ticket,
+                           .error = goes       ? Errc{}
+                                    : is_known ? Errc::forbidden
+                                               : Errc::bad_request});
+  if (!goes) return;
+  placement_.remove(it->first);
+  slots_changed("node " + remove.node + " was removed");
 }
 
 // What is wrong with its slots is the node's to know: it tries them again.

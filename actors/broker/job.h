@@ -40,6 +40,7 @@ struct Job {
   Instant promise{};
   std::uint32_t attempt = 0;       // of the present or last lease, as its worker calls it
   std::uint32_t leases = 0;        // made so far: each has its own number, the next is one higher
+  NodeId lease_node;               // that the latest of them was made to; 0: not known
   std::uint32_t losses = 0;        // attempts that the pool lost
   std::uint32_t over_attempt = 0;  // the highest that ended or was called off: never taken up again
   std::uint32_t told_position = 0;  // in the queue: the last one told to those who follow it

@@ -111,7 +111,7 @@ std::optional<Candidate> gang_across(const std::map<NodeId, Node>& nodes, const 
                                      const std::string& app) {
   std::vector<std::pair<std::size_t, std::vector<Found>>> by_node;
   for (const auto& [id, node] : nodes) {
-    if (!node.takes_leases()) continue;
+    if (!node.takes_leases_now()) continue;
     std::vector<Found> free = free_on(node, need);
     put_warm_first(free, app);
     std::set<Device> devices;
@@ -279,7 +279,8 @@ Node& Placement::join(Instant now, const Join& join) {
               .lost = false,
               .draining = draining_.contains(join.name),
               .slots = std::move(slots),
-              .ending = join.draining};
+              .ending = join.draining,
+              .devices = join.devices};
   return node;
 }
 
@@ -359,7 +360,12 @@ bool Placement::all_of(const Place& place, const Is& is) const {
   });
 }
 
-bool Placement::is_free(const Place& place) const { return all_of(place, lendable); }
+bool Placement::is_free(const Place& place) const {
+  return all_of(place, lendable) &&
+         std::none_of(place.slots.begin(), place.slots.end(), [this](const PlacedSlot& placed) {
+           return nodes_.at(placed.node).suspected;
+         });
+}
 bool Placement::is_pinned(const Place& place, JobId job, PartitionId partition) const {
   return all_of(place, [&](const PoolSlot& slot) {
     return is_up(slot) && slot.pinned_for == job && slot.belongs_to() == partition;

@@ -60,11 +60,14 @@ struct Node {
   bool lost = false;
   bool draining = false;  // by an operator: what runs goes on to its end, and nothing new starts
   std::vector<PoolSlot> slots;
-  bool ending = false;  // its worker said so: it stops soon
+  bool ending = false;     // its worker said so: it stops soon
+  bool suspected = false;  // silent for a while: still counted on, but for now it gets no leases
+  std::vector<std::string> devices;  // what each is, by their numbers
 
   PoolSlot* slot(SlotIndex index);
   const PoolSlot* slot(SlotIndex index) const;
   bool takes_leases() const { return !lost && !draining && !ending; }
+  bool takes_leases_now() const { return takes_leases() && !suspected; }
 };
 
 // Those that can be lent now or later: none, if the node takes no leases.
@@ -121,6 +124,9 @@ class Placement {
   // A worker introduced itself: its slots are what it says. Leases of ours on slots that it still
   // has are kept; the caller settles what became of the others.
   Node& join(Instant now, const Join& join);
+
+  // Its slots are the pool's no more. Precondition: the node is lost.
+  void remove(NodeId node) { nodes_.erase(node); }
 
   // The names of all nodes that get no leases, those included that have yet to join.
   void drain(std::set<std::string> names);

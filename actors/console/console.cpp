@@ -82,7 +82,8 @@ void Console::on(const Tick&) {
 Error Console::given_up(const Question& question) {
   const Purpose& purpose = question.purpose;
   const bool changes =
-      std::holds_alternative<ChangeAsked>(purpose) || std::holds_alternative<CancelAsked>(purpose);
+      std::holds_alternative<ChangeAsked>(purpose) ||
+      std::holds_alternative<CancelAsked>(purpose) || std::holds_alternative<RemoveAsked>(purpose);
   const bool of_ledger = std::holds_alternative<AccountsAsked>(purpose) ||
                          std::holds_alternative<AuditAsked>(purpose) ||
                          std::holds_alternative<ChangeAsked>(purpose);
@@ -186,6 +187,23 @@ void Console::on(const CancelTaken& taken) {
                                .detail = "no open job has the number " + std::to_string(job.value) +
                                          "; it may be over, and `gpupool queue` lists those that "
                                          "are not"});
+}
+
+void Console::on(const NodeRemoved& removed) {
+  const auto question = take<RemoveAsked>(removed.ticket);
+  if (!question) return;
+  const std::string& node = std::get_if<RemoveAsked>(&question->purpose)->node;
+  if (removed.error == Errc{})
+    return answer(question->from,
+                  Table{.title = "remove",
+                        .note = node + " is forgotten; should a worker of this name come, it joins "
+                                       "as a new node"});
+  const std::string why =
+      removed.error == Errc::forbidden
+          ? node + " is not lost: drain it, stop its worker, and remove it when `gpupool nodes` "
+                   "says lost"
+          : "this pool knows no node of that name (`gpupool nodes`)";
+  answer(question->from, Error{.code = removed.error, .detail = why});
 }
 
 // ---- Answers to operators ----------------------------------------------------------------------

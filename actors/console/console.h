@@ -46,6 +46,9 @@ class Console {
   struct NodesAsked {
     std::string after;
   };
+  struct RemoveAsked {
+    std::string node;
+  };
   struct CancelAsked {
     JobId job;
   };
@@ -61,7 +64,7 @@ class Console {
     std::string already;
   };
   using Purpose = std::variant<AccountsAsked, AuditAsked, QueueAsked, NodesAsked, CancelAsked,
-                               DrainAsked, ChangeAsked>;
+                               DrainAsked, ChangeAsked, RemoveAsked>;
 
   // Who commands, from where.
   struct Operator {
@@ -95,6 +98,7 @@ class Console {
   Status queue(const Operator& from, const Grammar& grammar, const CommandLine& line);
   Status drain(const Operator& from, const Grammar& grammar, const CommandLine& line);
   Status resume(const Operator& from, const Grammar& grammar, const CommandLine& line);
+  Status remove(const Operator& from, const Grammar& grammar, const CommandLine& line);
   Status cancel(const Operator& from, const Grammar& grammar, const CommandLine& line);
   Status announce(const Operator& from, const Grammar& grammar, const CommandLine& line);
   Status audit(const Operator& from, const Grammar& grammar, const CommandLine& line);
@@ -111,6 +115,7 @@ class Console {
   void on(const NodesFound& found);
   void on(const QueueFound& found);
   void on(const CancelTaken& taken);
+  void on(const NodeRemoved& removed);
   void on(const ConfigReloaded& reloaded);
 
   // Asks `role` and remembers for whom; overloaded if too many questions wait already.

@@ -62,6 +62,10 @@ const std::vector<Console::Command>& Console::commands() {
        {"drain NODE", 1, 1, {}, {}},
        &Console::drain},
       {"resume", "give a node leases again", {"resume NODE", 1, 1, {}, {}}, &Console::resume},
+      {"remove",
+       "forget a node that is lost and does not come back",
+       {"remove NODE", 1, 1, {}, {}},
+       &Console::remove},
       {"cancel", "end anybody's job", {"cancel JOB", 1, 1, {}, {}}, &Console::cancel},
       {"announce",
        "tell everybody something, until it is cleared",
@@ -285,6 +289,10 @@ Status Console::set_draining(const Question& question, const NodesFound& found) 
   return ask(question.from,
              ChangeAsked{.title = title, .done = state, .already = state + ", as before"},
              SetDraining{.who = question.from.who, .node = wish.node, .draining = wish.draining});
+}
+
+Status Console::remove(const Operator& from, const Grammar&, const CommandLine& line) {
+  return ask(from, RemoveAsked{line.names.front()}, RemoveNode{.node = line.names.front()});
 }
 
 Status Console::cancel(const Operator& from, const Grammar& grammar, const CommandLine& line) {

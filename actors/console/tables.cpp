@@ -53,6 +53,8 @@ std::string word_of(NodeState state) {
       return "draining";
     case NodeState::lost:
       return "lost";
+    case NodeState::suspected:
+      return "suspected";
   }
   return "unknown";
 }

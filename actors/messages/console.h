@@ -206,7 +206,8 @@ struct NodesQuery {
   auto fields() { return std::tie(ticket); }
 };
 
-enum class NodeState : std::uint8_t { healthy = 1, draining = 2, lost = 3 };
+// suspected: not heard of for a while; what it runs goes on, and it gets no new leases.
+enum class NodeState : std::uint8_t { healthy = 1, draining = 2, lost = 3, suspected = 4 };
 
 struct SlotView {
   SlotIndex slot;
@@ -232,7 +233,8 @@ struct NodeView {
   std::string build;
   Instant seen{};
   std::vector<SlotView> slots;
-  auto fields() { return std::tie(name, state, build, seen, slots); }
+  std::vector<std::string> devices;  // what each is, by their numbers
+  auto fields() { return std::tie(name, state, build, seen, slots, devices); }
 };
 
 struct NodesFound {
@@ -297,6 +299,19 @@ struct CancelTaken {
 struct DrainNodes {
   std::vector<std::string> nodes;
   auto fields() { return std::tie(nodes); }
+};
+
+// Forget a node that is lost: it is not waited for any more. A worker of this name may join again.
+struct RemoveNode {
+  std::uint64_t ticket = 0;
+  std::string node;
+  auto fields() { return std::tie(ticket, node); }
+};
+
+struct NodeRemoved {
+  std::uint64_t ticket = 0;
+  Errc error{};  // 0, bad_request: no such node, or forbidden: it is not lost
+  auto fields() { return std::tie(ticket, error); }
 };
 
 // The slots of this node that it took out itself are to be tried again.

@@ -57,8 +57,11 @@ struct Join {
   std::string build;
   std::uint64_t heartbeat = 0;
   std::vector<SlotReport> slots;
-  bool draining = false;  // it ends soon and wants no more leases
-  auto fields() { return std::tie(node, name, incarnation, build, heartbeat, slots, draining); }
+  bool draining = false;             // it ends soon and wants no more leases
+  std::vector<std::string> devices;  // what each is, for people, in the order of their numbers
+  auto fields() {
+    return std::tie(node, name, incarnation, build, heartbeat, slots, draining, devices);
+  }
 };
 
 struct Joined {
@@ -86,7 +89,8 @@ struct HeartbeatSeen {
 };
 
 // A job's slots on one node. Where it has some on several nodes each gets a lease of this attempt:
-// one node runs it, the others hold theirs until CancelRun, or until that run must be over.
+// one node runs it; on the others its ranks work with that run if its app has ranks, and all hold
+// their slots until CancelRun, or until that run must be over.
 struct Lease {
   JobId job;
   std::uint32_t attempt = 0;
@@ -102,10 +106,32 @@ struct Lease {
   NodeId runs_on;                     // another node, and `slot` is only held too; 0: this one
   std::uint32_t elsewhere = 0;        // slots that the job has on other nodes
   Duration held{};  // what is held of `declared`: it ends then unless ExtendRun comes; 0: all
+  std::uint32_t first_rank = 0;  // of `slot`; those of more_slots follow
   auto fields() {
     return std::tie(job, attempt, epoch, node, incarnation, slot, heartbeat, app, body, declared,
-                    more_slots, runs_on, elsewhere, held);
+                    more_slots, runs_on, elsewhere, held, first_rank);
   }
+};
+
+// What a rank left for those on other nodes to find it by: from its worker to the broker, and from
+// there to the workers of the others.
+struct RankShared {
+  NodeId node;  // where it was left
+  JobId job;
+  std::uint32_t attempt = 0;
+  std::string key;
+  std::string value;
+  auto fields() { return std::tie(node, job, attempt, key, value); }
+};
+
+// A rank that helped a run on another node is gone: the run can't go on, by the pool's fault.
+struct RankLost {
+  NodeId node;
+  JobId job;
+  std::uint32_t attempt = 0;
+  Errc cause{};
+  std::string detail;
+  auto fields() { return std::tie(node, job, attempt, cause, detail); }
 };
 
 // More is held for this run now, durably: it may last so long from when it began. Sent again while

@@ -12,6 +12,19 @@ constexpr Duration repeat_interval = seconds(1);  // of an end that the broker h
 constexpr std::size_t heartbeats_kept = 8192;     // a lease that echoes one forgotten is refused
 constexpr std::size_t ends_kept = 512;
 
+// "GPU-8f1b...", "GPU 0", or "CPU, 2 threads".
+std::vector<std::string> device_names(const WorkerConfig& worker) {
+  std::vector<std::string> names;
+  for (const DeviceConfig& one : worker.devices) {
+    if (one.kind == DeviceKind::cuda)
+      names.push_back(one.device.size() > 3 ? one.device : "GPU " + one.device);
+    else
+      names.push_back("CPU, " + std::to_string(one.threads) +
+                      (one.threads == 1 ? " thread" : " threads"));
+  }
+  return names;
+}
+
 }  // namespace
 
 Worker::Worker(const Config& config, NodeId node, Incarnation incarnation, std::string build)
@@ -100,7 +113,8 @@ void Worker::join(Instant now, Effects& out) {
                                     .build = build_,
                                     .heartbeat = new_heartbeat(now),
                                     .slots = slot_reports(),
-                                    .draining = stop_by_.has_value()}});
+                                    .draining = stop_by_.has_value(),
+                                    .devices = device_names(config_.worker)}});
 }
 
 std::uint64_t Worker::new_heartbeat(Instant now) {
@@ -190,63 +204,6 @@ void Worker::on(Instant now, const Lease& lease, Effects& out) {
   carry_out(now, lease.slot, std::move(actions), out);
 }
 
-// A rank on each slot, the first one's is 0.
-void Worker::start_ranks(Instant now, const Lease& lease, Effects& out) {
-  Slot::Rank rank{.of = static_cast<std::uint32_t>(lease.more_slots.size() + 1)};
-  std::vector<SlotIndex> slots{lease.slot};
-  slots.insert(slots.end(), lease.more_slots.begin(), lease.more_slots.end());
-  for (const SlotIndex slot : slots)
-    rank.where +=
-        (rank.where.empty() ? "" : ", ") + std::to_string(slots_[slot.value].report(now).device);
-  for (const SlotIndex slot : slots) {
-    SlotActions actions;
-    if (rank.number == 0) {
-      slots_[slot.value].take(now, lease, rank, actions);
-    } else {
-      companions_.insert(slot.value);
-      slots_[slot.value].help(now, lease, rank, actions);
-    }
-    ++rank.number;
-    carry_out(now, slot, std::move(actions), out);
-  }
-}
-
-// What one rank leaves the others find, those too that have yet to start.
-void Worker::on(Instant now, const RankLeft& left, Effects& out) {
-  const auto carries = [&](std::uint32_t slot) {
-    return slots_[slot].carries(left.job, left.attempt);
-  };
-  if (left.slot.value >= slots_.size() || !carries(left.slot.value)) return;
-  for (std::uint32_t slot = 0; slot < slots_.size(); ++slot) {
-    if (slot == left.slot.value || !carries(slot)) continue;
-    SlotActions actions;
-    slots_[slot].find(left, actions);
-    carry_out(now, {slot}, std::move(actions), out);
-  }
-}
-
-// A rank that is lost takes the run with it.
-void Worker::rank_ended(Instant now, SlotIndex slot, const RunEnded& how, Effects& out) {
-  const SlotIndex first = *slots_[slot.value].companion()->runs_on;
-  if (!how.pool_fault || !slots_[first.value].carries(how.job, how.attempt)) return;
-  SlotActions actions;
-  slots_[first.value].fail(now, {.code = how.cause, .detail = "another rank: " + how.detail},
-                           actions);
-  carry_out(now, first, std::move(actions), out);
-}
-
-// The others end with the first one: by themselves when it has its result.
-void Worker::end_ranks(Instant now, const RunEnded& first, Effects& out) {
-  const std::vector<std::uint32_t> companions(companions_.begin(), companions_.end());
-  for (const std::uint32_t place : companions) {
-    if (!slots_[place].carries(first.job, first.attempt)) continue;
-    SlotActions actions;
-    first.outcome == Outcome::succeeded ? slots_[place].finish_soon(now, actions)
-                                        : slots_[place].cancel(now, actions);
-    carry_out(now, {place}, std::move(actions), out);
-  }
-}
-
 bool Worker::is_known(Instant now, const Lease& lease, Effects& out) {
   const RunName name{lease.job, lease.attempt};
   if (const auto ended = unseen_.find(name); ended != unseen_.end()) {
@@ -265,12 +222,6 @@ bool Worker::carries(JobId job, std::uint32_t attempt) const {
                      [&](const Slot& slot) { return slot.carries(job, attempt); });
 }
 
-// Of a run on another node.
-bool Worker::holds(std::uint32_t companion, JobId job, std::uint32_t attempt) const {
-  const auto& held = slots_[companion].companion();
-  return !held->runs_on && held->job == job && held->attempt == attempt;
-}
-
 // All that the lease names are slots of this node, none twice, and each is free.
 bool Worker::all_free(const Lease& lease) const {
   std::vector<SlotIndex> named{lease.slot};
@@ -280,27 +231,6 @@ bool Worker::all_free(const Lease& lease) const {
   return std::all_of(named.begin(), named.end(), [this](SlotIndex slot) {
     return slot.value < slots_.size() && slots_[slot.value].state() == SlotState::free;
   });
-}
-
-void Worker::release_companions(Instant now, Effects& out) {
-  const std::vector<std::uint32_t> companions(companions_.begin(), companions_.end());
-  for (const std::uint32_t place : companions) {
-    const auto& held = slots_[place].companion();
-    if (now < held->until && !held->runs_on) continue;
-    const Slot* first = held->runs_on ? &slots_[held->runs_on->value] : nullptr;
-    if (first && (first->carries(held->job, held->attempt) || !first->is_clear())) continue;
-    if (!slots_[place].is_clear()) continue;  // its rank
-    release(now, place, out);
-  }
-}
-
-void Worker::release(Instant now, std::uint32_t companion, Effects& out) {
-  const auto& held = slots_[companion].companion();
-  if (!held->runs_on) remember({held->job, held->attempt});
-  SlotActions actions;
-  slots_[companion].leave(now, actions);
-  companions_.erase(companion);
-  carry_out(now, {companion}, std::move(actions), out);
 }
 
 std::optional<Error> Worker::objection(Instant now, const Lease& lease) const {

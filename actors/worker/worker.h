@@ -67,6 +67,7 @@ class Worker {
   void on(Instant now, const ExecutorDone&, Effects& out);
   void on(Instant now, const ExecutorExited&, Effects& out);
   void on(Instant now, const RankLeft&, Effects& out);
+  void on(Instant now, const RankShared&, Effects& out);
   void on(Instant now, const DeviceHealth&, Effects& out);
   void on(Instant now, const ResumeSlots&, Effects& out);
 

@@ -59,13 +59,13 @@ class WorkerActor : public CoreActor<Worker, ToWorker> {
     return chunk;
   }
 
-  // In a process of its own the worker dials the broker. Its core's heartbeats step it often enough
+  // In a process of its own the worker dials the brokers, of which the one that leads listens. Its core's heartbeats step it often enough
   // to need no timer here.
   void dial_if_due() {
-    const std::string& address = around().config.current().worker.broker_address;
-    if (address.empty() || dialing_ || around().directory->broker() || around().now() < dial_at_)
+    const auto& addresses = around().config.current().worker.broker_addresses;
+    if (addresses.empty() || dialing_ || around().directory->broker() || around().now() < dial_at_)
       return;
-    const auto peer = parse_address(address);
+    const auto peer = parse_address(addresses[next_broker_++ % addresses.size()]);
     if (!peer) return;  // the configuration was checked at the start
     dialing_ = true;
     request(system().middleman().actor_handle(), connect_limit, caf::connect_atom::value,
@@ -90,6 +90,7 @@ class WorkerActor : public CoreActor<Worker, ToWorker> {
   const std::shared_ptr<ExecutorHost> executors_;
   bool started_ = false;
   bool dialing_ = false;
+  std::size_t next_broker_ = 0;  // of the addresses, which are tried in turn
   Instant dial_at_{};
 };
 

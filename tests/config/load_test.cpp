@@ -73,7 +73,12 @@ ready_file = "ready"
 queue_max = 7
 client_grace_s = 0
 rejoin_grace_s = 1.5
+heartbeat_suspect_s = 4
 heartbeat_loss_s = 9
+[cluster]
+ca_file = "ca"
+certificate_file = "certificate"
+key_file = "key"
 [ledger]
 journal = "postgres"
 path = "/var/lib/ledger"
@@ -82,6 +87,7 @@ postgres_password_file = "s"
 postgres_schema = "lab"
 [worker]
 name = "box"
+rank_address = "10.0.0.7"
 folder = "store"
 kill_grace_s = 3
 slot_check_s = 4
@@ -168,8 +174,12 @@ TEST_CASE("gpupool.toml says what the defaults are, field by field") {
   CHECK(file.broker.queue_max == code.broker.queue_max);
   CHECK(file.broker.client_grace == code.broker.client_grace);
   CHECK(file.broker.rejoin_grace == code.broker.rejoin_grace);
+  CHECK(file.broker.heartbeat_suspect == code.broker.heartbeat_suspect);
   CHECK(file.broker.heartbeat_loss == code.broker.heartbeat_loss);
 
+  CHECK(file.cluster.ca_file == code.cluster.ca_file);
+  CHECK(file.cluster.certificate_file == code.cluster.certificate_file);
+  CHECK(file.cluster.key_file == code.cluster.key_file);
   CHECK(file.ledger.journal == code.ledger.journal);
   CHECK(file.ledger.path == code.ledger.path);
   CHECK(file.ledger.postgres == code.ledger.postgres);
@@ -177,7 +187,8 @@ TEST_CASE("gpupool.toml says what the defaults are, field by field") {
   CHECK(file.ledger.postgres_schema == code.ledger.postgres_schema);
 
   CHECK(file.worker.name == code.worker.name);
-  CHECK(file.worker.broker_address == code.worker.broker_address);
+  CHECK(file.worker.broker_addresses == code.worker.broker_addresses);
+  CHECK(file.worker.rank_address == code.worker.rank_address);
   CHECK(file.worker.folder == code.worker.folder);
   CHECK(file.worker.kill_grace == code.worker.kill_grace);
   CHECK(file.worker.slot_check == code.worker.slot_check);
@@ -293,6 +304,11 @@ TEST_CASE_METHOD(EveryKey, "Every key of the process reaches its field") {
   CHECK(config.worker_role);
   CHECK(config.broker.client_endpoint == "tcp://0.0.0.0:*");
   CHECK(config.broker.worker_address == "[::1]:0");
+  CHECK(config.broker.heartbeat_suspect == seconds(4));
+  CHECK(config.cluster.ca_file == (base() / "ca").string());
+  CHECK(config.cluster.certificate_file == (base() / "certificate").string());
+  CHECK(config.cluster.key_file == (base() / "key").string());
+  CHECK(config.worker.rank_address == "10.0.0.7");
   CHECK(config.broker.ready_file == base() / "ready");
   CHECK(config.broker.queue_max == 7);
   CHECK(config.broker.client_grace == seconds(0));
@@ -457,6 +473,14 @@ TEST_CASE("Values that cannot work are errors") {
   rejects("[broker]\nclient_endpoint = \"tcp://a:65536\"\n", "2: broker.client_endpoint");
   rejects("[broker]\nworker_address = \"10.0.0.1:7401\"\n", "2: broker.worker_address");
   rejects("[broker]\nworker_address = \"127.0.0.1\"\n", "2: broker.worker_address");
+  rejects("[broker]\nheartbeat_suspect_s = 6\n", "2: broker.heartbeat_suspect_s: expected at most");
+  rejects("[cluster]\nca_file = \"a\"\nkey_file = \"b\"\n",
+          "1: cluster.certificate_file: expected all three files");
+  rejects("[worker]\nrank_address = \"a b\"\n", "2: worker.rank_address");
+  for (const char* addresses : {"127.0.0.1:1,", "127.0.0.1:1,10.0.0.1:1", "a", "127.0.0.1:0"})
+    rejects("[pool]\nroles = [\"worker\"]\n[worker]\nbroker_address = \"" +
+                std::string(addresses) + "\"\n",
+            "4: worker.broker_address");
   rejects("[pool]\nroles = [\"worker\"]\n[worker]\nbroker_address = \"127.0.0.1:0\"\n",
           "4: worker.broker_address");
   rejects("[broker]\nqueue_max = 1000001\n", "2: broker.queue_max");

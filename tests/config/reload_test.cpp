@@ -108,7 +108,9 @@ TEST_CASE("A reload knows every key that a configuration file may hold") {
                   .queue_max = 1,
                   .client_grace = seconds(1),
                   .rejoin_grace = seconds(1),
+                  .heartbeat_suspect = seconds(40),
                   .heartbeat_loss = seconds(50)};
+  other.cluster = {.ca_file = "ca", .certificate_file = "c", .key_file = "k"};
   other.ledger = {.journal = JournalKind::postgres,
                   .path = "l",
                   .reserve_bytes = 1,
@@ -117,7 +119,8 @@ TEST_CASE("A reload knows every key that a configuration file may hold") {
                   .postgres_password = "p",
                   .postgres_schema = "s"};
   other.worker = {.name = "n",
-                  .broker_address = "127.0.0.1:3",
+                  .broker_addresses = {"127.0.0.1:3"},
+                  .rank_address = "a",
                   .folder = "f",
                   .devices = {},
                   .kill_grace = seconds(1),

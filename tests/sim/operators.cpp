@@ -59,7 +59,8 @@ void Operator::act() {
     case 2:
       return revoke();
     case 9:
-      return console_.to_broker(ResumeNode{node});
+      if (rng_.one_in(2)) return console_.to_broker(ResumeNode{node});
+      return console_.to_broker(RemoveNode{.ticket = ++tickets_, .node = node});
     case 3: {
       const std::uint64_t ticket = ++tickets_;
       const std::string text = rng_.one_in(3) ? "" : "word " + std::to_string(rng_.below(3));

@@ -67,6 +67,7 @@ class Operator {
   void on(const NodesFound&) {}
   void on(const QueueFound&) {}
   void on(const CancelTaken&) {}
+  void on(const NodeRemoved&) {}
   void on(const ConfigReloaded&) {}
 
   // What a command that took effect made of what stands.

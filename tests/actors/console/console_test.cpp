@@ -197,7 +197,7 @@ TEST_CASE("Only operators command: others hear who they are and how to become on
   Desk desk;
   Caller ada{.account = {"user:ada"}, .tier = "free", .recognised_by = "token for ada, key k1"};
   for (const char* word :
-       {"accounts", "tier", "apps", "nodes", "queue", "drain", "resume", "cancel", "announce",
+       {"accounts", "tier", "apps", "nodes", "queue", "drain", "resume", "remove", "cancel", "announce",
         "audit", "revoke", "grant", "adjust", "help", "nonsense"}) {
     desk.type({word, "1"}, ada);
     CHECK(desk.error().error == Errc::forbidden);
