@@ -50,10 +50,9 @@ std::vector<std::string> list_with_commas(std::string_view text) {
 
 void read_broker_addresses(Section& section, Config& config) {
   std::string text;
-  section.text("broker_address", text, {.expected = broker_address_rule.expected,
-                                        .allows = [](std::string_view all) {
-                                          return all.size() <= 1024;
-                                        }});
+  section.text("broker_address", text,
+               {.expected = broker_address_rule.expected,
+                .allows = [](std::string_view all) { return all.size() <= 1024; }});
   if (text.empty()) return;
   auto& addresses = config.worker.broker_addresses;
   addresses = list_with_commas(text);
@@ -63,8 +62,7 @@ void read_broker_addresses(Section& section, Config& config) {
     reject_open_address(section, "broker_address", address, config.cluster);
   }
   if (std::ssize(addresses) > limits::brokers_max)
-    section.reject("broker_address",
-                   "at most " + std::to_string(limits::brokers_max) + " brokers",
+    section.reject("broker_address", "at most " + std::to_string(limits::brokers_max) + " brokers",
                    std::to_string(addresses.size()));
 }
 

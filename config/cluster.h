@@ -1,6 +1,6 @@
 #pragma once
-// How the machines of a pool reach each other, in a configuration: [cluster], and the addresses that
-// broker and workers dial. For config/load.cpp alone.
+// How the machines of a pool reach each other, in a configuration: [cluster], and the addresses
+// that broker and workers dial. For config/load.cpp alone.
 
 #include <string>
 #include <string_view>

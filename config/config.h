@@ -107,8 +107,8 @@ struct BrokerConfig {
   std::string curve_secret;    // Z85, 40 characters, from curve_secret_file; empty: not encrypted
   std::string ready_file;      // the bound endpoints, and "state = ready" once it is; empty: none
   std::uint32_t queue_max = 100'000;
-  Duration client_grace = seconds(30);   // a queued job whose client is gone
-  Duration rejoin_grace = seconds(5);    // after a restart, for workers to report what they run
+  Duration client_grace = seconds(30);      // a queued job whose client is gone
+  Duration rejoin_grace = seconds(5);       // after a restart, for workers to report what they run
   Duration heartbeat_suspect = seconds(3);  // a node not heard of for so long gets no new leases
   Duration heartbeat_loss = seconds(5);     // and for so long, is lost
 };

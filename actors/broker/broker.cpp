@@ -83,8 +83,7 @@ void Broker::on(const Tick&) {
 }
 
 Effects Broker::take_effects() {
-  out_.wake_at =
-      deposed_ ? Instant::never() : std::max(now_, std::min(next_round_, silence_due_));
+  out_.wake_at = deposed_ ? Instant::never() : std::max(now_, std::min(next_round_, silence_due_));
   return std::move(out_);
 }
 
@@ -101,8 +100,7 @@ void Broker::find_the_silent() {
       continue;
     }
     node.suspected = silent >= limits.heartbeat_suspect;
-    expect_silence(node.seen +
-                   (node.suspected ? limits.heartbeat_loss : limits.heartbeat_suspect));
+    expect_silence(node.seen + (node.suspected ? limits.heartbeat_loss : limits.heartbeat_suspect));
   }
 }
 

@@ -50,9 +50,9 @@ void Broker::on(const Leading& leading) {
   for (const auto& message : asked) std::visit([this](const auto& one) { on(one); }, message);
 }
 
-// Over early once every node that had a lease has said what it runs, and others had the time to: the
-// ledger may not have heard yet of the last leases before it. Of a job on several nodes it knows
-// only the one that runs it.
+// Over early once every node that had a lease has said what it runs, and others had the time to:
+// the ledger may not have heard yet of the last leases before it. Of a job on several nodes it
+// knows only the one that runs it.
 bool Broker::grace_is_over() const {
   if (now_ >= grace_ends_) return true;
   if (!awaited_.empty() || now_ - grace_began_ < rejoin_least) return false;

@@ -153,8 +153,8 @@ void Broker::meet_unknown_run(Node& node, const SlotReport& report) {
   Job* job = find(report.job);
   const bool over = job && report.attempt <= job->over_attempt;
   if (job && !over && job->phase == Phase::requeueing) return;  // the ledger decides first
-  const bool is_its = !job || report.state == SlotState::held ||
-                      may_have_run(*job, node.id, report.attempt);
+  const bool is_its =
+      !job || report.state == SlotState::held || may_have_run(*job, node.id, report.attempt);
   if (job && !over && is_its && job->phase == Phase::queued) {
     const bool across = shape_of(job->hold).spread == Spread::nodes;
     const auto place = place_of_run(node, report, across);

@@ -127,9 +127,8 @@ void Broker::on(const DrainNodes& drain) {
 // Only one that is lost: a worker that is heard of would be back with its next heartbeat.
 void Broker::on(const RemoveNode& remove) {
   const auto& nodes = placement_.nodes();
-  const auto it = std::find_if(nodes.begin(), nodes.end(), [&](const auto& entry) {
-    return entry.second.name == remove.node;
-  });
+  const auto it = std::find_if(nodes.begin(), nodes.end(),
+                               [&](const auto& entry) { return entry.second.name == remove.node; });
   const bool is_known = it != nodes.end();
   const bool goes = is_known && it->second.lost;
   tell_console(NodeRemoved{.ticket = remove.ticket,

@@ -73,6 +73,10 @@ std::string hexadecimal(std::uint64_t number) {
   return text;
 }
 
+std::string hardware_of(const NodeView& node, const SlotView& slot) {
+  return slot.device < node.devices.size() ? node.devices[slot.device] : "";
+}
+
 Row row_of(const NodeView& node, const SlotView* slot) {
   Row row{node.name, word_of(node.state)};
   if (slot != nullptr) {
@@ -85,6 +89,7 @@ Row row_of(const NodeView& node, const SlotView* slot) {
   row.insert(row.end(), {cell(node.seen), node.build});
   row.push_back(slot == nullptr ? "" : slot->partition);
   row.push_back(slot == nullptr ? "" : slot->reservation);
+  row.push_back(slot == nullptr ? "" : hardware_of(node, *slot));
   row.push_back(slot == nullptr ? "" : slot->why);
   return row;
 }
@@ -253,6 +258,7 @@ Table table_of(const NodesFound& found, const std::string& after) {
                           {"build"},
                           {"partition"},
                           {"reservation"},
+                          {"hardware"},
                           {"why"}}};
   table.note = note_of(found);
   std::string last;

@@ -59,8 +59,8 @@ class WorkerActor : public CoreActor<Worker, ToWorker> {
     return chunk;
   }
 
-  // In a process of its own the worker dials the brokers, of which the one that leads listens. Its core's heartbeats step it often enough
-  // to need no timer here.
+  // In a process of its own the worker dials the brokers, of which the one that leads listens. Its
+  // core's heartbeats step it often enough to need no timer here.
   void dial_if_due() {
     const auto& addresses = around().config.current().worker.broker_addresses;
     if (addresses.empty() || dialing_ || around().directory->broker() || around().now() < dial_at_)

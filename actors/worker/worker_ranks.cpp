@@ -47,11 +47,9 @@ void Worker::on(Instant now, const RankShared& shared, Effects& out) {
   for (std::uint32_t slot = 0; slot < slots_.size(); ++slot) {
     if (!slots_[slot].carries(shared.job, shared.attempt)) continue;
     SlotActions actions;
-    slots_[slot].find({.job = shared.job,
-                       .attempt = shared.attempt,
-                       .key = shared.key,
-                       .value = shared.value},
-                      actions);
+    slots_[slot].find(
+        {.job = shared.job, .attempt = shared.attempt, .key = shared.key, .value = shared.value},
+        actions);
     carry_out(now, {slot}, std::move(actions), out);
   }
 }

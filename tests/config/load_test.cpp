@@ -478,8 +478,8 @@ TEST_CASE("Values that cannot work are errors") {
           "1: cluster.certificate_file: expected all three files");
   rejects("[worker]\nrank_address = \"a b\"\n", "2: worker.rank_address");
   for (const char* addresses : {"127.0.0.1:1,", "127.0.0.1:1,10.0.0.1:1", "a", "127.0.0.1:0"})
-    rejects("[pool]\nroles = [\"worker\"]\n[worker]\nbroker_address = \"" +
-                std::string(addresses) + "\"\n",
+    rejects("[pool]\nroles = [\"worker\"]\n[worker]\nbroker_address = \"" + std::string(addresses) +
+                "\"\n",
             "4: worker.broker_address");
   rejects("[pool]\nroles = [\"worker\"]\n[worker]\nbroker_address = \"127.0.0.1:0\"\n",
           "4: worker.broker_address");

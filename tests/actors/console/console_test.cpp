@@ -197,8 +197,8 @@ TEST_CASE("Only operators command: others hear who they are and how to become on
   Desk desk;
   Caller ada{.account = {"user:ada"}, .tier = "free", .recognised_by = "token for ada, key k1"};
   for (const char* word :
-       {"accounts", "tier", "apps", "nodes", "queue", "drain", "resume", "remove", "cancel", "announce",
-        "audit", "revoke", "grant", "adjust", "help", "nonsense"}) {
+       {"accounts", "tier", "apps", "nodes", "queue", "drain", "resume", "remove", "cancel",
+        "announce", "audit", "revoke", "grant", "adjust", "help", "nonsense"}) {
     desk.type({word, "1"}, ada);
     CHECK(desk.error().error == Errc::forbidden);
     CHECK(contains(desk.error().detail, "user:ada, recognised by token for ada, key k1"));
@@ -249,7 +249,7 @@ TEST_CASE("A wrong word of many bytes is not echoed whole, nor cut inside a char
 TEST_CASE("Help lists every command with its usage") {
   Desk desk;
   desk.type({"help"});
-  CHECK(desk.table().rows.size() == 14);
+  CHECK(desk.table().rows.size() == 15);
   CHECK(desk.table().rows[7] ==
         Words{"drain NODE", "give a node no new leases; what runs there goes on"});
 }
@@ -555,12 +555,35 @@ TEST_CASE("nodes shows why a slot is down, and how many are") {
   NodesFound found = two_nodes(desk.only<NodesQuery>().ticket);
   found.nodes[0].slots[1].state = SlotState::down;
   found.nodes[0].slots[1].why = "No CUDA GPUs are available";
+  found.nodes[0].slots[1].device = 1;
+  found.nodes[0].devices = {"CPU, 2 threads", "GPU 0"};
   desk.tell(found);
   const Table table = desk.table();
+  const std::size_t hardware = table.columns.size() - 2;
+  CHECK(table.columns[hardware].name == "hardware");
+  CHECK(table.rows.at(0)[hardware] == "CPU, 2 threads");
+  CHECK(table.rows.at(1)[hardware] == "GPU 0");
   CHECK(table.columns.back().name == "why");
   CHECK(table.rows.at(0).back().empty());
   CHECK(table.rows.at(1).back() == "No CUDA GPUs are available");
   CHECK(contains(table.note, "1 with a job, 0 free, 1 down"));
+}
+
+TEST_CASE("remove forgets a lost node, and says what to do with one that is not lost") {
+  Desk desk;
+  const auto removed = [&](Errc error) {
+    desk.type({"remove", "node-2"});
+    const auto remove = desk.only<RemoveNode>();
+    CHECK(remove.node == "node-2");
+    desk.tell(NodeRemoved{.ticket = remove.ticket, .error = error});
+  };
+  removed({});
+  CHECK(contains(desk.table().note, "node-2 is forgotten"));
+  removed(Errc::forbidden);
+  CHECK(desk.error().error == Errc::forbidden);
+  CHECK(contains(desk.error().detail, "not lost: drain it, stop its worker"));
+  removed(Errc::bad_request);
+  CHECK(contains(desk.error().detail, "knows no node of that name"));
 }
 
 TEST_CASE("cancel ends anybody's job in the operator's name") {
