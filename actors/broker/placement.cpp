@@ -297,7 +297,7 @@ Node* Placement::find(NodeId id) {
 std::optional<Place> Placement::pick(const Need& need, const std::string& app) const {
   std::optional<Candidate> best;
   for (const auto& [id, node] : nodes_) {
-    if (!node.takes_leases()) continue;
+    if (!node.takes_leases_now()) continue;
     auto found = need.shape.slots == 1 ? single_slot(node, need, app) : gang(node, need, app);
     if (found && (!best || found->is_better_than(*best))) best = std::move(found);
   }
@@ -395,7 +395,7 @@ std::uint32_t Placement::largest_ever(PartitionId partition, Spread spread) cons
 std::uint32_t Placement::free_slots(const Need& need) const {
   std::uint32_t count = 0;
   for (const auto& [id, node] : nodes_)
-    if (node.takes_leases())
+    if (node.takes_leases_now())
       count += static_cast<std::uint32_t>(
           std::count_if(node.slots.begin(), node.slots.end(),
                         [&need](const PoolSlot& slot) { return is_for(slot, need); }));

@@ -333,7 +333,7 @@ TEST_CASE(
   ended.result = {};
   pool.end(ended);
   CHECK(pool.knows(gang));  // it was the broker who called it off, not its client
-  pool.pass(milliseconds(5500));
+  pool.pass(milliseconds(1750));
   CHECK(pool.only_lease().attempt == 2);
 }
 

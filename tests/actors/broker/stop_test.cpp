@@ -46,7 +46,7 @@ TEST_CASE("A broker that stops leases nothing; its queued jobs keep their holds"
   CHECK(pool.core->stopped());
   pool.start();
   pool.join(pool.nodes.at(NodeId{1}));
-  pool.pass(milliseconds(5500));
+  pool.pass(milliseconds(1750));
   CHECK(pool.only_lease().job == waiting);
 }
 

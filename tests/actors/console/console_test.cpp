@@ -440,7 +440,7 @@ TEST_CASE("nodes shows each slot with its job, and sums up the pool") {
   REQUIRE(table.rows.size() == 3);
   CHECK(table.rows[0] == Words{"node-1", "healthy", "0", "running", "17", "user:ada", "emoji",
                                std::to_string((noon + seconds(62)).ms), "0", "",
-                               std::to_string(noon.ms), "0.1.0", "default", "workshop", ""});
+                               std::to_string(noon.ms), "0.1.0", "default", "workshop", "", ""});
   CHECK(table.rows[2][1] == "lost");
   CHECK(table.note == "2 nodes, 3 slots: 1 with a job, 1 free; lost: node-2");
   CHECK(table.more == "");
