@@ -7,6 +7,9 @@
 //     gpupool-diffusion-cuda --model FOLDER --device cuda:UUID [--precision bf16]
 //     gpupool-diffusion --check FOLDER               (only says whether the model can be loaded)
 //
+// For ranks on other nodes, either of --rank-address ADDRESS, where this one listens, and
+// --rank-route HOST:PORT[,HOST:PORT], towards which the address is found out; else on the loopback.
+//
 // How it ends when nobody told it to: ExecutorExit in actors/worker/fault.h.
 
 #include <poll.h>
@@ -32,6 +35,7 @@
 #include "actors/worker/fault.h"
 #include "actors/worker/process.h"
 #include "base/clock.h"
+#include "cli/rank_address.h"
 #include "gpu/comm.h"
 #include "gpu/cpu/device_cpu.h"
 #include "gpu/model.h"
@@ -51,6 +55,8 @@ struct Options {
   std::string device = "cpu";  // or "cuda:" and what CUDA_VISIBLE_DEVICES understands
   CpuOptions cpu{.threads = 0};
   Dtype precision = Dtype::f32;
+  std::string rank_address;  // empty: by the route
+  std::string rank_route;    // empty: the other ranks are on this machine
 
   bool is_cuda() const { return device.starts_with(cuda_prefix); }
 };
@@ -77,6 +83,10 @@ std::optional<Options> options_of(int count, char** arguments) {
       options.model = value;
     } else if (key == "--device") {
       options.device = value;
+    } else if (key == "--rank-address") {
+      options.rank_address = value;
+    } else if (key == "--rank-route") {
+      options.rank_route = value;
     } else if (key == "--precision" && (value == "f32" || value == "bf16")) {
       options.precision = value == "bf16" ? Dtype::bf16 : Dtype::f32;
     } else if (key == "--threads" || key == "--cores") {
@@ -172,10 +182,23 @@ std::string place_of(const Options& options) {
   return place + (options.precision == Dtype::bf16 ? " in bf16" : " in f32");
 }
 
+// Empty: none that other machines would have a use for.
+std::string rank_address_of(const Options& options) {
+  if (!options.rank_address.empty()) return options.rank_address;
+  return options.rank_route.empty() ? std::string{} : address_towards(options.rank_route);
+}
+
+// NCCL looks for an interface itself, and need not find the one that the other nodes are behind.
+// What the operator has set stays.
+void name_interface(const Options& options) {
+  const std::string name = interface_of(rank_address_of(options));
+  if (!name.empty()) ::setenv("NCCL_SOCKET_IFNAME", ("=" + name).c_str(), 0);
+}
+
 struct Loaded {
   std::unique_ptr<Model> model;
   double seconds = 0;
-  std::string place;
+  Options options;
 };
 
 class Server {
@@ -292,9 +315,11 @@ bool Server::receive() {
 Result<std::unique_ptr<Comm>> Server::meet(const ChildRun& run) {
   if (run.ranks <= 1) return std::unique_ptr<Comm>{};
   Meeting meeting(*this, run);
-  auto comm = loaded_.model->device().meet(
-      {.rank = static_cast<std::int32_t>(run.rank), .size = static_cast<std::int32_t>(run.ranks)},
-      meeting);
+  CommOptions options{.rank = static_cast<std::int32_t>(run.rank),
+                      .size = static_cast<std::int32_t>(run.ranks)};
+  if (const std::string address = rank_address_of(loaded_.options); !address.empty())
+    options.address = address;
+  auto comm = loaded_.model->device().meet(options, meeting);
   if (!comm) return comm.error();
   (*comm)->barrier();
   if (const Status together = (*comm)->status(); !together) return together.error();
@@ -314,7 +339,7 @@ bool Server::handle(const ChildRun& run) {
   if (const Status fits = loaded_.model->check(request); !fits) return refuse(fits.error());
   log_line("model %s with %lld weights is resident, loaded in %.2f s, on %s\n",
            loaded_.model->name().c_str(), static_cast<long long>(loaded_.model->parameters()),
-           loaded_.seconds, loaded_.place.c_str());
+           loaded_.seconds, place_of(loaded_.options).c_str());
   log_request(*loaded_.model, request);
   stop_ = false;
   const auto ranks = meet(run);
@@ -381,10 +406,9 @@ int run_program(int count, char** arguments) {
     return load({.model = arguments[2], .cpu = {.threads = 1}}) ? 0 : code_of(ExecutorExit::model);
   const auto options = options_of(count, arguments);
   if (!options) {
-    std::cerr
-        << "usage: gpupool-diffusion --model FOLDER, and --threads N [--cores 0,1] or "
-           "--device cuda:UUID, [--precision f32|bf16], with a worker's socket as descriptor 3"
-           "\n";
+    std::cerr << "usage: gpupool-diffusion --model FOLDER, and --threads N [--cores 0,1] or "
+                 "--device cuda:UUID, [--precision f32|bf16] [--rank-address ADDRESS | "
+                 "--rank-route HOST:PORT], with a worker's socket as descriptor 3\n";
     return code_of(ExecutorExit::usage);
   }
   ::signal(SIGPIPE, SIG_IGN);  // what gloo sends to a rank that is gone
@@ -394,13 +418,13 @@ int run_program(int count, char** arguments) {
   ::sigaddset(&terminate, SIGTERM);
   ::sigprocmask(SIG_BLOCK, &terminate, nullptr);
   FileDescriptor signals{::signalfd(-1, &terminate, SFD_CLOEXEC | SFD_NONBLOCK)};
+  if (options->is_cuda()) name_interface(*options);
   const Instant start = boot_time();
   auto model = load(*options);
   if (!model)
     return code_of(model.error().code == Errc::device_failed ? ExecutorExit::device
                                                              : ExecutorExit::model);
-  Loaded loaded{
-      .model = *std::move(model), .seconds = seconds_since(start), .place = place_of(*options)};
+  Loaded loaded{.model = *std::move(model), .seconds = seconds_since(start), .options = *options};
   return Server{std::move(loaded), std::move(signals)}.serve();
 }
 

@@ -137,6 +137,7 @@ class Broker {
   void on(const RunEnded& ended);
   void on(const RankShared& shared);
   void on(const RankLost& lost);
+  std::string ranks_text(const Job& job) const;
   void on(const Tick& tick);
   void expect_silence(Instant at) { silence_due_ = std::min(silence_due_, at); }
   void find_the_silent();

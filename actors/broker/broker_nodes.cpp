@@ -346,8 +346,24 @@ void Broker::on(const RankLost& lost) {
   Job* job = find(lost.job);
   if (!job || !job->has_slot() || job->attempt != lost.attempt) return;
   if (job->place.node() == lost.node || job->place.on(lost.node).empty()) return;
-  leave_slots(*job, {});
-  lose_attempt(*job, lost.cause, lost.detail);
+  std::string detail = "a rank on node " + placement_.find(lost.node)->name + ": " + lost.detail;
+  if (std::ssize(detail) > limits::detail_bytes_max) detail.resize(limits::detail_bytes_max);
+  lose_attempt(*job, lost.cause, detail);
+}
+
+// ", on node-1 and node-2": where its ranks are, which none of them knows. Empty: all are on one.
+std::string Broker::ranks_text(const Job& job) const {
+  const AppConfig* app = config_->app(job.hold->body->app);
+  const std::vector<NodeId> nodes = job.place.nodes();
+  if (nodes.size() < 2 || !app || app->executor != ExecutorKind::diffusion) return {};
+  constexpr std::size_t named_most = 4;
+  std::string text;
+  for (std::size_t i = 0; i < nodes.size(); ++i) {
+    if (i == named_most) return text + " and " + std::to_string(nodes.size() - i) + " more";
+    text += i == 0 ? ", on " : i + 1 == nodes.size() ? " and " : ", ";
+    text += placement_.all().at(nodes[i]).name;
+  }
+  return text;
 }
 
 // A run of an earlier epoch ended while there was no broker: the job waits here as if it had none.
@@ -381,7 +397,9 @@ void Broker::on(const RunEnded& ended) {
   }
   if (!current && job->has_slot())
     tell_worker(job->place.node(), CancelRun{epoch_, job->hold->job, job->attempt});
+  std::string detail = ended.detail;
   if (job->has_slot()) {
+    if (current && delivers) detail += ranks_text(*job);
     const SlotIndex first = job->place.slots.front().slot;
     leave_slots(*job, current ? ended.node : NodeId{});
     // The next heartbeat would say the same, half a second later. Of several slots the first is
@@ -411,7 +429,7 @@ void Broker::on(const RunEnded& ended) {
   }
   settle(*job, {.outcome = ended.outcome,
                 .cause = ended.cause,
-                .detail = ended.detail,
+                .detail = std::move(detail),
                 .ran = ended.ran,
                 .result = ended.result,
                 .log = ended.log});

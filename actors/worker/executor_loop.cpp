@@ -239,6 +239,8 @@ Result<std::unique_ptr<ExecutorChild>> ExecutorHost::Loop::start_child(SlotIndex
       share.kind == DeviceKind::cuda ? programs.diffusion_cuda : programs.diffusion;
   std::vector<std::string> command{program.string(), "--model", app.model};
   command.insert(command.end(), share.arguments.begin(), share.arguments.end());
+  const std::vector<std::string> ranks = rank_arguments(settings_.config, app);
+  command.insert(command.end(), ranks.begin(), ranks.end());
   return ExecutorChild::start(
       {.supervisor = programs.supervisor,
        .command = std::move(command),

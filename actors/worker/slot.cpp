@@ -45,11 +45,6 @@ void Slot::take(Instant now, const Lease& lease, Rank rank, SlotActions& out) {
   begin_run(now, lease, std::move(rank), out);
 }
 
-void Slot::help(Instant now, const Lease& lease, Rank rank, SlotActions& out) {
-  accompany(lease);
-  begin_run(now, lease, std::move(rank), out);
-}
-
 void Slot::begin_run(Instant now, const Lease& lease, Rank rank, SlotActions& out) {
   run_ = Run{.lease = lease, .rank = std::move(rank), .held = lease.declared};
   if (lease.held > Duration{}) run_->held = std::min(lease.held, lease.declared);
@@ -80,27 +75,6 @@ void Slot::fail(Instant now, Error why, SlotActions& out) {
   run_->doom = std::move(why);
   run_->give_up = now + config_.worker.kill_grace;
   if (life_ != Life::ending) kill_executor(now, out);
-}
-
-void Slot::finish_soon(Instant now, SlotActions& out) {
-  if (!run_ || run_->cancelled || run_->doom) return;
-  run_->kill_at = now + config_.worker.kill_grace;
-  out.executors.emplace_back(
-      EndBy{.slot = place_.slot, .at = run_->kill_at, .kill_at = run_->kill_at});
-}
-
-void Slot::find(const RankLeft& left, SlotActions& out) {
-  if (!run_ || std::ssize(run_->found) >= limits::rank_addresses_max) return;
-  if (run_->handed_over) return tell_found(left, out);
-  run_->found.push_back(left);
-}
-
-void Slot::tell_found(const RankLeft& left, SlotActions& out) const {
-  out.executors.emplace_back(RankFound{.slot = place_.slot,
-                                       .job = left.job,
-                                       .attempt = left.attempt,
-                                       .key = left.key,
-                                       .value = left.value});
 }
 
 void Slot::leave(Instant now, SlotActions& out) {
@@ -148,7 +122,6 @@ void Slot::hand_over(SlotActions& out) {
                                       .rank = run_->rank.number,
                                       .ranks = run_->rank.of});
   for (const RankLeft& left : run_->found) tell_found(left, out);
-  run_->found.clear();
 }
 
 // ---- The run ---------------------------------------------------------------------------------
@@ -166,6 +139,7 @@ void Slot::on(Instant now, const ExecutorBegan& began, SlotActions& out) {
 void Slot::on(Instant now, const ExecutorStep& step, SlotActions& out) {
   if (!carries(step.job, step.attempt) || !run_->began) return;
   run_->last_step = now;
+  run_->left.clear();  // no step ends without all ranks: they have met
   if (run_->rank.number > 0) return;
   const bool is_last = step.step >= step.of_steps;
   if (run_->last_told && !is_last && now - run_->last_told < step_interval) return;
@@ -192,18 +166,17 @@ Duration Slot::ran(Instant now) const {
   return std::clamp(now - run_->began, Duration{}, run_->held);
 }
 
-// What the receipt of a success has to say beyond its numbers.
+// What the receipt of a success has to say beyond its numbers. Of ranks on several nodes the broker
+// adds which: it knows their names.
 std::string Slot::remark() const {
   const Lease& lease = run_->lease;
   const std::size_t slots = 1 + lease.more_slots.size() + lease.elsewhere;
   if (slots == 1) return {};
-  if (run_->rank.of > 1)
-    return "by " + std::to_string(run_->rank.of) + " ranks, on devices " + run_->rank.where;
-  const std::string where = lease.elsewhere > 0
-                                ? ", " + std::to_string(lease.elsewhere) +
-                                      " of them elsewhere: this build's ranks are all on one node"
-                                : ": a noop app has no ranks";
-  return "ran on one of the " + std::to_string(slots) + " slots that it held" + where;
+  if (run_->rank.of == 1)
+    return "ran on one of the " + std::to_string(slots) +
+           " slots that it held: a noop app has no ranks";
+  const std::string ranks = "by " + std::to_string(run_->rank.of) + " ranks";
+  return run_->rank.devices.empty() ? ranks : ranks + ", on devices " + run_->rank.devices;
 }
 
 RunEnded Slot::verdict_of(Instant now, const ExecutorDone& done) const {
@@ -246,6 +219,8 @@ void Slot::end(Instant now, RunEnded how, SlotActions& out) {
   how.attempt = run_->lease.attempt;
   how.epoch = run_->lease.epoch;
   if (how.detail.size() > limits::detail_bytes_max) how.detail.resize(limits::detail_bytes_max);
+  if (helps_elsewhere() && how.pool_fault && !companion_->is_over)
+    companion_->lost = Error{.code = how.cause, .detail = how.detail};
   (run_->rank.number == 0 ? out.ended : out.rank_ended) = std::move(how);
   const bool had_executor = app_ == run_->lease.app;
   run_.reset();
@@ -310,8 +285,9 @@ Instant Slot::next_deadline() const {
 // ---- What it looks like ----------------------------------------------------------------------
 
 SlotState Slot::state() const {
+  // Whatever its rank does. When the run is over it is being cleared.
+  if (helps_elsewhere()) return companion_->is_over ? SlotState::checking : SlotState::held;
   if (run_) return run_->began ? SlotState::running : SlotState::starting;
-  if (companion_ && !companion_->runs_on) return SlotState::held;
   if (companion_) return SlotState::checking;  // while its run is on, the worker says more
   if (!why().empty()) return SlotState::down;
   const bool needs_nothing = life_ == Life::absent && warm_app_.empty();
@@ -324,14 +300,14 @@ SlotReport Slot::report(Instant now) const {
                     .state = state(),
                     .partition = place_.partition,
                     .why = why()};
-  if (run_) {
+  if (report.state == SlotState::held) {
+    report.job = companion_->job;
+    report.attempt = companion_->attempt;
+  } else if (run_ && !helps_elsewhere()) {
     report.job = run_->lease.job;
     report.attempt = run_->lease.attempt;
     report.held = run_->held;
     if (run_->began) report.ran = std::max(now - run_->began, Duration{1});
-  } else if (report.state == SlotState::held) {
-    report.job = companion_->job;
-    report.attempt = companion_->attempt;
   }
   if (life_ == Life::ready) report.warm_app = app_;
   return report;

@@ -39,13 +39,16 @@ class Slot {
     std::uint32_t attempt = 0;
     std::optional<SlotIndex> runs_on;  // nothing: another node's
     Instant until = Instant::never();  // then that must be over, whatever its node does
+    bool is_over = false;              // it is, or counts as if: left once nothing runs here
+    std::optional<Error> lost;         // another node's: why its rank here is gone
   };
 
-  // Which of the ranks of a run this is, and where they are, for the receipt.
+  // Which of the ranks of a run this is, and which devices all of them are on; empty: not all are
+  // on this node.
   struct Rank {
     std::uint32_t number = 0;
     std::uint32_t of = 1;
-    std::string where;
+    std::string devices;
   };
 
   // `config` outlives the slot.
@@ -66,15 +69,21 @@ class Slot {
   // Precondition: the slot is free.
   void accompany(const Lease& lease, Instant until = Instant::never());
   // A companion that works too: it runs this rank of the lease, and is held on when that has ended.
-  void help(Instant now, const Lease& lease, Rank rank, SlotActions& out);
+  void help(Instant now, const Lease& lease, Rank rank, Instant until, SlotActions& out);
+  // The run on another node is over, or counts as if: what is left of its rank here is stopped.
+  void call_off(Instant now, SlotActions& out);
   // Precondition: no run is on.
   void leave(Instant now, SlotActions& out);
   // The run can't go on: the pool's fault. Too late once it is ending.
   void fail(Instant now, Error why, SlotActions& out);
   // The run on the first slot has its result: what is left here is over in a moment, or killed.
   void finish_soon(Instant now, SlotActions& out);
-  // Another rank of the run left this.
+  // Another rank of the run left this. A second copy changes nothing.
   void find(const RankLeft& left, SlotActions& out);
+  // The rank here left this: for other nodes, if the run has ranks there.
+  void share(const RankLeft& left, SlotActions& out);
+  // What may not have reached another node yet, once more.
+  void tell_again(SlotActions& out) const;
   // Its device may run no job for now, for this reason; empty: it may again. What runs goes on.
   void take_out(Instant now, const std::string& why, SlotActions& out);
   // An operator wants it tried again at once.
@@ -120,7 +129,8 @@ class Slot {
   struct Run {
     Lease lease;
     Rank rank;
-    std::vector<RankLeft> found;  // before it was handed over
+    std::vector<RankLeft> found;  // of other ranks; handed over with it, or later
+    std::vector<RankLeft> left;   // for ranks on other nodes, until all have met
     Instant start_by{};
     bool handed_over = false;  // the executor has been told to run it
     Instant began{};           // 0: not yet
@@ -142,6 +152,8 @@ class Slot {
   bool is_clearing() const;
   void begin_run(Instant now, const Lease& lease, Rank rank, SlotActions& out);
   void tell_found(const RankLeft& left, SlotActions& out) const;
+  RankShared shared(const RankLeft& left) const;
+  bool helps_elsewhere() const { return companion_ && !companion_->runs_on; }
   void hand_over(SlotActions& out);
   void set_end(SlotActions& out);
   void run_nothing(Instant now, SlotActions& out);

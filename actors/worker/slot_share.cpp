@@ -42,4 +42,21 @@ std::vector<SlotShare> shares_of(const WorkerConfig& worker) {
   return shares;
 }
 
+// A broker in this process tells other nodes where to find it: ranks are reached there too, unless
+// that is every address of this machine.
+std::vector<std::string> rank_arguments(const Config& config, const AppConfig& app) {
+  if (app.spread != Spread::nodes) return {};
+  const WorkerConfig& worker = config.worker;
+  if (!worker.rank_address.empty()) return {"--rank-address", worker.rank_address};
+  std::string brokers;
+  for (const std::string& address : worker.broker_addresses)
+    brokers += (brokers.empty() ? "" : ",") + address;
+  if (!brokers.empty()) return {"--rank-route", brokers};
+  const auto own = parse_address(config.broker.worker_address);
+  if (!config.broker_role || !own || own->host == "*" || own->host == "0.0.0.0" ||
+      own->host == "::")
+    return {};
+  return {"--rank-address", own->host};
+}
+
 }  // namespace gpupool

@@ -19,4 +19,8 @@ struct SlotShare {
 // least one, and its cores; a GPU's slots all see that GPU, and no other.
 std::vector<SlotShare> shares_of(const WorkerConfig& worker);
 
+// Where the ranks of an app that may spread over nodes find those on others; empty: it may not, and
+// its ranks stay on the loopback.
+std::vector<std::string> rank_arguments(const Config& config, const AppConfig& app);
+
 }  // namespace gpupool

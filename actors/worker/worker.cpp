@@ -104,6 +104,7 @@ void Worker::beat(Instant now, Effects& out) {
                                          .number = new_heartbeat(now),
                                          .slots = slot_reports(),
                                          .draining = stop_by_.has_value()}});
+  tell_again(now, out);
 }
 
 void Worker::join(Instant now, Effects& out) {
@@ -193,10 +194,7 @@ void Worker::on(Instant now, const Lease& lease, Effects& out) {
   if (lease.runs_on)
     until = now + config_.worker.heartbeat_stale +
             occupancy_of(config_, *config_.app(lease.app), lease.declared);
-  // The ranks of one picture are on one node: those of others hold their slots for it.
-  const bool has_ranks = config_.app(lease.app)->executor == ExecutorKind::diffusion &&
-                         !lease.more_slots.empty() && lease.elsewhere == 0;
-  if (has_ranks) return start_ranks(now, lease, out);
+  if (has_ranks(lease)) return start_ranks(now, lease, until, out);
   for (const SlotIndex slot : lease.more_slots) hold(slot, until);
   if (lease.runs_on) return hold(lease.slot, until);
   SlotActions actions;
@@ -269,7 +267,7 @@ void Worker::on(Instant now, const CancelRun& cancel, Effects& out) {
   });
   const std::vector<std::uint32_t> companions(companions_.begin(), companions_.end());
   for (const std::uint32_t place : companions)
-    if (holds(place, cancel.job, cancel.attempt)) release(now, place, out);
+    if (holds(place, cancel.job, cancel.attempt)) call_off(now, place, out);
 }
 
 void Worker::on(Instant now, const ExtendRun& extend, Effects& out) {

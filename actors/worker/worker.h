@@ -91,7 +91,10 @@ class Worker {
   // Slots that were held for a run are free again once nothing of it is left here, or, where
   // another node runs it, once it was said or must be over.
   void release_companions(Instant now, Effects& out);
-  void start_ranks(Instant now, const Lease& lease, Effects& out);
+  void call_off(Instant now, std::uint32_t companion, Effects& out);
+  bool has_ranks(const Lease& lease) const;
+  void start_ranks(Instant now, Lease lease, Instant until, Effects& out);
+  void tell_again(Instant now, Effects& out);
   void rank_ended(Instant now, SlotIndex slot, const RunEnded& how, Effects& out);
   void end_ranks(Instant now, const RunEnded& first, Effects& out);
   bool holds(std::uint32_t companion, JobId job, std::uint32_t attempt) const;

@@ -320,10 +320,22 @@ void Checks::check_reports(NodeId node, const std::vector<SlotReport>& reports) 
     if (report.job) held[{report.job, report.attempt}].insert(report.slot);
   for (const auto& [run, slots] : held) {
     bool as_leased = false;
-    for (const auto& [epoch, leased] : leased_slots_[run])
-      as_leased = as_leased || (leased.contains(node) && leased.at(node) == slots);
+    for (const auto& [epoch, leased] : leased_[run])
+      as_leased = as_leased || (leased.slots.contains(node) && leased.slots.at(node) == slots);
     require(as_leased, "a run has all the slots of its lease", node, run.first, run.second,
             slots.size());
+  }
+}
+
+// What helped a run on another node says itself that it is there for it no more.
+void Checks::check_vacated(NodeId node, const std::vector<SlotReport>& reports) {
+  for (const SlotReport& report : reports) {
+    const auto held = occupied_.find({node, report.slot});
+    if (held == occupied_.end() || !held->second.helps) continue;
+    const RunName says{report.job, report.attempt};
+    require(report.state == SlotState::held || says != held->second.run,
+            "what helps another node is held, whatever its rank does", node, report.slot);
+    if (says != held->second.run) occupied_.erase(held);
   }
 }
 
@@ -331,39 +343,45 @@ void Checks::executors_told(NodeId node, const ToExecutors& message) {
   const auto* start = std::get_if<StartRun>(&message);
   if (!start) return;
   const RunName run{start->job, start->attempt};
-  const LeasedSlots* leased = nullptr;
-  for (const auto& [epoch, slots] : leased_slots_[run])
-    if (slots.contains(node) && slots.at(node).contains(start->slot)) leased = &slots;
+  const Leased* leased = nullptr;
+  for (const auto& [epoch, one] : leased_[run])
+    if (one.slots.contains(node) && one.slots.at(node).contains(start->slot)) leased = &one;
   require(leased != nullptr, "a run has a lease of its slot", node, start->job, start->slot);
   std::size_t slots = 0;
-  for (const auto& [one, its] : *leased) slots += its.size();
+  for (const auto& [one, its] : leased->slots) slots += its.size();
   require(slots == jobs_.at(start->job).hold->slots, "the leases have all the slots of their job",
           start->job, slots);
   gang_runs_ += slots > 1 && start->rank == 0 ? 1U : 0U;
-  runs_across_nodes_ += leased->size() > 1 && start->rank == 0 ? 1U : 0U;
+  runs_across_nodes_ += leased->slots.size() > 1 && start->rank == 0 ? 1U : 0U;
   runs_of_ranks_ += start->ranks > 1 && start->rank == 0 ? 1U : 0U;
-  require(start->rank < start->ranks && (start->ranks == 1 || start->ranks == slots),
-          "each slot of a run is a rank, or one runs it", start->job, start->rank, start->ranks);
+  require(start->rank < start->ranks && start->ranks == slots, "each slot of a run is a rank",
+          start->job, start->rank, start->ranks);
+  const bool helps = leased->helping.contains(node);
+  require(!helps || start->rank > 0, "rank 0 is on the node that runs the job", node, start->job);
   // A broker that died can have given the name to other slots before.
   if (start->rank == 0)
     helpers_.erase({node, start->slot, run});
   else
     helpers_.insert({node, start->slot, run});
-  for (const SlotIndex slot : leased->at(node)) {
-    const auto [entry, is_free] = occupied_.insert({{node, slot}, run});
-    require(is_free || entry->second == run, "no two leases share a slot", node, slot, start->job,
-            entry->second.first);
+  for (const SlotIndex slot : leased->slots.at(node)) {
+    const auto [entry, is_free] = occupied_.insert({{node, slot}, {run, helps}});
+    require(is_free || entry->second.run == run, "no two leases share a slot", node, slot,
+            start->job, entry->second.run.first);
   }
 }
 
 void Checks::worker_sent(const ToBroker& message) {
-  if (const auto* join = std::get_if<Join>(&message)) check_reports(join->node, join->slots);
-  if (const auto* beat = std::get_if<Heartbeat>(&message)) check_reports(beat->node, beat->slots);
+  const auto hear = [this](NodeId node, const std::vector<SlotReport>& reports) {
+    check_reports(node, reports);
+    check_vacated(node, reports);
+  };
+  if (const auto* join = std::get_if<Join>(&message)) hear(join->node, join->slots);
+  if (const auto* beat = std::get_if<Heartbeat>(&message)) hear(beat->node, beat->slots);
   const auto* ended = std::get_if<RunEnded>(&message);
   if (ended != nullptr)
     std::erase_if(occupied_, [&](const auto& entry) {
       return entry.first.first == ended->node &&
-             entry.second == RunName{ended->job, ended->attempt};
+             entry.second.run == RunName{ended->job, ended->attempt};
     });
   if (ended != nullptr && ended->outcome == Outcome::succeeded)
     succeeded_.insert({ended->node, ended->job, ended->attempt});
@@ -374,9 +392,11 @@ void Checks::broker_sent(Instant now, NodeId to, const ToWorker& message) {
     const auto it = jobs_.find(lease->job);
     require(it != jobs_.end(), "a lease stands on a durable hold", lease->job);
     if (it->second.end) return;  // it ended in doubt, and this broker does not know yet
-    auto& slots = leased_slots_[{lease->job, lease->attempt}][lease->epoch][to];
+    Leased& leased = leased_[{lease->job, lease->attempt}][lease->epoch];
+    std::set<SlotIndex>& slots = leased.slots[to];
     slots = {lease->more_slots.begin(), lease->more_slots.end()};
     slots.insert(lease->slot);
+    if (lease->runs_on) leased.helping.insert(to);
     require(lease->epoch <= epoch_, "an epoch is durable before its first lease", lease->epoch);
     const Duration may = lease->held > Duration{} ? lease->held : lease->declared;
     check_may_run(lease->job, may);
@@ -408,6 +428,8 @@ void Checks::check_may_run(JobId id, Duration held) const {
 
 void Checks::executor_said(Instant now, NodeId node, const ToWorker& message) {
   const auto* began = std::get_if<ExecutorBegan>(&message);
+  if (began && occupied_.contains({node, began->slot}) && occupied_.at({node, began->slot}).helps)
+    ++runs_of_ranks_elsewhere_;
   if (began && !helpers_.contains({node, began->slot, {began->job, began->attempt}})) {
     began_.insert(began->job);
     began_at_[{node, began->job, began->attempt}] = now;

@@ -70,6 +70,7 @@ class Checks {
   std::size_t extended_count() const { return extended_; }
   std::size_t gang_runs() const { return gang_runs_; }
   std::size_t runs_of_ranks() const { return runs_of_ranks_; }
+  std::size_t runs_of_ranks_elsewhere() const { return runs_of_ranks_elsewhere_; }
   std::size_t runs_across_nodes() const { return runs_across_nodes_; }
   std::size_t large_requests() const;
   std::vector<JobId> told_of() const { return {told_.begin(), told_.end()}; }
@@ -132,17 +133,26 @@ class Checks {
   std::size_t gang_runs_ = 0;
   std::size_t runs_across_nodes_ = 0;
   std::size_t runs_of_ranks_ = 0;
+  std::size_t runs_of_ranks_elsewhere_ = 0;  // of them, that began on a node that helps
   std::map<std::pair<AccountId, RequestId>, JobId> requests_;
   std::map<JobId, Instant> promised_anew_;  // restated by the broker, maybe not durable yet
   std::set<std::pair<JobId, std::uint32_t>> leases_;
   std::set<std::tuple<NodeId, JobId, std::uint32_t>> succeeded_;  // as their workers said
   using RunName = std::pair<JobId, std::uint32_t>;
   void check_reports(NodeId node, const std::vector<SlotReport>& reports);
+  void check_vacated(NodeId node, const std::vector<SlotReport>& reports);
   // A broker that died before its lease was on record can have used a run's name for other slots.
-  using LeasedSlots = std::map<NodeId, std::set<SlotIndex>>;
-  std::map<RunName, std::map<Epoch, LeasedSlots>> leased_slots_;
+  struct Leased {
+    std::map<NodeId, std::set<SlotIndex>> slots;
+    std::set<NodeId> helping;  // nodes that another one runs it for
+  };
+  std::map<RunName, std::map<Epoch, Leased>> leased_;
   std::set<std::tuple<NodeId, SlotIndex, RunName>> helpers_;  // ranks above 0
-  std::map<std::pair<NodeId, SlotIndex>, RunName> occupied_;  // from a run's start to its end
+  struct Occupied {
+    RunName run;
+    bool helps = false;  // another node: then no end of the run is heard of here
+  };
+  std::map<std::pair<NodeId, SlotIndex>, Occupied> occupied_;  // from a run's start to its end
   void check_may_run(JobId job, Duration held) const;
   std::map<std::pair<NodeId, RunName>, Duration> first_held_;  // as their leases said
   std::set<JobId> began_;

@@ -75,6 +75,7 @@ TEST_CASE("The whole pool keeps its promises and its books under every fault", "
   CHECK(coverage.events["runs on several slots"] > 0);
   CHECK(coverage.events["runs on several nodes"] > 0);
   CHECK(coverage.events["runs of several ranks"] > 0);
+  CHECK(coverage.events["ranks beside another node's"] > 0);
   CHECK(coverage.events[name_of(FaultKind::commit_torn)] > 0);
   CHECK(coverage.events[name_of(FaultKind::commit_doubled)] > 0);
   std::cout << count << " seeds: " << coverage.summary() << '\n';

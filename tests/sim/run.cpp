@@ -17,6 +17,7 @@ std::string failure_of(std::uint64_t seed, std::ostream* trace, Coverage& covera
   coverage.events["runs on several slots"] += world.checks().gang_runs();
   coverage.events["runs on several nodes"] += world.checks().runs_across_nodes();
   coverage.events["runs of several ranks"] += world.checks().runs_of_ranks();
+  coverage.events["ranks beside another node's"] += world.checks().runs_of_ranks_elsewhere();
   coverage.events["restated promises"] += world.checks().restated_count();
   return {};
 }

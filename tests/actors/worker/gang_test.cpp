@@ -22,7 +22,14 @@ struct GangNode : Node {
   Lease gang(JobId job = JobId{1}) const {
     Lease two = lease(job);
     two.more_slots = {{2}};
-    two.elsewhere = 1;  // so that it has no ranks: those are in ranks_test
+    two.first_rank = 1;  // so that it has no ranks: those are in ranks_test
+    return two;
+  }
+  // Of an app without ranks.
+  Lease run_of_another_node() const {
+    Lease two = gang();
+    two.app = "nothing";
+    two.runs_on = NodeId{8};
     return two;
   }
   void begin_gang() {
@@ -65,11 +72,11 @@ TEST_CASE("A gang's slots are free together when its run has ended") {
 
 TEST_CASE("A gang that succeeded says in its detail that it ran on one of its slots") {
   GangNode node;
-  node.begin_gang();
-  CHECK(
-      only<RunEnded>(node.finish()).detail ==
-      "ran on one of the 3 slots that it held, 1 of them elsewhere: this build's ranks are all on "
-      "one node");
+  Lease wish = node.gang();
+  wish.app = "nothing";
+  node.take(wish);
+  CHECK(only<RunEnded>(node.effects).detail ==
+        "ran on one of the 2 slots that it held: a noop app has no ranks");
   node.begin(JobId{2});
   CHECK(only<RunEnded>(node.finish(JobId{2})).detail.empty());
 }
@@ -140,8 +147,7 @@ TEST_CASE("A gang that is cancelled before it began frees all its slots at once"
 
 TEST_CASE("Slots that are held for a run on another node start nothing, and are free when told") {
   GangNode node;
-  Lease wish = node.gang();
-  wish.runs_on = NodeId{8};
+  const Lease wish = node.run_of_another_node();
   node.take(wish);
   CHECK(none<StartRun>(node.effects));
   for (const std::uint32_t slot : {0, 2}) {
@@ -173,8 +179,7 @@ TEST_CASE("Slots that are held for a run on another node start nothing, and are 
 
 TEST_CASE("Without a word they are free when the run of the other node must be over") {
   GangNode node;
-  Lease wish = node.gang();
-  wish.runs_on = NodeId{8};
+  const Lease wish = node.run_of_another_node();
   node.take(wish);
   const Instant since = node.now;
   while (node.state(2) == SlotState::held && node.now < since + seconds(1'000)) {
@@ -189,8 +194,7 @@ TEST_CASE("Without a word they are free when the run of the other node must be o
 
 TEST_CASE("A worker that stops waits for what it holds for another node's run") {
   GangNode node;
-  Lease wish = node.gang();
-  wish.runs_on = NodeId{8};
+  const Lease wish = node.run_of_another_node();
   node.take(wish);
   node.tell(Stop{.by = node.now + seconds(30)});
   CHECK_FALSE(node.worker.stopped());

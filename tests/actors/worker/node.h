@@ -55,8 +55,8 @@ class Node {
   static constexpr NodeId id{7};
   static constexpr Incarnation incarnation{3};
 
-  explicit Node(Config with = test_config())
-      : config(std::move(with)), worker(config, id, incarnation, "test build") {
+  explicit Node(Config with = test_config(), NodeId me = id)
+      : node(me), config(std::move(with)), worker(config, me, incarnation, "test build") {
     effects = worker.start(now);
     heartbeat = only<Join>(effects).heartbeat;
   }
@@ -100,7 +100,7 @@ class Node {
     return {.job = job,
             .attempt = 1,
             .epoch = epoch,
-            .node = id,
+            .node = node,
             .incarnation = incarnation,
             .heartbeat = heartbeat,
             .app = "emoji",
@@ -128,6 +128,7 @@ class Node {
   }
   SlotReport slot() const { return worker.slot_reports().front(); }
 
+  const NodeId node;
   Config config;
   Worker worker;
   Instant now{100'000};
