@@ -2,7 +2,11 @@
 // What system tests do with jobs through the SDK: submit a picture of so many steps, wait for a
 // state, wait for the end. Every wait is bounded.
 
+#include <catch2/catch.hpp>
+#include <fstream>
+#include <nlohmann/json.hpp>
 #include <optional>
+#include <sstream>
 
 #include "actors/request_id.h"
 #include "base/clock.h"
@@ -39,6 +43,30 @@ inline RequestId new_request() {
   static std::uint64_t drawn = static_cast<std::uint64_t>(boot_time().ms) << 20U;
   drawn += 2;
   return make_request_id(wall_time(), {.first = drawn, .second = drawn + 1});
+}
+
+inline void submit_xlarge(Client& client, int steps) {
+  JobRequest request = picture(steps);
+  request.size = "xlarge";
+  (void)client.submit(new_request(), request);
+}
+
+inline std::string bytes_of(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream bytes;
+  bytes << file.rdbuf();
+  return bytes.str();
+}
+
+// The same small picture in either size, by the gpupool program; what that says.
+inline nlohmann::json draw(const PoolProcess& pool, const std::string& size,
+                           const std::filesystem::path& file) {
+  const Output output =
+      pool.gpupool("ada", {"generate", "a red heart", "-o", file.string(), "--seed", "7", "--steps",
+                           "12", "--size", size, "--json"});
+  INFO(output.out << output.error);
+  REQUIRE(output.exit_code == 0);
+  return nlohmann::json::parse(output.out);
 }
 
 inline RequestId submit_picture(Client& client, int steps) {

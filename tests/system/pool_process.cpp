@@ -234,9 +234,9 @@ void PoolProcess::stop() {
   kill_and_reap(broker_, SIGTERM);
 }
 
-bool PoolProcess::kill_an_executor(std::uint64_t choice) {
+bool PoolProcess::kill_an_executor(std::uint64_t choice, int signal) {
   const auto found = executors_of(folder_);
-  return !found.empty() && kill(found[choice % found.size()], SIGKILL) == 0;
+  return !found.empty() && kill(found[choice % found.size()], signal) == 0;
 }
 
 std::filesystem::path PoolProcess::ledger() const {

@@ -64,8 +64,8 @@ class PoolProcess {
   // The exit code, once the process has ended by itself; 128 + signal if one ended it.
   std::optional<int> broker_ended(Duration limit);
   std::optional<int> worker_ended(Duration limit);
-  // SIGKILL to one executor process of this pool, if there is one.
-  bool kill_an_executor(std::uint64_t choice);
+  // SIGKILL to one executor process of this pool, if there is one, or another signal.
+  bool kill_an_executor(std::uint64_t choice, int signal = 9);
   // SIGTERM, and waits until both are gone.
   void stop();
 

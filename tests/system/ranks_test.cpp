@@ -1,8 +1,6 @@
 // An xlarge picture, drawn by two executor processes that share its tokens.
 #include <catch2/catch.hpp>
-#include <fstream>
 #include <nlohmann/json.hpp>
-#include <sstream>
 
 #include "tests/system/jobs.h"
 #include "tests/system/pool_process.h"
@@ -14,28 +12,6 @@ using nlohmann::json;
 
 constexpr const char* two_devices =
     "[[worker.devices]]\nthreads = 1\nslots = 1\n[[worker.devices]]\nthreads = 1\nslots = 1\n";
-
-std::string bytes_of(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream bytes;
-  bytes << file.rdbuf();
-  return bytes.str();
-}
-
-json draw(const PoolProcess& pool, const std::string& size, const std::filesystem::path& file) {
-  const Output output =
-      pool.gpupool("ada", {"generate", "a red heart", "-o", file.string(), "--seed", "7", "--steps",
-                           "12", "--size", size, "--json"});
-  INFO(output.out << output.error);
-  REQUIRE(output.exit_code == 0);
-  return json::parse(output.out);
-}
-
-void submit_xlarge(Client& client, int steps) {
-  JobRequest request = picture(steps);
-  request.size = "xlarge";
-  (void)client.submit(new_request(), request);
-}
 
 }  // namespace
 

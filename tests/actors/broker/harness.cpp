@@ -118,6 +118,7 @@ void Harness::carry_out(const Effects& effects) {
     if (const auto* told = std::get_if<ToWorker>(&send.message)) {
       to_workers.push_back(*told);
       if (std::holds_alternative<CancelRun>(*told)) called_off_.insert(NodeId{send.to.id});
+      if (std::holds_alternative<RankShared>(*told)) shared_with_.insert(NodeId{send.to.id});
     }
     if (const auto* told = std::get_if<ToSession>(&send.message)) to_sessions.push_back(*told);
     if (const auto* told = std::get_if<ToConsole>(&send.message)) to_the_console.push_back(*told);

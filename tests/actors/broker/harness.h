@@ -122,6 +122,8 @@ class Harness {
   }
   // The nodes that got a CancelRun.
   std::set<NodeId> called_off() { return std::exchange(called_off_, {}); }
+  // The nodes that got what a rank on another one left.
+  std::set<NodeId> shared_with() { return std::exchange(shared_with_, {}); }
   template <class Message>
   std::vector<Message> sessions_got() {
     return take<Message>(to_sessions);
@@ -186,6 +188,7 @@ class Harness {
   std::vector<ToLedger> to_the_ledger;
   std::vector<ToWorker> to_workers;
   std::set<NodeId> called_off_;
+  std::set<NodeId> shared_with_;
   std::vector<ToSession> to_sessions;
   std::vector<ToConsole> to_the_console;
 };
