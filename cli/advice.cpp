@@ -74,4 +74,28 @@ std::string cannot_start_text(const Error& error, const Config& config) {
   return "cannot start: " + describe(error) + (advice.empty() ? "" : "; " + advice);
 }
 
+std::string refused_text(const Error& error) {
+  const std::string text = "the broker does not take this node: " + describe(error);
+  switch (error.code) {
+    case Errc::version_mismatch:
+      return text + "; install the pool's build on this machine and start its gpupoold again";
+    case Errc::overloaded:
+      return text + "; gpupool nodes shows which there are, gpupool remove forgets one";
+    default:
+      return text + "; mend worker in this machine's configuration and start its gpupoold again";
+  }
+}
+
+// CAF does not tell why a connection came to nothing: a refused certificate looks like a broker
+// that is not there.
+std::string unreachable_text(const std::string& address, const Error& error,
+                             const ClusterConfig& cluster) {
+  return "no connection to a broker at " + address + " (" + error.detail +
+         "), trying again; look whether one leads and listens there (broker.worker_address), " +
+         (cluster.has_tls()
+              ? "with certificates of the same authority that have not expired (gpupoold "
+                "--check-config on both machines)"
+              : "without certificates, as [cluster] names none here");
+}
+
 }  // namespace gpupool

@@ -15,6 +15,8 @@
 #include "actors/ledger/open_journal.h"
 #include "actors/worker/executor.h"
 #include "actors/worker/process.h"
+#include "base/clock.h"
+#include "cli/certificates.h"
 #include "cli/devices_command.h"
 #include "net/gateway_socket.h"
 
@@ -117,6 +119,17 @@ Result<std::string> check_worker(const WorkerConfig& worker) {
                            std::to_string(worker.devices.size()) + ", folder " + worker.folder);
 }
 
+Result<std::string> check_cluster(const ClusterConfig& cluster) {
+  if (!cluster.has_tls()) return row("cluster", "no certificates: all of it on this machine");
+  const auto files = read_membership(cluster);
+  if (!files) return files.error();
+  const Instant now = wall_time();
+  const auto membership = check_membership(*files, cluster, now);
+  if (!membership) return membership.error();
+  const std::string warning = expiry_warning(*membership, now);
+  return row("cluster", text_of(*membership, now) + (warning.empty() ? "" : "; " + warning));
+}
+
 // What the program wrote to its standard error, and whether it ended with 0.
 struct Finished {
   bool good = false;
@@ -180,6 +193,7 @@ Result<std::string> check_surroundings(const Config& config) {
   };
   if (const Status good = check_folder_of("daemon.pid_file", config.daemon.pid_file); !good)
     return good.error();
+  if (const Status good = add(check_cluster(config.cluster)); !good) return good.error();
   if (config.broker_role) {
     const std::string& ready_file = config.broker.ready_file;
     if (const Status good = check_folder_of("broker.ready_file", ready_file); !good)

@@ -2,9 +2,7 @@
 
 #include <atomic>
 #include <caf/all.hpp>
-#include <caf/io/all.hpp>
 #include <cerrno>
-#include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
@@ -20,10 +18,13 @@
 #include "actors/ledger/ledger_clock.h"
 #include "actors/ledger/open_journal.h"
 #include "actors/ledger/snapshot_file.h"
+#include "actors/network.h"
 #include "actors/worker/process.h"
 #include "actors/worker/worker_actor.h"
 #include "base/clock.h"
+#include "cli/advice.h"
 #include "cli/build.h"
+#include "cli/certificates.h"
 #include "cli/liveness.h"
 #include "cli/notify.h"
 #include "cli/socket_file.h"
@@ -37,19 +38,6 @@ ClockStamp read_stamp() {
   static const std::string id = boot_id();
   return {.wall = wall_time(), .boot = boot_time(), .boot_id = id};
 }
-
-struct SystemConfig : caf::actor_system_config {
-  SystemConfig() {
-    load<caf::io::middleman>();
-    announce_messages(*this);
-    // Work stealing sleeps 50 us between polls of an idle pool; sharing blocks.
-    set("scheduler.policy", caf::atom("sharing"));
-    set("scheduler.max-throughput", std::size_t{100});
-    set("middleman.workers", std::size_t{0});
-    set("middleman.heartbeat-interval", caf::timespan{std::chrono::seconds(1)});
-    set("middleman.connection-timeout", caf::timespan{std::chrono::seconds(5)});
-  }
-};
 
 std::string listed(const std::vector<std::string>& keys) {
   std::string text;
@@ -76,6 +64,7 @@ class Daemon::Parts {
   bool drained() const { return drained_; }
   std::size_t clients() const { return directory_->session_count(); }
   bool is_alive();
+  void watch_certificates();
   void stop();
 
  private:
@@ -94,6 +83,7 @@ class Daemon::Parts {
   Status start_worker();
   LedgerEvents ledger_events();
   BrokerEvents broker_events();
+  WorkerEvents worker_events();
   void announce_ready();
   Status write_ready_file(State state);
   void note_drained();
@@ -111,7 +101,10 @@ class Daemon::Parts {
   bool made_ledger_ = false;  // a file that was not there
   std::function<Instant()> ledger_now_;
   std::shared_ptr<Directory> directory_ = std::make_shared<Directory>();
-  SystemConfig system_config_;
+  const Result<OwnCertificates> certificates_ =
+      OwnCertificates::load(config_.cluster, wall_time());  // an error is start()'s
+  Instant certificates_told_{};
+  NetworkConfig system_config_{certificates_ ? certificates_->files() : ClusterConfig{}};
   caf::actor_system system_{system_config_};
   std::shared_ptr<GatewaySocket> gateway_;
   std::string worker_endpoint_;
@@ -124,9 +117,19 @@ class Daemon::Parts {
 };
 
 Status Daemon::Parts::start() {
+  if (!certificates_) return certificates_.error();
+  watch_certificates();
   if (!config_.broker_role) return begin();
   if (const auto status = enter(); !status) return status;
   return look();
+}
+
+// At the start, and then once a day.
+void Daemon::Parts::watch_certificates() {
+  const Instant now = boot_time();
+  if (certificates_told_ && now - certificates_told_ < hours(24)) return;
+  certificates_told_ = now;
+  if (const auto line = certificates_->word(wall_time())) log_.write(*line);
 }
 
 // Everything else waits for the journal: what this process would say before is not its to say.
@@ -341,28 +344,43 @@ Status Daemon::Parts::write_ready_file(State state) {
 Status Daemon::Parts::publish(const BrokerHandle& broker) {
   const auto address = parse_address(config_.broker.worker_address);
   if (!address) return address.error();
-  const auto port = system_.middleman().publish(broker, address->port, address->host.c_str(), true);
-  if (!port)
-    return Error{.code = Errc::system_failed,
-                 .detail = "cannot listen for workers on " + config_.broker.worker_address};
+  const auto port = gpupool::publish(system_, broker, *address);
+  if (!port) return port.error();
   worker_endpoint_ = address->host + ":" + std::to_string(*port);
   log_.say(LogLevel::info, "listening", "workers dial " + worker_endpoint_);
   return ok();
 }
 
+WorkerEvents Daemon::Parts::worker_events() {
+  const auto node = [this](LogLevel level, std::string_view event, std::string text) {
+    log_.write(
+        {.level = level, .event = event, .text = std::move(text), .node = config_.worker.name});
+  };
+  return {.stopped =
+              [this] {
+                if (!config_.broker_role) note_drained();
+              },
+          .blind =
+              [this](const Error& error) {
+                log_.say(LogLevel::warn, "health_unwatched",
+                         "the health of this node's GPUs cannot be seen: " + error.detail);
+              },
+          .unreachable =
+              [this, node](const std::string& address, const Error& error) {
+                node(LogLevel::warn, "broker_unreachable",
+                     unreachable_text(address, error, config_.cluster));
+              },
+          .refused =
+              [node](const Error& error) { node(LogLevel::error, "refused", refused_text(error)); },
+          .joined =
+              [this, node] {
+                if (!config_.broker_role) node(LogLevel::info, "joined", "the broker takes it");
+              }};
+}
+
 Status Daemon::Parts::start_worker() {
-  auto worker = spawn_worker(
-      system_, Surroundings{live_, boot_time, directory_},
-      {.stopped =
-           [this] {
-             if (!config_.broker_role) note_drained();
-           },
-       .blind =
-           [this](const Error& error) {
-             log_.say(LogLevel::warn, "health_unwatched",
-                      "the health of this node's GPUs cannot be seen: " + error.detail);
-           }},
-      build_string());
+  auto worker = spawn_worker(system_, Surroundings{live_, boot_time, directory_}, worker_events(),
+                             build_string());
   if (!worker) return worker.error();
   worker_ = std::move(*worker);
   return ok();
@@ -452,6 +470,7 @@ void Daemon::drain(Duration limit) { parts_->drain(limit); }
 bool Daemon::drained() const { return parts_->drained(); }
 std::size_t Daemon::clients() const { return parts_->clients(); }
 bool Daemon::is_alive() { return parts_->is_alive(); }
+void Daemon::watch_certificates() { parts_->watch_certificates(); }
 void Daemon::stop() { parts_->stop(); }
 
 }  // namespace gpupool

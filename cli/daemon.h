@@ -40,6 +40,9 @@ class Daemon {
   bool drained() const;
   std::size_t clients() const;
 
+  // To be called at least once an hour: the log hears once a day of certificates that expire soon.
+  void watch_certificates();
+
   // Whether the actors have answered since the last call.
   bool is_alive();
 

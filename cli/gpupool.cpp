@@ -243,9 +243,9 @@ void add_operator_orders(CLI::App& app, CommandLine& line) {
       app, line, "drain", "give a node no new leases; what runs there goes on to its end",
       "  gpupool drain node-2\n");
   drain.add_option("node", options.names, "the node's name")->expected(1)->required();
-  CLI::App& remove = add_console_command(app, line, "remove",
-                                         "forget a node that is lost and does not come back",
-                                         "  gpupool remove node-2\n");
+  CLI::App& remove =
+      add_console_command(app, line, "remove", "forget a node that is lost and does not come back",
+                          "  gpupool remove node-2\n");
   remove.add_option("node", options.names, "the node's name")->expected(1)->required();
   CLI::App& resume = add_console_command(app, line, "resume", "give a node leases again",
                                          "  gpupool resume node-2\n");
@@ -343,6 +343,7 @@ int run(int argc, char** argv) {
   add_operator_orders(app, line);
   add_operator_accounting(app, line);
   add_token(app, line);
+  add_pki(app, line);
   add_audit(app, line);
   add_ledger(app, line);
   add_simulate(app, line);

@@ -15,6 +15,7 @@
 #include "cli/keys_command.h"
 #include "cli/ledger_command.h"
 #include "cli/operator.h"
+#include "cli/pki_command.h"
 #include "cli/questions.h"
 #include "cli/simulate.h"
 #include "cli/token_command.h"
@@ -38,6 +39,7 @@ struct CommandLine {
   QuoteOptions quote;
   RevokeOptions revoke;
   KeygenOptions keygen;
+  PkiOptions pki;
   SubmitOptions submission;
   LogsOptions log;
   ResultOptions result;
@@ -56,8 +58,9 @@ CLI::App& add_command(CLI::App& app, const std::string& name, const std::string&
 // --since WHEN, read with parse_since().
 CLI::Option* add_since(CLI::App& command, std::string& since, const std::string& about);
 
-// For who owns the pool's files (gpupool_owner.cpp): tokens and keys, audits, ledgers.
+// For who owns the pool's files (gpupool_owner.cpp): tokens, keys, certificates, audits, ledgers.
 void add_token(CLI::App& app, CommandLine& line);
+void add_pki(CLI::App& app, CommandLine& line);
 void add_audit(CLI::App& app, CommandLine& line);
 void add_ledger(CLI::App& app, CommandLine& line);
 void add_simulate(CLI::App& app, CommandLine& line);

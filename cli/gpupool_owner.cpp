@@ -123,6 +123,61 @@ void add_audit(CLI::App& app, CommandLine& line) {
   });
 }
 
+// The certificates by which the machines of a pool know each other; no pool is needed.
+void add_pki(CLI::App& app, CommandLine& line) {
+  PkiOptions& options = line.pki;
+  CLI::App& pki =
+      *app.add_subcommand("pki", "make the certificates of a pool's machines, and look into one");
+  pki.fallthrough();
+  pki.require_subcommand(1);
+  const auto run = [&line](ExitCode (*command)(const Connection&, const PkiOptions&)) {
+    return [&line, command] {
+      line.command = [&line, command] { return command(line.connection, line.pki); };
+    };
+  };
+  const auto add_folder = [&options](CLI::App& command) {
+    command.add_option("--dir", options.folder, "the authority's folder")
+        ->capture_default_str()
+        ->type_name("FOLDER");
+  };
+  const CLI::Range some_days(std::int64_t{1}, std::int64_t{36'500});
+
+  CLI::App& init = add_command(
+      pki, "init", "make a pool's authority, which signs the certificates of its machines",
+      "  gpupool pki init --pool lab            # pki/ca.certificate and pki/ca.key\n"
+      "On one machine, once. ca.key stays there: whoever has it makes members of the pool. Files\n"
+      "are never written over.\n");
+  add_folder(init);
+  init.add_option("--pool", options.pool, "the pool's name, for people")->capture_default_str();
+  init.add_option("--days", options.authority_days, "how long it is valid")
+      ->capture_default_str()
+      ->check(some_days);
+  init.callback(run(make_pool_authority));
+
+  CLI::App& node = add_command(
+      pki, "node", "make the certificate and the key of one machine",
+      "  gpupool pki node node-2                # pki/node-2.certificate and pki/node-2.key\n"
+      "  gpupool pki node broker-1 --address 10.0.0.5,broker-1.lab.example\n"
+      "  gpupool pki node node-2 --renew        # a new certificate and key in their place\n"
+      "Prints what to copy to that machine, and what to add to its configuration.\n");
+  node.add_option("name", options.node, "the machine's name, such as its worker.name")->required();
+  add_folder(node);
+  node.add_option("--days", options.node_days, "how long it is valid, within the authority's time")
+      ->capture_default_str()
+      ->check(some_days);
+  node.add_option("--address", options.addresses, "its names and IP addresses, for people")
+      ->delimiter(',')
+      ->type_name("NAMES");
+  node.add_flag("--renew", options.renew, "replace the files that are there");
+  node.callback(run(make_node_certificate));
+
+  CLI::App& show = add_command(pki, "show", "whose a certificate is, and until when",
+                               "  gpupool pki show pki/node-2.certificate\n"
+                               "  gpupool pki show pki/ca.certificate --json | jq .valid_until\n");
+  show.add_option("file", options.file, "a certificate in PEM")->required()->type_name("FILE");
+  show.callback(run(show_certificate));
+}
+
 // A ledger's file and what others can read; no pool is needed.
 void add_ledger(CLI::App& app, CommandLine& line) {
   CLI::App& ledger = *app.add_subcommand("ledger", "write a ledger out as lines, and read it back");

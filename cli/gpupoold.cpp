@@ -85,6 +85,7 @@ class Service {
       if (wake == Wake::reload) reload();
       if (daemon_->standing_by())
         if (const Status looked = daemon_->look(); !looked) give_up(looked.error());
+      daemon_->watch_certificates();
       if (watchdog && daemon_->is_alive()) notify_alive();
     }
   }

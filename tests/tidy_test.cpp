@@ -112,7 +112,8 @@ enum class Layer {
 
 // A shell's file: the only ones under actors/ that may see CAF.
 bool is_shell(const std::string& path) {
-  static const std::regex shell{R"(actors/(.*_actor\.(h|cpp)|vocabulary\.h|perform\.(h|cpp)))"};
+  static const std::regex shell{
+      R"(actors/(.*_actor\.(h|cpp)|vocabulary\.h|(perform|network)\.(h|cpp)))"};
   return std::regex_match(path, shell);
 }
 
@@ -214,6 +215,7 @@ const std::vector<Library>& libraries() {
          return is_shell(path) || layer_of(path) == Layer::gateway ||
                 starts_with_any(path, {"cli/logging.", "tests/cli/"});
        }},
+      {std::regex("openssl/.*"), only({"net/certificate"})},
       {std::regex("systemd/.*"), only({"cli/notify."})},
       {std::regex("CLI/.*"), only({"cli/", "bench/"})},
       {std::regex("nlohmann/.*"), only({"gpu/", "net/", "cli/", "tests/", "bench/"})},

@@ -1,10 +1,12 @@
 #include "actors/worker/worker_actor.h"
 
 #include <algorithm>
-#include <caf/io/all.hpp>
 #include <filesystem>
+#include <set>
 
 #include "actors/core_actor.h"
+#include "actors/describe.h"
+#include "actors/network.h"
 #include "actors/worker/nvml.h"
 #include "actors/worker/worker.h"
 #include "base/clock.h"
@@ -29,6 +31,7 @@ class WorkerActor : public CoreActor<Worker, ToWorker> {
     set_down_handler([this](const caf::down_msg&) {
       this->around().directory->set_broker(BrokerHandle{});
       dial_at_ = this->around().now() + connect_pause;
+      joined_ = false;
     });
   }
 
@@ -38,6 +41,7 @@ class WorkerActor : public CoreActor<Worker, ToWorker> {
       return answer(read_chunk(*results_, *fetch));
     if (const auto* fetch = std::get_if<FetchLog>(&message)) return answer(read_log(*fetch));
     dial_if_due();
+    if (const auto* joined = std::get_if<Joined>(&message)) tell(*joined);
     if (std::holds_alternative<Tick>(message)) results_->drop_old(wall_time());
     // The first message is the Tick of spawn_worker(), sent once the executors can report here.
     if (std::exchange(started_, true))
@@ -59,35 +63,63 @@ class WorkerActor : public CoreActor<Worker, ToWorker> {
     return chunk;
   }
 
+  // Where this node stands with the broker, for people. A refused worker asks again and again; it
+  // is told once, until a broker takes it.
+  void tell(const Joined& joined) {
+    if (joined.refused == Errc::node_lost) return;  // it may join, and does
+    if (joined.refused != Errc{})
+      return tell_once(describe({.code = joined.refused, .detail = joined.detail}), [&] {
+        if (events_.refused) events_.refused({.code = joined.refused, .detail = joined.detail});
+      });
+    told_.clear();
+    if (!std::exchange(joined_, true) && events_.joined) events_.joined();
+  }
+
+  void tell_unreachable(const std::string& address, const caf::error& error) {
+    const Error why{.code = Errc::not_connected, .detail = system().render(error)};
+    tell_once(address + why.detail, [&] {
+      if (events_.unreachable) events_.unreachable(address, why);
+    });
+  }
+
+  void tell_once(const std::string& what, const std::function<void()>& tell) {
+    constexpr std::size_t told_max = 64;
+    if (told_.size() < told_max && told_.insert(what).second) tell();
+    joined_ = false;
+  }
+
   // In a process of its own the worker dials the brokers, of which the one that leads listens. Its
   // core's heartbeats step it often enough to need no timer here.
   void dial_if_due() {
     const auto& addresses = around().config.current().worker.broker_addresses;
     if (addresses.empty() || dialing_ || around().directory->broker() || around().now() < dial_at_)
       return;
-    const auto peer = parse_address(addresses[next_broker_++ % addresses.size()]);
+    const std::string& address = addresses[next_broker_++ % addresses.size()];
+    const auto peer = parse_address(address);
     if (!peer) return;  // the configuration was checked at the start
     dialing_ = true;
-    request(system().middleman().actor_handle(), connect_limit, caf::connect_atom::value,
-            peer->host, peer->port)
+    request(network_of(system()), connect_limit, caf::connect_atom::value, peer->host, peer->port)
         .then(
-            [this](const caf::node_id&, const caf::strong_actor_ptr& broker,
-                   const std::set<std::string>&) {
+            [this, address](const caf::node_id&, const caf::strong_actor_ptr& broker,
+                            const std::set<std::string>&) {
               dialing_ = false;
               dial_at_ = around().now() + connect_pause;
-              if (!broker) return;
+              if (!broker) return tell_unreachable(address, caf::sec::no_actor_published_at_port);
               monitor(broker);
               around().directory->set_broker(caf::actor_cast<BrokerHandle>(broker));
             },
-            [this](const caf::error&) {
+            [this, address](const caf::error& error) {
               dialing_ = false;
               dial_at_ = around().now() + connect_pause;
+              tell_unreachable(address, error);
             });
   }
 
   WorkerEvents events_;
   const std::shared_ptr<ResultStore> results_;
   const std::shared_ptr<ExecutorHost> executors_;
+  std::set<std::string> told_;  // since a broker took this node; bounded
+  bool joined_ = false;
   bool started_ = false;
   bool dialing_ = false;
   std::size_t next_broker_ = 0;  // of the addresses, which are tried in turn

@@ -27,6 +27,10 @@ struct WorkerParts {
 struct WorkerEvents {
   std::function<void()> stopped;  // it was told to stop, and nothing runs on its slots any more
   std::function<void(const Error&)> blind;  // the health of its GPUs can't be seen
+  // Told once each until the broker has taken this node: that it can't be reached, or refuses.
+  std::function<void(const std::string& address, const Error&)> unreachable;
+  std::function<void(const Error&)> refused;
+  std::function<void()> joined;  // after a refusal, at first, or on a new connection
 };
 
 Result<WorkerParts> spawn_worker(caf::actor_system& system, Surroundings around,

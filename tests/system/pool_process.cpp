@@ -150,7 +150,7 @@ PoolProcess::~PoolProcess() {
 }
 
 void PoolProcess::write_config(const std::string& name, const std::string& roles,
-                               const std::string& node) const {
+                               const std::string& node, const std::string& pki) const {
   std::ofstream file(folder_ / name);
   const bool broker = roles.find("broker") != std::string::npos;
   const bool worker = roles.find("worker") != std::string::npos;
@@ -164,6 +164,11 @@ void PoolProcess::write_config(const std::string& name, const std::string& roles
        << (node == "node-1" ? "worker" : node) << "\"\n";
   if (worker && !broker) file << "broker_address = \"" << worker_address_ << "\"\n";
   if (worker) file << options_.worker_settings;
+  if (!pki.empty()) {
+    const std::string own = pki + "/" + (broker ? "broker" : node);
+    file << "[cluster]\nca_file = \"" << pki << "/ca.certificate\"\ncertificate_file = \"" << own
+         << ".certificate\"\nkey_file = \"" << own << ".key\"\n";
+  }
   file << "[window]\n" << options_.window_settings;
   file << "[[identity.keys]]\nkid = \"k1\"\nsecret_file = \"key.secret\"\n";
   if (options_.settings.find("[[apps]]") == std::string::npos)
@@ -175,25 +180,28 @@ void PoolProcess::write_config(const std::string& name, const std::string& roles
 void PoolProcess::start_broker() {
   std::filesystem::remove(folder_ / "ready");
   const std::string roles = options_.two_processes ? "\"broker\"" : "\"broker\", \"worker\"";
-  write_config("broker.toml", roles);
+  write_config("broker.toml", roles, "node-1", options_.pki);
   broker_ = spawn({.command = {program("gpupoold"), "--config", folder_ / "broker.toml"},
                    .out = folder_ / "broker.log",
                    .error = folder_ / "broker.log",
                    .environment = {"GPUPOOL_TEST_FOLDER=" + folder_.string()}});
 }
 
-pid_t PoolProcess::spawn_worker(const std::string& node) const {
+pid_t PoolProcess::spawn_worker(const std::string& node, const std::string& pki) const {
   const std::string name = node == "node-1" ? "worker.toml" : node + ".toml";
-  write_config(name, "\"worker\"", node);
+  write_config(name, "\"worker\"", node, pki);
   return spawn({.command = {program("gpupoold"), "--config", folder_ / name},
                 .out = folder_ / "worker.log",
                 .error = folder_ / "worker.log",
                 .environment = {"GPUPOOL_TEST_FOLDER=" + folder_.string()}});
 }
 
-void PoolProcess::start_worker() { worker_ = spawn_worker("node-1"); }
+void PoolProcess::start_worker() { worker_ = spawn_worker("node-1", options_.pki); }
 void PoolProcess::start_another_worker(const std::string& name) {
-  others_[name] = spawn_worker(name);
+  start_another_worker(name, options_.pki);
+}
+void PoolProcess::start_another_worker(const std::string& name, const std::filesystem::path& pki) {
+  others_[name] = spawn_worker(name, pki);
 }
 
 void PoolProcess::start() {
@@ -261,8 +269,9 @@ bool PoolProcess::log_says(const std::string& words, Duration limit) const {
 
 void PoolProcess::use_settings(const std::string& settings) {
   options_.settings = settings;
-  write_config("broker.toml", options_.two_processes ? "\"broker\"" : "\"broker\", \"worker\"");
-  if (options_.two_processes) write_config("worker.toml", "\"worker\"");
+  write_config("broker.toml", options_.two_processes ? "\"broker\"" : "\"broker\", \"worker\"",
+               "node-1", options_.pki);
+  if (options_.two_processes) write_config("worker.toml", "\"worker\"", "node-1", options_.pki);
 }
 
 Output PoolProcess::gpupoold(const std::vector<std::string>& arguments,

@@ -29,6 +29,8 @@ struct PoolOptions {
   std::string daemon_settings;  // lines of [daemon]
   std::string log_settings;     // lines of [log]
   std::string ledger_settings;  // lines of [ledger], beside its path
+  // A folder of gpupool pki: the broker has broker.* and each worker NODE.* of it; empty: plain.
+  std::string pki;
   std::string client_endpoint = "tcp://127.0.0.1:*";
   std::filesystem::path ledger_folder;  // empty: the pool's own
 };
@@ -52,6 +54,8 @@ class PoolProcess {
   void start_worker();
   // Another node, of its own name; with two_processes, once the broker listens.
   void start_another_worker(const std::string& name);
+  // With certificates of another folder, or without ("").
+  void start_another_worker(const std::string& name, const std::filesystem::path& pki);
   void kill_another_worker(const std::string& name);
   bool wait_ready();
   // kill -9, and reaps.
@@ -59,6 +63,9 @@ class PoolProcess {
   void kill_worker();
   // A signal to one of the processes, and to every executor.
   void signal_broker(int signal) const;
+  pid_t broker_pid() const { return broker_; }
+  // Where workers dial.
+  std::string worker_address() const { return worker_address_; }
   void signal_worker(int signal) const;
   int signal_executors(int signal) const;  // how many there were
   // The exit code, once the process has ended by itself; 128 + signal if one ended it.
@@ -97,9 +104,9 @@ class PoolProcess {
 
  private:
   std::string ready_value(const std::string& key) const;
-  void write_config(const std::string& name, const std::string& roles,
-                    const std::string& node = "node-1") const;
-  pid_t spawn_worker(const std::string& node) const;
+  void write_config(const std::string& name, const std::string& roles, const std::string& node,
+                    const std::string& pki) const;
+  pid_t spawn_worker(const std::string& node, const std::string& pki) const;
 
   PoolOptions options_;
   std::filesystem::path folder_;
