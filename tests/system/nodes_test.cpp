@@ -15,12 +15,12 @@ using nlohmann::json;
 
 // The broker, node-1 and node-2.
 struct TwoNodes : PoolProcess {
-  TwoNodes()
+  explicit TwoNodes(const std::string& worker_settings = "")
       : PoolProcess(
             {.two_processes = true,
              .settings = "[[apps]]\nname = \"emoji\"\nspread = \"nodes\"\nstall_s = 5\nmodel = \"" +
                          std::string(std::getenv("GPUPOOL_SOURCE_DIR")) + "/models/emoji\"\n",
-             .worker_settings = one_slot,
+             .worker_settings = worker_settings + one_slot,
              .broker_settings = "heartbeat_loss_s = 3\n"}) {
     start();
     start_another_worker("node-2");
@@ -42,7 +42,8 @@ struct TwoNodes : PoolProcess {
 }  // namespace
 
 TEST_CASE("An xlarge picture is drawn by ranks on two nodes, and is the large one to the byte") {
-  TwoNodes pool;
+  // Where their ranks listen: as the way to the broker tells, or as the nodes are told.
+  TwoNodes pool(GENERATE("", "rank_address = \"127.0.0.2\"\n"));
   const json one = draw(pool, "large", pool.folder() / "one.png");
   const json two = draw(pool, "xlarge", pool.folder() / "two.png");
   CHECK_THAT(two["receipt"]["detail"].get<std::string>(),

@@ -2,6 +2,7 @@
 // broker, and a node that only helps holds its slots until it is told that the run is over.
 #include <catch2/catch.hpp>
 
+#include "actors/worker/slot_share.h"
 #include "tests/actors/worker/node.h"
 
 namespace gpupool {
@@ -288,6 +289,32 @@ TEST_CASE("A node that stops waits for the run that it helps") {
   CHECK_FALSE(nodes.second.worker.stopped());
   nodes.call_off();
   CHECK(nodes.second.worker.stopped());
+}
+
+TEST_CASE("Only an app that may lie on several nodes has its ranks listen for other machines") {
+  Config config = test_config();
+  config.broker_role = false;
+  config.worker.broker_addresses = {"10.0.0.1:7401", "10.0.0.2:7401"};
+  AppConfig app = config.apps.front();
+  CHECK(rank_arguments(config, app).empty());
+  app.spread = Spread::nodes;
+  using Words = std::vector<std::string>;
+  CHECK(rank_arguments(config, app) == Words{"--rank-route", "10.0.0.1:7401,10.0.0.2:7401"});
+  config.worker.rank_address = "10.0.0.7";
+  CHECK(rank_arguments(config, app) == Words{"--rank-address", "10.0.0.7"});
+}
+
+TEST_CASE("A node with the broker in its process has ranks where other nodes find that broker") {
+  Config config = test_config();
+  AppConfig app = config.apps.front();
+  app.spread = Spread::nodes;
+  config.broker_role = true;
+  config.broker.worker_address = "10.0.0.1:7401";
+  CHECK(rank_arguments(config, app) == std::vector<std::string>{"--rank-address", "10.0.0.1"});
+  for (const char* none : {"", "0.0.0.0:7401"}) {
+    config.broker.worker_address = none;
+    CHECK(rank_arguments(config, app).empty());
+  }
 }
 
 }  // namespace gpupool
