@@ -59,7 +59,7 @@ TEST_CASE("An xlarge picture is drawn by ranks on two nodes, and is the large on
 TEST_CASE("While ranks on two nodes draw, one node runs the job and the other one is held for it") {
   TwoNodes pool;
   const auto ada = pool.client("ada");
-  submit_xlarge(*ada, 1'000);
+  submit_xlarge(*ada, 400);
   REQUIRE(wait_for_state(*ada, JobState::running));
   CHECK(wait_until(seconds(5), [&] { return pool.slots("held") == 1; }));
   CHECK(pool.slots("running") == 1);
@@ -74,7 +74,7 @@ TEST_CASE("While ranks on two nodes draw, one node runs the job and the other on
 TEST_CASE("When one of two nodes is killed its picture is drawn again, and charged once") {
   TwoNodes pool;
   const auto ada = pool.client("ada");
-  submit_xlarge(*ada, 1'000);
+  submit_xlarge(*ada, 400);
   const auto running = wait_for_state(*ada, JobState::running);
   REQUIRE(running);
   REQUIRE(wait_until(seconds(5), [&] { return pool.slots("held") == 1; }));
@@ -96,7 +96,7 @@ TEST_CASE("When one of two nodes is killed its picture is drawn again, and charg
 TEST_CASE("When a rank on either node dies or hangs the picture is drawn again, and charged once") {
   TwoNodes pool;
   const auto ada = pool.client("ada");
-  submit_xlarge(*ada, 1'000);
+  submit_xlarge(*ada, 400);
   REQUIRE(wait_for_state(*ada, JobState::running));
   const auto choice = GENERATE(std::uint64_t{0}, std::uint64_t{1});
   const int signal = GENERATE(SIGKILL, SIGSTOP);
@@ -126,7 +126,7 @@ TEST_CASE("A broker that is killed finds the run on both nodes again") {
   TwoNodes pool;
   const auto ada = patient_client(pool, "ada", 1);
   REQUIRE(ada);
-  submit_xlarge(**ada, 1'500);
+  submit_xlarge(**ada, 1'000);
   const auto running = wait_for_state(**ada, JobState::running);
   REQUIRE(running);
   REQUIRE(wait_for_lease_on_record(**ada, running->job));
