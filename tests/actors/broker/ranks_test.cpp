@@ -25,6 +25,7 @@ struct RankPool : Harness {
     add_node(2, 1);
     Submit wish = request();
     wish.body.size = "xlarge";
+    wish.body.arguments = {{"prompt", "a red heart"}};
     job_id = admit(wish);
     auto leases = workers_got<Lease>();
     REQUIRE(leases.size() == 2);
