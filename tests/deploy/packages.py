@@ -1,0 +1,65 @@
+"""The Debian packages as cpack makes them of the build folder, and a root to install them in."""
+
+import pathlib
+import shutil
+
+import pool
+
+NAMES = ["gpupool", "gpupoold", "libgpupool-dev"]
+
+
+def has_cuda():
+    return (pool.BUILD / "gpupool-diffusion-cuda").exists()
+
+
+def build(folder):
+    """Makes every package in `folder`; gives them by name."""
+    if not (pool.BUILD / "packaging" / "libgpupool.a").exists():
+        raise AssertionError("nothing to pack: first `cmake --build` everything")
+    # The packer's own default packs better, and takes three times as long.
+    pool.run("cpack", "--config", pool.BUILD / "CPackConfig.cmake", "-B", folder,
+             "-D", "CPACK_DEBIAN_COMPRESSION_TYPE=gzip", cwd=pool.BUILD, timeout=300)
+    return {file.name.split("_")[0]: file for file in pathlib.Path(folder).glob("*.deb")}
+
+
+def control(package):
+    """The fields of a package."""
+    fields, name = {}, ""
+    for line in pool.run("dpkg-deb", "-f", package).stdout.splitlines():
+        if not line.startswith(" "):
+            name, _, line = line.partition(": ")
+        fields[name] = fields.get(name, "") + line
+    return fields
+
+
+def depended_on(package):
+    words = control(package).get("Depends", "").replace("|", ",").split(",")
+    return {word.split()[0] for word in words if word.strip()}
+
+
+def empty_root(folder):
+    """A folder that dpkg takes for a system without packages."""
+    root = pathlib.Path(folder)
+    for part in ("var/lib/dpkg/info", "var/lib/dpkg/updates", "etc", "run", "tmp"):
+        (root / part).mkdir(parents=True, exist_ok=True)
+    (root / "var/lib/dpkg/status").touch()
+    return root
+
+
+def dpkg(root, *words):
+    """dpkg over that root: its scripts run out here, with DPKG_ROOT, and touch only that root."""
+    return pool.run("dpkg", f"--root={root}", "--force-script-chrootless", "--force-depends",
+                    "--log=/dev/null", *words)
+
+
+def newer(package, folder):
+    """The same package with a later version."""
+    tree = pathlib.Path(folder) / "newer"
+    pool.run("dpkg-deb", "-R", package, tree)
+    file = tree / "DEBIAN" / "control"
+    version = control(package)["Version"]
+    file.write_text(file.read_text().replace(f"Version: {version}", f"Version: {version}.1"))
+    made = pathlib.Path(folder) / f"newer_{package.name}"
+    pool.run("dpkg-deb", "-Zgzip", "-b", tree, made)
+    shutil.rmtree(tree)
+    return made
