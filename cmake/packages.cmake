@@ -24,7 +24,7 @@ install(TARGETS gpupoold gpupool_supervisor gpupool_diffusion RUNTIME DESTINATIO
 file(MAKE_DIRECTORY ${PACKAGE_FILES})
 file(CREATE_LINK ../lib/gpupool/gpupoold ${PACKAGE_FILES}/gpupoold SYMBOLIC)
 install(FILES ${PACKAGE_FILES}/gpupoold DESTINATION bin COMPONENT daemon)
-install(PROGRAMS deploy/worker-config DESTINATION lib/gpupool COMPONENT daemon)
+install(PROGRAMS deploy/broker-alive deploy/worker-config DESTINATION lib/gpupool COMPONENT daemon)
 install(FILES deploy/systemd/gpupoold.service deploy/systemd/gpupoold-broker.service
     deploy/systemd/gpupoold-worker.service
   DESTINATION lib/systemd/system COMPONENT daemon)
