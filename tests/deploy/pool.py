@@ -55,6 +55,18 @@ def start(command, log, **options):
                                 **options)
 
 
+def wait_for_client(process, ready_file, log):
+    """Until clients can reach the broker that this process is; its ready file's values."""
+
+    def values():
+        if process.poll() is not None:
+            raise AssertionError("the broker ended: " + pathlib.Path(log).read_text())
+        found = ready_values(ready_file)
+        return found if "client" in found else None
+
+    return wait_until(values, "the broker is up")
+
+
 def stop(process, seconds=60):
     """SIGTERM, and SIGKILL to one that does not end. Returns how it ended."""
     if process.poll() is None:

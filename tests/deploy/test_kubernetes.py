@@ -185,7 +185,8 @@ class LivenessProbe(unittest.TestCase):
         self.folder = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
         config = self.folder / "broker.toml"
         config.write_text('[pool]\nroles = ["broker"]\n[broker]\n'
-                          f'client_endpoint = "tcp://0.0.0.0:*"\nready_file = "{self.folder}/ready"\n'
+                          'client_endpoint = "tcp://0.0.0.0:*"\nworker_address = "127.0.0.1:0"\n'
+                          f'ready_file = "{self.folder}/ready"\n'
                           f'curve_secret_file = "{self.folder}/pool.secret"\n'
                           f'[ledger]\npath = "{self.folder}/ledger.sqlite"\n'
                           "[identity]\nanonymous = false\n")
@@ -193,8 +194,7 @@ class LivenessProbe(unittest.TestCase):
         self.broker = pool.start([pool.BUILD / "gpupoold", "--config", config],
                                  self.folder / "log")
         self.addCleanup(lambda: pool.stop(self.broker))
-        pool.wait_until(lambda: pool.ready_values(self.folder / "ready").get("client"),
-                        "the broker is up")
+        pool.wait_for_client(self.broker, self.folder / "ready", self.folder / "log")
 
     def is_alive(self, ready):
         environment = dict(os.environ, PATH=f"{pool.BUILD}:{os.environ['PATH']}")

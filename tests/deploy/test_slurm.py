@@ -38,8 +38,8 @@ class Slurm(unittest.TestCase):
         self.broker = pool.start([pool.BUILD / "gpupoold", "--config", self.folder / "broker.toml"],
                                  self.folder / "broker.log")
         self.addCleanup(lambda: pool.stop(self.broker))
-        self.ready = pool.wait_until(
-            lambda: pool.ready_values(self.folder / "ready") or None, "the broker is up")
+        self.ready = pool.wait_for_client(self.broker, self.folder / "ready",
+                                          self.folder / "broker.log")
 
     def allocation(self, number, nodes, **variables):
         """The batch script in an allocation of so many nodes."""
