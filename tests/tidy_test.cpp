@@ -273,7 +273,7 @@ Complaints only_shells_read_clocks(const Source& source) {
 
 Complaints only_programs_draw_seeds(const Source& source) {
   // Programs, and the test that kills processes at random moments (it prints its seed).
-  if (starts_with_any(source.path, {"cli/", "tests/system/"})) return {};
+  if (starts_with_any(source.path, {"cli/", "deploy/examples/", "tests/system/"})) return {};
   static const std::regex random{"\\brandom_device\\b|\\bmt19937|\\bsrand\\(|\\bgetrandom\\("};
   return lines_with(source, source.code, random, "draws randomness of its own");
 }

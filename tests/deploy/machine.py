@@ -42,7 +42,7 @@ class Machine:
         (self.root / "usr/sbin/policy-rc.d").unlink(missing_ok=True)
         self.nspawn = pool.start(
             ["systemd-nspawn", "-D", self.root, "--register=no", "--keep-unit",
-             f"--machine={self.folder.name}", "--private-network", "--console=pipe", "-b",
+             f"--machine=gpupool-{os.getpid()}", "--private-network", "--console=pipe", "-b",
              "systemd.unit=basic.target"], self.log)
         self.leader = pool.wait_until(self.find_leader, "systemd starts as process 1")
         pool.wait_until(self.is_running, "the machine has booted")

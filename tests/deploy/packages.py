@@ -1,5 +1,6 @@
 """The Debian packages as cpack makes them of the build folder, and a root to install them in."""
 
+import hashlib
 import pathlib
 import shutil
 
@@ -12,14 +13,33 @@ def has_cuda():
     return (pool.BUILD / "gpupool-diffusion-cuda").exists()
 
 
-def build(folder):
-    """Makes every package in `folder`; gives them by name."""
+def state_of_inputs():
+    """Changes whenever something that goes into the packages does."""
+    files = [*pool.BUILD.glob("gpupool*"), *(pool.BUILD / "packaging").glob("*.a"),
+             pool.BUILD / "CPackConfig.cmake", pool.BUILD / "cmake_install.cmake"]
+    for part in ("deploy", "cmake", "config", "docs", "models", "net", "actors", "base"):
+        files += (pool.SOURCE / part).rglob("*")
+    said = [f"{file} {file.stat().st_mtime_ns} {file.stat().st_size}"
+            for file in sorted(files) if file.is_file()]
+    head = pool.run("git", "-C", pool.SOURCE, "rev-parse", "HEAD", check=False).stdout
+    return hashlib.sha256("\n".join([*said, head]).encode()).hexdigest()
+
+
+def build():
+    """Makes every package, unless those of the last time are still what they would be; by name."""
     if not (pool.BUILD / "packaging" / "libgpupool.a").exists():
         raise AssertionError("nothing to pack: first `cmake --build` everything")
-    # The packer's own default packs better, and takes three times as long.
-    pool.run("cpack", "--config", pool.BUILD / "CPackConfig.cmake", "-B", folder,
-             "-D", "CPACK_DEBIAN_COMPRESSION_TYPE=gzip", cwd=pool.BUILD, timeout=300)
-    return {file.name.split("_")[0]: file for file in pathlib.Path(folder).glob("*.deb")}
+    folder = pool.BUILD / "deploy-packages"
+    mark = folder / "inputs"
+    state = state_of_inputs()
+    if not mark.exists() or mark.read_text() != state:
+        shutil.rmtree(folder, ignore_errors=True)
+        # The packer's own default packs better, and takes three times as long.
+        pool.run("cpack", "--config", pool.BUILD / "CPackConfig.cmake", "-B", folder,
+                 "-D", "CPACK_DEBIAN_COMPRESSION_TYPE=gzip", cwd=pool.BUILD, timeout=300)
+        shutil.rmtree(folder / "_CPack_Packages")
+        mark.write_text(state)
+    return {file.name.split("_")[0]: file for file in folder.glob("*.deb")}
 
 
 def control(package):

@@ -1,5 +1,5 @@
 """The packages on a machine with systemd: installed with dpkg, started as units with everything that
-those close, drawing pictures; a broker and a worker apart; a reload, a watchdog, an upgrade."""
+those close, drawing pictures; a broker and a worker apart, by certificates; a reload, a watchdog, an upgrade."""
 
 import re
 import tempfile
@@ -12,6 +12,10 @@ import pool
 BROKER = """
 [pool]
 roles = ["broker"]
+[cluster]
+ca_file = "/etc/gpupool/ca.certificate"
+certificate_file = "/etc/gpupool/broker-1.certificate"
+key_file = "/etc/gpupool/broker-1.key"
 [broker]
 client_endpoint = "tcp://127.0.0.1:7400"
 worker_address = "127.0.0.1:7401"
@@ -25,6 +29,10 @@ model = "/usr/share/gpupool/models/emoji"
 WORKER = """
 [pool]
 roles = ["worker"]
+[cluster]
+ca_file = "/etc/gpupool/ca.certificate"
+certificate_file = "/etc/gpupool/node-1.certificate"
+key_file = "/etc/gpupool/node-1.key"
 [worker]
 name = "node-1"
 broker_address = "127.0.0.1:7401"
@@ -46,16 +54,16 @@ class OnAMachine(unittest.TestCase):
     def setUpClass(cls):
         cls.folder = tempfile.TemporaryDirectory(prefix="gpupool-packages-")
         cls.addClassCleanup(cls.folder.cleanup)
-        cls.packages = packages.build(cls.folder.name)
+        cls.packages = packages.build()
         cls.machine = machine.Machine()
         cls.addClassCleanup(cls.machine.off)
         cls.machine.boot()
         for package in cls.packages.values():
-            (cls.machine.root / "root" / package.name).write_bytes(package.read_bytes())
+            (cls.machine.root / "srv" / package.name).write_bytes(package.read_bytes())
 
     def install(self, *names):
         # The CUDA package's recommendations are nobody's need here.
-        return self.machine.run("dpkg", "-i", *[f"/root/{self.packages[name].name}"
+        return self.machine.run("dpkg", "-i", *[f"/srv/{self.packages[name].name}"
                                                 for name in names]).stdout
 
     def start(self, unit):
@@ -76,9 +84,9 @@ class OnAMachine(unittest.TestCase):
 
     def draw(self):
         said = self.machine.run("gpupool", "generate", "a red heart", "--seed", "7",
-                                "--duration", "30", "-o", "/root/heart.png", check=False)
+                                "--duration", "30", "-o", "/srv/heart.png", check=False)
         self.assertEqual(said.returncode, 0, said.stdout + self.machine.journal("gpupoold*"))
-        file = self.machine.root / "root/heart.png"
+        file = self.machine.root / "srv/heart.png"
         self.assertTrue(file.read_bytes().startswith(pool.PNG))
         file.unlink()
 
@@ -117,6 +125,7 @@ class OnAMachine(unittest.TestCase):
         self.assertIn("nothing runs any more", self.machine.journal("gpupoold"))
 
     def test_4_a_broker_and_a_worker_apart_draw_and_a_killed_broker_comes_back(self):
+        self.make_certificates()
         self.machine.write("/etc/gpupool/broker.toml", BROKER)
         self.machine.write("/etc/gpupool/worker.toml", WORKER)
         self.start("gpupoold-broker")
@@ -133,6 +142,13 @@ class OnAMachine(unittest.TestCase):
         self.draw()
         self.assertEqual(self.property("gpupoold-worker", "NRestarts"), "0")
 
+    def make_certificates(self):
+        self.machine.run("gpupool", "pki", "init", "--dir", "/srv/pki")
+        for name in ("broker-1", "node-1"):
+            self.machine.run("gpupool", "pki", "node", name, "--dir", "/srv/pki")
+            self.machine.run("install", "-o", "gpupool", "-m", "600", f"/srv/pki/{name}.certificate",
+                             f"/srv/pki/{name}.key", "/srv/pki/ca.certificate", "/etc/gpupool/")
+
     def test_5_a_wrong_configuration_stops_the_unit_and_names_its_line(self):
         self.machine.run("systemctl", "stop", "gpupoold-worker")
         self.machine.write("/etc/gpupool/worker.toml", WORKER + "colour = 1\n")
@@ -146,8 +162,8 @@ class OnAMachine(unittest.TestCase):
     def test_6_an_upgrade_starts_what_ran_again_and_nothing_else(self):
         before = self.property("gpupoold-broker", "MainPID")
         upgrade = packages.newer(self.packages["gpupoold"], self.folder.name)
-        (self.machine.root / "root" / upgrade.name).write_bytes(upgrade.read_bytes())
-        self.machine.run("dpkg", "-i", f"/root/{upgrade.name}")
+        (self.machine.root / "srv" / upgrade.name).write_bytes(upgrade.read_bytes())
+        self.machine.run("dpkg", "-i", f"/srv/{upgrade.name}")
         self.assertNotEqual(self.property("gpupoold-broker", "MainPID"), before)
         self.assertEqual(self.property("gpupoold", "ActiveState"), "inactive")
         self.wait_until_ready("gpupoold-broker")

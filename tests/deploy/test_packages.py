@@ -16,7 +16,7 @@ LIBRARIES_OF_NVIDIA = {"libcublasLt.so.13", "libnccl.so.2", "libcuda.so.1"}
 def setUpModule():
     global FOLDER, MADE
     FOLDER = tempfile.TemporaryDirectory(prefix="gpupool-packages-")
-    MADE = packages.build(pathlib.Path(FOLDER.name) / "made")
+    MADE = packages.build()
 
 
 def tearDownModule():
