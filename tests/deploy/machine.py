@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import unittest
 
 import pool
 
@@ -22,10 +23,23 @@ def why_not():
     return None
 
 
+# A group of its own in whatever hierarchies there are, so that two machines do not meet.
+IN_A_CGROUP = """
+for hierarchy in /sys/fs/cgroup /sys/fs/cgroup/systemd /sys/fs/cgroup/unified; do
+  if [[ -e $hierarchy/cgroup.procs ]]; then
+    mkdir -p "$hierarchy/$0"
+    echo $$ >"$hierarchy/$0/cgroup.procs"
+  fi
+done
+exec "$@"
+"""
+
+
 class Machine:
     def __init__(self):
         # Beside the root's own files: overlayfs wants both on one file system.
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="gpupool-machine-", dir="/var/tmp"))
+        self.name = f"gpupool-{os.getpid()}"
         self.root = self.folder / "root"
         self.log = self.folder / "console"
         self.nspawn = None
@@ -34,15 +48,19 @@ class Machine:
     def boot(self):
         for part in ("up", "work", "root"):
             (self.folder / part).mkdir()
-        pool.run("mount", "-t", "overlay", "overlay", "-o",
-                 f"lowerdir=/,upperdir={self.folder}/up,workdir={self.folder}/work", self.root)
+        mounted = pool.run(
+            "mount", "-t", "overlay", "overlay", "-o",
+            f"lowerdir=/,upperdir={self.folder}/up,workdir={self.folder}/work", self.root,
+            check=False)
+        if mounted.returncode != 0:  # as in most containers, whose root is such a mount already
+            raise unittest.SkipTest(f"no overlay over this machine's files: {mounted.stdout}")
         # An identity of its own, and none of the services that this machine happens to have.
         (self.root / "etc/machine-id").write_text("uninitialized\n")
         # Images for containers forbid packages to start anything, by this file.
         (self.root / "usr/sbin/policy-rc.d").unlink(missing_ok=True)
         self.nspawn = pool.start(
-            ["systemd-nspawn", "-D", self.root, "--register=no", "--keep-unit",
-             f"--machine=gpupool-{os.getpid()}", "--private-network", "--console=pipe", "-b",
+            ["bash", "-ec", IN_A_CGROUP, self.name, "systemd-nspawn", "-D", self.root, "--register=no", "--keep-unit",
+             f"--machine={self.name}", "--private-network", "--console=pipe", "-b",
              "systemd.unit=basic.target"], self.log)
         self.leader = pool.wait_until(self.find_leader, "systemd starts as process 1")
         pool.wait_until(self.is_running, "the machine has booted")
@@ -93,9 +111,6 @@ class Machine:
         if self.root.is_mount():
             pool.run("umount", self.root)
         shutil.rmtree(self.folder, ignore_errors=True)
-        for tree in pathlib.Path("/sys/fs/cgroup").glob("*/payload"):
+        for tree in pathlib.Path("/sys/fs/cgroup").glob(f"**/{self.name}"):
             for folder, _, _ in os.walk(tree, topdown=False):
-                try:
-                    os.rmdir(folder)
-                except OSError:
-                    pass  # in use by another machine
+                os.rmdir(folder)

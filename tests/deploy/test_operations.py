@@ -4,6 +4,7 @@ drill works as it is printed."""
 import os
 import pathlib
 import re
+import shutil
 import signal
 import tempfile
 import unittest
@@ -69,56 +70,99 @@ class Pages(unittest.TestCase):
                 self.assertTrue((pool.SOURCE / path).exists(), f"{page.name}: {path}")
 
 
-class RestoreDrill(unittest.TestCase):
-    """The commands of docs/operations/backup.md, over a pool that has charged somebody."""
+def drill(number):
+    """The commands of one of the pages' blocks."""
+    page = (pool.SOURCE / "docs/operations/backup.md").read_text()
+    return re.findall(r"```sh\n(.*?)```", page, re.DOTALL)[number]
 
-    def setUp(self):
+
+class Drill(unittest.TestCase):
+    """A pool that has charged somebody, and a systemctl that starts and stops it."""
+
+    def begin(self, ledger):
         self.folder = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
-        for part in ("state", "backups"):
+        self.folder.chmod(0o755)  # a database server of another user goes through it
+        for part in ("state", "backups", "bin"):
             (self.folder / part).mkdir()
         (self.folder / "gpupool.toml").write_text(
             f'[broker]\nclient_endpoint = "ipc://{self.folder}/socket"\n'
             f'ready_file = "{self.folder}/ready"\n[ledger]\npath = "{self.folder}/state/ledger.sqlite"\n'
-            f'reserve_bytes = 1048576\n[worker]\nfolder = "{self.folder}/state/worker"\n'
+            f'{ledger}[worker]\nfolder = "{self.folder}/state/worker"\n'
             f'[[identity.keys]]\nkid = "main"\nsecret_file = "{self.folder}/main.secret"\n'
             f'[[apps]]\nname = "emoji"\nmodel = "{pool.SOURCE}/models/emoji"\n')
-        pool.run(pool.BUILD / "gpupool", "token", "keygen", "--algorithm", "HS256", "--out",
-                 self.folder / "main")
-        token = pool.run(pool.BUILD / "gpupool", "token", "mint", "--config",
-                         self.folder / "gpupool.toml", "--user", "ada").stdout.strip()
-        # systemctl, as far as the drill needs it.
-        (self.folder / "bin").mkdir()
+        gpupool = pool.BUILD / "gpupool"
+        (self.folder / "bin/gpupool").symlink_to(gpupool)
+        pool.run(gpupool, "token", "keygen", "--algorithm", "HS256", "--out", self.folder / "main")
+        token = pool.run(gpupool, "token", "mint", "--config", self.folder / "gpupool.toml",
+                         "--user", "ada").stdout.strip()
         stand_in = self.folder / "bin/systemctl"
         stand_in.write_text(STAND_IN.format(folder=self.folder, daemon=pool.BUILD / "gpupoold"))
         stand_in.chmod(0o755)
-        (self.folder / "bin/gpupool").symlink_to(pool.BUILD / "gpupool")
         self.environment = dict(os.environ, PATH=f"{self.folder}/bin:{os.environ['PATH']}",
                                 GPUPOOL_ENDPOINT=f"ipc://{self.folder}/socket",
                                 GPUPOOL_TOKEN=token)
         self.addCleanup(self.end)
-        self.run_here("systemctl", "start", "gpupoold")
 
     def end(self):
         file = self.folder / "pid"
         if file.exists():
             os.kill(int(file.read_text()), signal.SIGKILL)
+            file.unlink()
 
     def run_here(self, *command):
         return pool.run(*command, env=self.environment, cwd=self.folder).stdout
 
-    def test_a_drill_as_printed_brings_the_books_back(self):
-        self.run_here("gpupool", "generate", "a red heart", "--duration", "20", "-o", "heart.png")
+    def draw(self, name):
+        self.run_here("gpupool", "generate", "a red heart", "--duration", "20", "-o", name)
+
+    def carry_out(self, commands):
+        """Between two pictures: what people were charged is the same before and after."""
+        self.run_here("systemctl", "start", "gpupoold")
+        self.draw("before.png")
         before = self.run_here("gpupool", "receipts")
-        page = (pool.SOURCE / "docs/operations/backup.md").read_text()
-        drill = re.search(r"```sh\n(.*?)```", page, re.DOTALL)[1]
-        self.assertEqual(len(pool.lines_matching("^gpupool audit", drill)), 2)
-        drill = drill.replace("/var/lib/gpupool", f"{self.folder}/state")
-        drill = drill.replace("/var/backups/gpupool", f"{self.folder}/backups")
-        self.run_here("bash", "-euo", "pipefail", "-c", drill)
         self.assertIn("charged", before)
+        commands = commands.replace("/var/lib/gpupool", f"{self.folder}/state")
+        commands = commands.replace("/var/backups/gpupool", f"{self.folder}/backups")
+        said = self.run_here("bash", "-euo", "pipefail", "-c", commands)
+        self.assertEqual(len(pool.lines_matching("everything adds up", said)),
+                         len(pool.lines_matching("^gpupool audit", commands)))
         self.assertEqual(self.run_here("gpupool", "receipts"), before)
-        self.run_here("gpupool", "audit", "--ledger", self.folder / "state/ledger.sqlite")
-        self.run_here("gpupool", "generate", "a star", "--duration", "20", "-o", "star.png")
+        self.draw("after.png")
+
+
+class SqliteDrill(Drill):
+    def test_it_brings_the_books_back_as_printed(self):
+        self.begin("reserve_bytes = 1048576\n")
+        self.carry_out(drill(0))
+
+
+SERVER = sorted(pathlib.Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+
+
+@unittest.skipIf(not SERVER or os.geteuid() != 0, "no PostgreSQL server, or not root to start one")
+class PostgresDrill(Drill):
+    def server(self, program, *words):
+        """One of the server's programs, which will not be root."""
+        pool.run("setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups",
+                 SERVER[-1].with_name(program), *words)
+
+    def test_it_brings_the_books_back_as_printed(self):
+        self.begin("")
+        files = self.folder / "server"
+        files.mkdir()
+        shutil.chown(files, "postgres", "postgres")
+        self.server("initdb", "--auth=trust", "--no-sync", f"--pgdata={files}/data")
+        self.server("pg_ctl", f"--pgdata={files}/data", f"--log={files}/log", "--wait", "-o",
+                    f"-c unix_socket_directories={files} -c listen_addresses=", "start")
+        self.addCleanup(self.server, "pg_ctl", f"--pgdata={files}/data", "--mode=immediate", "stop")
+        self.environment.update(PGHOST=str(files), PGUSER="postgres")
+        self.run_here("createdb", "ledger")
+        where = f"host={files} dbname=ledger user=postgres"
+        config = self.folder / "gpupool.toml"
+        config.write_text(config.read_text().replace(
+            "[worker]", f'journal = "postgres"\npostgres = "{where}"\n[worker]'))
+        self.addCleanup(self.end)  # before its server
+        self.carry_out(drill(1).replace("host=db1 dbname=ledger user=gpupool", where))
 
 
 STAND_IN = """#!/bin/bash

@@ -49,6 +49,13 @@ class Contents(unittest.TestCase):
             for file in ("copyright", "changelog.gz"):
                 self.assertIn(f"./usr/share/doc/{name}/{file}\n", listed)
 
+    def test_the_completion_offers_commands_and_their_options(self):
+        script = f"""source {pool.DEPLOY}/completion/gpupool
+            COMP_WORDS=(gpupool token mi) COMP_CWORD=2; _gpupool; echo "${{COMPREPLY[@]}}"
+            COMP_WORDS=(gpupool quote --dur) COMP_CWORD=2; _gpupool; echo "${{COMPREPLY[@]}}\""""
+        said = pool.run("bash", "-c", script, env={"PATH": f"{pool.BUILD}:{pool.PATH}"}).stdout
+        self.assertEqual(said, "mint\n--duration\n")
+
     def test_the_configuration_is_a_conffile(self):
         said = pool.run("dpkg-deb", "-I", MADE["gpupoold"], "conffiles").stdout
         self.assertEqual(said, "/etc/gpupool/gpupool.toml\n")
