@@ -30,12 +30,12 @@ struct Tick {
   auto fields() { return std::tie(unused); }
 };
 
-using ToBroker = std::variant<Tick, Submit, Cancel, Watch, JobsQuery, ClientGone, Leading, Held,
-                              NotHeld, AlreadyHeld, Requeued, Restated, Settled, LedgerRefused,
-                              Join, Heartbeat, LeaseRefused, RunBegan, RunStep, RunEnded,
-                              NodesQuery, QueueQuery, OperatorCancel, DrainNodes, Stop, Extended,
-                              NotExtended, SettledBefore, Quote, SlotChanged, ResumeNode, RankShared,
-                              RankLost, RemoveNode>;
+using ToBroker =
+    std::variant<Tick, Submit, Cancel, Watch, JobsQuery, ClientGone, Leading, Held, NotHeld,
+                 AlreadyHeld, Requeued, Restated, Settled, LedgerRefused, Join, Heartbeat,
+                 LeaseRefused, RunBegan, RunStep, RunEnded, NodesQuery, QueueQuery, OperatorCancel,
+                 DrainNodes, Stop, Extended, NotExtended, SettledBefore, Quote, SlotChanged,
+                 ResumeNode, RankShared, RankLost, RemoveNode>;
 
 using ToLedger =
     std::variant<Tick, Lead, Reserve, Leased, Requeue, Restate, Settle, QuotaQuery, ReceiptsQuery,

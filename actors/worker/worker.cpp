@@ -189,11 +189,14 @@ void Worker::on(Instant now, const Lease& lease, Effects& out) {
     companions_.insert(slot.value);
     note(slot);
   };
-  // Its own node may take the lease as late as it can, and has it as long as can be.
+  // Its own node may take the lease as late as it can, has it as long as can be, and has a clock of
+  // its own, which may be slower by 1 %.
   Instant until = Instant::never();
-  if (lease.runs_on)
-    until = now + config_.worker.heartbeat_stale +
-            occupancy_of(config_, *config_.app(lease.app), lease.declared);
+  if (lease.runs_on) {
+    const Duration longest = config_.worker.heartbeat_stale +
+                             occupancy_of(config_, *config_.app(lease.app), lease.declared);
+    until = now + longest + Duration{longest.ms / 100};
+  }
   if (has_ranks(lease)) return start_ranks(now, lease, until, out);
   for (const SlotIndex slot : lease.more_slots) hold(slot, until);
   if (lease.runs_on) return hold(lease.slot, until);
