@@ -64,25 +64,6 @@ TEST_CASE("A pool of two processes that know each other by certificates draws a 
   CHECK(pool.log_says("certificate_expires: the certificate of this machine, broker, expires at"));
 }
 
-TEST_CASE("A worker of another authority, or with no certificate, is kept out and told so") {
-  const Pki pki;
-  const Pki other;
-  PoolProcess pool(with(pki));
-  pool.start();
-  const auto kept_out = [&](const std::filesystem::path& folder) {
-    pool.start_another_worker("node-2", folder);
-    CHECK(pool.log_says("broker_unreachable node=node-2: no connection to a broker at " +
-                        pool.worker_address()));
-    CHECK(draw(pool, "ada").outcome == Outcome::succeeded);
-    pool.kill_another_worker("node-2");
-    CHECK_THAT(pool.log(), !Contains("node_joined node=node-2"));
-  };
-  kept_out(other.path);
-  kept_out("");
-  pool.start_another_worker("node-2");
-  CHECK(pool.log_says("node_joined node=node-2"));
-}
-
 TEST_CASE("A daemon does not start with certificates that are wrong, and says which") {
   const Pki pki;
   PoolProcess pool(with(pki));
