@@ -87,4 +87,22 @@ std::string expiry_warning(const Membership& membership, Instant now) {
                        : renewal_advice(membership.certificate));
 }
 
+LogLine log_line(const HandshakeNews& news) {
+  const bool is_dialled = news.side == HandshakeNews::Side::dialled_there;
+  if (news.kind == HandshakeNews::Kind::member)
+    return {.level = LogLevel::info,
+            .event = "connected",
+            .text = (is_dialled ? "to " : "from ") + news.peer + ", by the name of " + news.words};
+  if (is_dialled)
+    return {.level = LogLevel::warn,
+            .event = "connection_refused",
+            .text = "no connection to " + news.peer + ": " + news.words +
+                    "; gpupoold --check-config here and there tells whose certificate is wrong"};
+  return {.level = LogLevel::warn,
+          .event = "connection_refused",
+          .text = news.peer + " was kept out: " + news.words +
+                  "; only machines with a certificate of this pool's authority come in (gpupool "
+                  "pki node NAME)"};
+}
+
 }  // namespace gpupool

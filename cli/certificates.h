@@ -11,6 +11,7 @@
 #include "base/result.h"
 #include "config/config.h"
 #include "net/certificate.h"
+#include "net/certificate_handshakes.h"
 
 namespace gpupool {
 
@@ -36,5 +37,8 @@ class OwnCertificates {
 std::string text_of(const Membership& membership, Instant now);
 // What to do before it expires; empty: more than 30 days are left.
 std::string expiry_warning(const Membership& membership, Instant now);
+
+// Who came by the node port, or was kept out; or what became of dialling.
+LogLine log_line(const HandshakeNews& news);
 
 }  // namespace gpupool

@@ -29,6 +29,7 @@
 #include "cli/notify.h"
 #include "cli/socket_file.h"
 #include "config/reload.h"
+#include "net/certificate_handshakes.h"
 #include "net/gateway.h"
 
 namespace gpupool {
@@ -54,6 +55,8 @@ class Daemon::Parts {
       : live_(std::move(config)), log_(log), call_(std::move(call)) {
     directory_->set_log(
         {.least = log.least(), .write = [&log](const LogLine& line) { log.write(line); }});
+    if (config_.cluster.has_tls())
+      handshakes_.emplace([&log](const HandshakeNews& news) { log.write(log_line(news)); });
   }
 
   Status start();
@@ -104,6 +107,7 @@ class Daemon::Parts {
   const Result<OwnCertificates> certificates_ =
       OwnCertificates::load(config_.cluster, wall_time());  // an error is start()'s
   Instant certificates_told_{};
+  std::optional<HandshakeGuard> handshakes_;
   NetworkConfig system_config_{certificates_ ? certificates_->files() : ClusterConfig{}};
   caf::actor_system system_{system_config_};
   std::shared_ptr<GatewaySocket> gateway_;

@@ -1,6 +1,6 @@
 #pragma once
 // What a text in a configuration may be, rule by rule, each with the words that tell what was
-// expected. For config/load.cpp alone.
+// expected. For config/ and commands that take the same.
 
 #include <algorithm>
 #include <iterator>
@@ -23,10 +23,18 @@ inline bool is_name(std::string_view text) {
          });
 }
 
-// Whether a broker and its workers may talk over this address: only inside this machine.
+// 127.0.0.0/8 in numbers; not a name such as 127.example.org, which may lead anywhere.
+inline bool is_loopback_number(std::string_view host) {
+  return host.starts_with("127.") && std::count(host.begin(), host.end(), '.') == 3 &&
+         std::all_of(host.begin(), host.end(),
+                     [](char c) { return c == '.' || (c >= '0' && c <= '9'); });
+}
+
+// Whether a broker and its workers may talk over this address: only inside this machine. Of names
+// only that one which always means this machine (RFC 6761).
 inline bool is_loopback(std::string_view text) {
   const auto address = parse_address(std::string(text));
-  return address && (address->host.starts_with("127.") || address->host == "localhost" ||
+  return address && (is_loopback_number(address->host) || address->host == "localhost" ||
                      address->host == "::1");
 }
 

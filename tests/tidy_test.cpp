@@ -215,7 +215,7 @@ const std::vector<Library>& libraries() {
          return is_shell(path) || layer_of(path) == Layer::gateway ||
                 starts_with_any(path, {"cli/logging.", "tests/cli/"});
        }},
-      {std::regex("openssl/.*"), only({"net/certificate"})},
+      {std::regex("openssl/.*"), only({"net/certificate", "tests/system/stranger.h"})},
       {std::regex("systemd/.*"), only({"cli/notify."})},
       {std::regex("CLI/.*"), only({"cli/", "bench/"})},
       {std::regex("nlohmann/.*"), only({"gpu/", "net/", "cli/", "tests/", "bench/"})},

@@ -473,6 +473,8 @@ TEST_CASE("Values that cannot work are errors") {
   rejects("[broker]\nclient_endpoint = \"tcp://a:65536\"\n", "2: broker.client_endpoint");
   rejects("[broker]\nworker_address = \"10.0.0.1:7401\"\n", "2: broker.worker_address");
   rejects("[broker]\nworker_address = \"127.0.0.1\"\n", "2: broker.worker_address");
+  rejects("[broker]\nworker_address = \"127.example.org:7401\"\n", "2: broker.worker_address");
+  rejects("[broker]\nworker_address = \"broker.lab:7401\"\n", "2: broker.worker_address");
   rejects("[broker]\nheartbeat_suspect_s = 6\n", "2: broker.heartbeat_suspect_s: expected at most");
   rejects("[cluster]\nca_file = \"a\"\nkey_file = \"b\"\n",
           "1: cluster.certificate_file: expected all three files");

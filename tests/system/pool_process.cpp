@@ -187,21 +187,24 @@ void PoolProcess::start_broker() {
                    .environment = {"GPUPOOL_TEST_FOLDER=" + folder_.string()}});
 }
 
-pid_t PoolProcess::spawn_worker(const std::string& node, const std::string& pki) const {
+pid_t PoolProcess::spawn_worker(const std::string& node, const Stranger& how) const {
   const std::string name = node == "node-1" ? "worker.toml" : node + ".toml";
-  write_config(name, "\"worker\"", node, pki);
-  return spawn({.command = {program("gpupoold"), "--config", folder_ / name},
+  write_config(name, "\"worker\"", node, how.pki);
+  const auto daemon = how.program.empty() ? program("gpupoold") : how.program;
+  return spawn({.command = {daemon, "--config", folder_ / name},
                 .out = folder_ / "worker.log",
                 .error = folder_ / "worker.log",
                 .environment = {"GPUPOOL_TEST_FOLDER=" + folder_.string()}});
 }
 
-void PoolProcess::start_worker() { worker_ = spawn_worker("node-1", options_.pki); }
-void PoolProcess::start_another_worker(const std::string& name) {
-  start_another_worker(name, options_.pki);
+void PoolProcess::start_worker() {
+  worker_ = spawn_worker("node-1", {.pki = options_.pki, .program = {}});
 }
-void PoolProcess::start_another_worker(const std::string& name, const std::filesystem::path& pki) {
-  others_[name] = spawn_worker(name, pki);
+void PoolProcess::start_another_worker(const std::string& name) {
+  start_another_worker(name, {.pki = options_.pki, .program = {}});
+}
+void PoolProcess::start_another_worker(const std::string& name, const Stranger& stranger) {
+  others_[name] = spawn_worker(name, stranger);
 }
 
 void PoolProcess::start() {

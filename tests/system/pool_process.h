@@ -54,8 +54,12 @@ class PoolProcess {
   void start_worker();
   // Another node, of its own name; with two_processes, once the broker listens.
   void start_another_worker(const std::string& name);
-  // With certificates of another folder, or without ("").
-  void start_another_worker(const std::string& name, const std::filesystem::path& pki);
+  // With certificates of another folder, or without (""), or of another program.
+  struct Stranger {
+    std::string pki;
+    std::filesystem::path program;  // empty: this build's
+  };
+  void start_another_worker(const std::string& name, const Stranger& stranger);
   void kill_another_worker(const std::string& name);
   bool wait_ready();
   // kill -9, and reaps.
@@ -106,7 +110,7 @@ class PoolProcess {
   std::string ready_value(const std::string& key) const;
   void write_config(const std::string& name, const std::string& roles, const std::string& node,
                     const std::string& pki) const;
-  pid_t spawn_worker(const std::string& node, const std::string& pki) const;
+  pid_t spawn_worker(const std::string& node, const Stranger& how) const;
 
   PoolOptions options_;
   std::filesystem::path folder_;
