@@ -18,8 +18,10 @@ std::filesystem::path make_other_build(const std::filesystem::path& folder,
   for (const char* name : {"gpupool-supervisor", "gpupool-diffusion"})
     std::filesystem::create_symlink(program(name), folder / name);
   std::string bytes = content_of(program("gpupoold"));
-  for (auto at = bytes.find(build); at != std::string::npos; at = bytes.find(build, at + 1))
-    bytes.replace(at, build.size(), other);
+  // The compiler may have cut the text into pieces of 8 bytes and more.
+  const std::string start = build.substr(0, 8);
+  for (auto at = bytes.find(start); at != std::string::npos; at = bytes.find(start, at + 1))
+    bytes.replace(at, start.size(), other.substr(0, 8));
   std::ofstream(folder / "gpupoold", std::ios::binary) << bytes;
   std::filesystem::permissions(folder / "gpupoold", std::filesystem::perms::owner_all);
   return folder / "gpupoold";
