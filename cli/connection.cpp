@@ -22,6 +22,9 @@ namespace {
 
 // Whoever follows a job waits so long for a pool that restarts; Ctrl-C ends it earlier.
 constexpr Duration restart_patience = seconds(300);
+// Of a pool with several brokers one may just be taking over: that takes it about five seconds.
+constexpr Duration takeover_patience = seconds(10);
+constexpr Duration answer_patience = seconds(30);
 constexpr int patience = 3;  // so many signals end the process whatever it does
 
 // A signal handler can reach nothing but these; InterruptGuard owns them while it lives.
@@ -91,13 +94,26 @@ Result<std::unique_ptr<Client>> connect(const Connection& connection) {
   if (!token) return token.error();
   Result<std::string> server_key = read_server_key(connection.server_key);
   if (!server_key) return server_key.error();
-  return Client::connect({.endpoint = connection.endpoint,
-                          .token = *token,
-                          .server_key = *server_key,
-                          .program = "gpupool/" + build_string(),
-                          .seed = draw_random(),
-                          .reconnect_for = restart_patience,
-                          .announced = print_announcement});
+  ClientOptions options{.endpoint = connection.endpoint,
+                        .token = *token,
+                        .server_key = *server_key,
+                        .program = "gpupool/" + build_string(),
+                        .seed = draw_random(),
+                        .reconnect_for = restart_patience,
+                        .announced = print_announcement};
+  if (connection.endpoint.find(',') != std::string::npos) {
+    options.connect_timeout = takeover_patience;
+    options.answer_timeout = answer_patience;
+  }
+  return Client::connect(std::move(options));
+}
+
+std::string lost_text(const LinkLost& lost) {
+  return "the pool at " + lost.endpoint + " was lost (" + lost.reason + "); asking again ...";
+}
+
+std::string restored_text(const LinkRestored& restored) {
+  return "connected again, to " + restored.endpoint;
 }
 
 InterruptGuard::InterruptGuard(Client& client) {

@@ -11,7 +11,7 @@ namespace gpupool {
 
 // What every command that asks a pool has in common.
 struct Connection {
-  std::string endpoint;
+  std::string endpoint;    // or several, with commas
   std::string token_file;  // empty: the environment's GPUPOOL_TOKEN, else no token
   std::string server_key;  // Z85, or @FILE that holds it; empty: not encrypted
   bool json = false;
@@ -24,6 +24,10 @@ Result<std::string> read_token(const std::string& token_file);
 Result<std::string> read_server_key(const std::string& key_or_file);
 
 Result<std::unique_ptr<Client>> connect(const Connection& connection);
+
+// For whoever watches a job's progress.
+std::string lost_text(const LinkLost& lost);
+std::string restored_text(const LinkRestored& restored);
 
 // While it lives, Ctrl-C and SIGTERM interrupt the client's call and are counted; a third one ends
 // the process at once. One at a time.

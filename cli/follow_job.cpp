@@ -85,11 +85,9 @@ void FollowedJob::on(const SessionRefused& refused) {
 
 void FollowedJob::on(const FollowFailed& failed) { lose(failed.error); }
 
-void FollowedJob::on(const LinkLost& lost) {
-  progress_.note("the connection to the pool is lost (" + lost.reason + "); trying again");
-}
+void FollowedJob::on(const LinkLost& lost) { progress_.note(lost_text(lost)); }
 
-void FollowedJob::on(const LinkRestored&) { progress_.note("connected again"); }
+void FollowedJob::on(const LinkRestored& restored) { progress_.note(restored_text(restored)); }
 
 // The pool may have the job: its name is what is needed to ask for it later.
 void FollowedJob::lose(const Error& error) {

@@ -37,7 +37,10 @@ CLI::Option* add_since(CLI::App& command, std::string& since, const std::string&
 namespace {
 
 void add_connection(CLI::App& app, CommandLine& line) {
-  app.add_option("--endpoint", line.connection.endpoint, "where the pool listens for clients")
+  app.add_option("--endpoint", line.connection.endpoint,
+                 "where the pool listens for clients; of a pool with several brokers all of them, "
+                 "with commas, tried in turn")
+      ->type_name("ENDPOINT[,ENDPOINT...]")
       ->envname("GPUPOOL_ENDPOINT")
       ->default_val("tcp://127.0.0.1:7400");
   app.add_option("--token-file", line.connection.token_file, "a file that holds the token")

@@ -138,10 +138,8 @@ class Waiting {
     error.detail = "job " + name_of(failed.job) + (error.detail.empty() ? "" : ": " + error.detail);
     say_error(connection_, error);
   }
-  void on(const LinkLost& lost) {
-    progress_.note("the connection to the pool is lost (" + lost.reason + "); trying again");
-  }
-  void on(const LinkRestored&) { progress_.note("connected again"); }
+  void on(const LinkLost& lost) { progress_.note(lost_text(lost)); }
+  void on(const LinkRestored& restored) { progress_.note(restored_text(restored)); }
 
   std::string command_for_later() const {
     std::string command = "gpupool wait";

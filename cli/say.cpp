@@ -14,7 +14,7 @@ std::string next_step(const Error& error) {
     return "  hint: gpupool jobs lists what is queued and running, gpupool receipts what is over\n";
   if (error.code != Errc::not_connected || !error.detail.starts_with("no pool answers")) return "";
   return "  hint: start one with gpupoold --config FILE, or name the right one with --endpoint or\n"
-         "  GPUPOOL_ENDPOINT\n";
+         "  GPUPOOL_ENDPOINT; of a pool with several brokers name all, with commas\n";
 }
 
 std::string error_line(const Error& error) {

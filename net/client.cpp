@@ -64,6 +64,8 @@ Client::~Client() { conversation_->say_goodbye(); }
 
 const SessionWelcome& Client::welcome() const { return conversation_->welcome(); }
 
+const std::string& Client::endpoint() const { return conversation_->endpoint(); }
+
 Status Client::submit(const RequestId& request, const JobRequest& body) {
   const std::uint64_t query = conversation_->next_query();
   Result<std::string> frame =

@@ -21,6 +21,8 @@
 namespace gpupool {
 
 struct ClientOptions {
+  // One, or one for each broker of the pool, with commas between them: "tcp://a:7400,tcp://b:7400".
+  // They are tried in turn, at first and whenever the pool is lost.
   std::string endpoint = "tcp://127.0.0.1:7400";
   std::string token;                      // empty: recognised by network address, where allowed
   std::string server_key;                 // Z85: the pool's public CURVE key; empty: unencrypted
@@ -37,11 +39,13 @@ struct ClientOptions {
 // The pool was lost; the client keeps trying, up to ClientOptions::reconnect_for.
 struct LinkLost {
   std::string reason;
+  std::string endpoint;  // where it was
 };
 
 // Welcomed again; unfinished jobs are being asked for, and their present state follows.
 struct LinkRestored {
   SessionWelcome welcome;
+  std::string endpoint;  // where it is now
 };
 
 // A submit or watch that the pool could not answer (one of `request` and `job` is set). The client
@@ -61,8 +65,8 @@ class Conversation;
 
 class Client {
  public:
-  // Says hello and waits for the welcome. Errors: not_connected (nobody answers at the endpoint;
-  // its name is in `detail`), unauthenticated, version_mismatch, overloaded, interrupted.
+  // Says hello and waits for the welcome. Errors: not_connected (nobody answers at any endpoint;
+  // their names are in `detail`), unauthenticated, version_mismatch, overloaded, interrupted.
   static Result<std::unique_ptr<Client>> connect(ClientOptions options);
   ~Client();  // says goodbye
   Client(const Client&) = delete;
@@ -71,6 +75,8 @@ class Client {
   // The latest welcome: who the caller is to the pool, the pool's name and build, and what is
   // announced now.
   const SessionWelcome& welcome() const;
+  // Which endpoint that came from; of a lost pool, the one that is tried now.
+  const std::string& endpoint() const;
 
   // Submits a job; what becomes of it comes through next_event(). The id is the caller's
   // (make_request_id): submitting it again, by any client of the account, follows the same job.

@@ -15,10 +15,6 @@ constexpr int pings_missed_max = 3;
 constexpr int repeats_max = 5;  // of a submit or watch whose outcome the pool could not tell
 // Submits and watches without a first answer, well below what a session takes of one client.
 constexpr std::ptrdiff_t asked_max = limits::session_queries_max / 2;
-constexpr Duration greeting_max = seconds(3);  // of one attempt; then another connection is tried
-constexpr Duration backoff_min = milliseconds(100);
-constexpr Duration backoff_max = seconds(5);
-constexpr int doublings_max = 6;         // of the backoff: the next one is above its maximum
 constexpr Duration wait_max = hours(1);  // fits every poll's argument
 
 // Saturates, so that a caller may wait "for ever".
@@ -44,6 +40,9 @@ Conversation::Conversation(ClientOptions options)
     : options_(std::move(options)), jitter_(Prng{options_.seed}.fork("reconnect")) {}
 
 Status Conversation::begin() {
+  Result<Endpoints> endpoints = Endpoints::read(options_.endpoint);
+  if (!endpoints) return endpoints.error();
+  endpoints_ = std::move(*endpoints);
   context_.reset(zmq_ctx_new());
   if (!context_ || !wake_up_.open()) return last_system_error("a client socket");
   give_up_at_ = after(boot_time(), options_.connect_timeout);
@@ -150,9 +149,12 @@ bool Conversation::receive() {
 void Conversation::keep_going(Instant now) {
   if (failed_) return;
   if (link_ && link_->lost()) {
-    if (link_->end() == Link::End::other_language) return fail(other_language());
-    handshake_refused_ = link_->end() == Link::End::no_handshake;
-    lose(now, "the connection was closed");
+    const Endpoints::Failure why = link_->end();
+    // Another pool may be behind another endpoint; of a single one that is the last word.
+    if (why == Endpoints::Failure::other_language && endpoints_.size() == 1)
+      return fail({.code = Errc::not_connected,
+                   .detail = Endpoints::other_language(endpoints_.present(), has_key())});
+    lose(now, "the connection was closed", why);
   }
   if (now < next_deed_) return;
   switch (phase_) {
@@ -170,7 +172,7 @@ void Conversation::keep_going(Instant now) {
 
 void Conversation::try_again(Instant now) {
   Result<std::unique_ptr<Link>> link =
-      Link::open(context_, {options_.endpoint, options_.server_key});
+      Link::open(context_, {endpoints_.present(), options_.server_key});
   if (!link) return fail(link.error());
   link_ = std::move(*link);
   greet(now);
@@ -178,22 +180,21 @@ void Conversation::try_again(Instant now) {
 
 void Conversation::greet(Instant now) {
   phase_ = Phase::greeting;
-  next_deed_ = std::min(now + greeting_max, std::max(give_up_at_, now));
+  next_deed_ = std::min(now + endpoints_.patience(), std::max(give_up_at_, now));
   send(Hello{.token = options_.token, .program = options_.program});
 }
 
-void Conversation::lose(Instant now, std::string reason) {
+void Conversation::lose(Instant now, std::string reason, Endpoints::Failure why) {
   if (phase_ == Phase::live) {
     give_up_at_ = after(now, options_.reconnect_for);
-    attempts_ = 0;
     told_lost_ = true;
-    push(LinkLost{std::move(reason)});
+    push(LinkLost{.reason = std::move(reason), .endpoint = endpoints_.present()});
   }
   link_.reset();
   pings_missed_ = 0;
   phase_ = Phase::down;
-  const Duration longest = std::min(backoff_max, backoff_min * (std::int64_t{1} << attempts_));
-  attempts_ = std::min(attempts_ + 1, doublings_max);
+  endpoints_.pass_over(why);
+  const Duration longest = endpoints_.pause();
   next_deed_ = std::min(now + Duration{jitter_.between(longest.ms / 2, longest.ms)},
                         std::max(give_up_at_, now));
 }
@@ -206,29 +207,7 @@ void Conversation::fail(Error error) {
 }
 
 Error Conversation::nobody_answers() const {
-  const std::string& endpoint = options_.endpoint;
-  std::string detail = "no pool answers at " + endpoint;
-  // A pool that encrypts may close a plain connection before it has said so.
-  if (handshake_refused_)
-    detail = options_.server_key.empty()
-                 ? "what listens at " + endpoint + " closes every connection; if the pool takes " +
-                       "encrypted ones only, name its public key with --server-key"
-                 : "what listens at " + endpoint +
-                       " is not the pool of this --server-key, or does not encrypt; ask " +
-                       "its operator for the present one";
-  return {.code = Errc::not_connected, .detail = std::move(detail)};
-}
-
-Error Conversation::other_language() const {
-  return {
-      .code = Errc::not_connected,
-      .detail = options_.server_key.empty()
-                    ? "the pool at " + options_.endpoint +
-                          " takes encrypted connections only; name its public key with " +
-                          "--server-key"
-                    : "the pool at " + options_.endpoint +
-                          " does not encrypt; leave --server-key out, or name the endpoint of " +
-                          "the pool that has this key"};
+  return {.code = Errc::not_connected, .detail = endpoints_.nobody_answers(has_key())};
 }
 
 void Conversation::send(const FromClient& message) {
@@ -267,11 +246,11 @@ void Conversation::take(SessionWelcome welcome) {
   hear_announcement();
   if (live_already) return;
   phase_ = Phase::live;
-  attempts_ = 0;
-  handshake_refused_ = false;
+  endpoints_.found();
   give_up_at_ = Instant::never();
   next_deed_ = boot_time() + welcome_->heartbeat;
-  if (std::exchange(told_lost_, false)) push(LinkRestored{*welcome_});
+  if (std::exchange(told_lost_, false))
+    push(LinkRestored{.welcome = *welcome_, .endpoint = endpoints_.present()});
   if (question_)
     for (const std::string& frame : question_->frames) send_frame(frame);
   for (Follow& follow : follows_) follow.stage = Follow::Stage::waiting;

@@ -13,6 +13,7 @@
 
 #include "base/prng.h"
 #include "net/client.h"
+#include "net/endpoints.h"
 #include "net/link.h"
 #include "net/sockets.h"
 #include "net/wire.h"
@@ -50,6 +51,7 @@ class Conversation {
   Status begin();  // connects; see Client::connect
   void say_goodbye();
   const SessionWelcome& welcome() const;
+  const std::string& endpoint() const { return endpoints_.present(); }
 
   Status follow(Follow follow);
   bool follows(JobId job) const;
@@ -69,10 +71,11 @@ class Conversation {
   void keep_going(Instant now);
   void try_again(Instant now);
   void greet(Instant now);
-  void lose(Instant now, std::string reason);
+  void lose(Instant now, std::string reason,
+            Endpoints::Failure why = Endpoints::Failure::silent);
   void fail(Error error);
   Error nobody_answers() const;
-  Error other_language() const;
+  bool has_key() const { return !options_.server_key.empty(); }
   void send(const FromClient& message);
   void send_frame(const std::string& frame);
   void ask_for_more();
@@ -96,12 +99,11 @@ class Conversation {
   std::atomic<bool> interrupted_ = false;
   static_assert(std::atomic<bool>::is_always_lock_free, "signal handlers call interrupt()");
   ZmqContext context_;
+  Endpoints endpoints_;
   std::unique_ptr<Link> link_;
   Phase phase_ = Phase::down;
   Instant next_deed_{};  // when keep_going() has something to do even if nothing arrives
   Instant give_up_at_ = Instant::never();
-  int attempts_ = 0;
-  bool handshake_refused_ = false;  // at the last attempt
   int pings_missed_ = 0;
   bool told_lost_ = false;  // LinkLost is out and its LinkRestored is not
   std::optional<SessionWelcome> welcome_;

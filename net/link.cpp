@@ -95,10 +95,10 @@ void Link::take_end(std::string_view event) {
   std::memcpy(&kind, event.data(), sizeof kind);
   std::memcpy(&value, event.data() + sizeof kind, sizeof value);
   lost_ = true;
-  if (kind == ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL) end_ = End::no_handshake;
+  if (kind == ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL) end_ = Endpoints::Failure::no_handshake;
   if (kind == ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL &&
       value == ZMQ_PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH)
-    end_ = End::other_language;
+    end_ = Endpoints::Failure::other_language;
 }
 
 void Link::wait(WakeUp& wake_up, Duration timeout) {

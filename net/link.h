@@ -10,6 +10,7 @@
 
 #include "base/result.h"
 #include "base/time.h"
+#include "net/endpoints.h"
 #include "net/sockets.h"
 
 namespace gpupool {
@@ -21,13 +22,6 @@ class Link {
     std::string endpoint;
     std::string server_key;
   };
-  // Why a link ended.
-  enum class End : std::uint8_t {
-    closed = 1,      // refused, or closed by the other side
-    other_language,  // one side encrypts and the other does not
-    no_handshake     // closed before ZeroMQ's handshake was over, as for a wrong server key
-  };
-
   // Starts to connect. Errors: not_connected for an endpoint that ZeroMQ cannot read,
   // system_failed.
   static Result<std::unique_ptr<Link>> open(const ZmqContext& context, const Target& target);
@@ -38,7 +32,7 @@ class Link {
   std::optional<std::string> receive();
   // True once the connection was refused or closed.
   bool lost();
-  End end() const { return end_; }  // of a lost link
+  Endpoints::Failure end() const { return end_; }  // of a lost link
   // Returns when something arrived, the link was lost, `wake_up` was woken, a signal came or the
   // time is over.
   void wait(WakeUp& wake_up, Duration timeout);
@@ -51,7 +45,7 @@ class Link {
   ZmqSocket dealer_;
   ZmqSocket monitor_;
   bool lost_ = false;
-  End end_ = End::closed;
+  Endpoints::Failure end_ = Endpoints::Failure::silent;
 };
 
 }  // namespace gpupool
