@@ -24,8 +24,10 @@ struct Delivery {
   void operator()(ToLedger&& message) const {
     send_to<ToLedger>(self, directory.ledger(), std::move(message));
   }
+  // Clients have the same fence at the gateway, behind everything that they are told.
   void operator()(ToWorker&& message) const {
-    send_to<ToWorker>(self, directory.worker(NodeId{to.id}), std::move(message));
+    if (directory.may_speak())
+      send_to<ToWorker>(self, directory.worker(NodeId{to.id}), std::move(message));
   }
   void operator()(ToSession&& message) const {
     send_to<ToSession>(self, directory.session(SessionId{to.id}), std::move(message));

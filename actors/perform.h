@@ -27,6 +27,9 @@ class Directory {
  public:
   // Before any actor runs.
   void set_log(LogTo log) { log_ = std::move(log); }
+  // Whether what is to leave this process may still be said: a broker that leads no more is silent.
+  void set_fence(std::function<bool()> may_speak) { may_speak_ = std::move(may_speak); }
+  bool may_speak() const { return !may_speak_ || may_speak_(); }
   // Tells what this message makes known, if that is a happening.
   void log(const Message& message) const;
 
@@ -59,6 +62,7 @@ class Directory {
 
  private:
   LogTo log_;
+  std::function<bool()> may_speak_;
   mutable std::mutex mutex_;
   BrokerHandle broker_;
   LedgerHandle ledger_;

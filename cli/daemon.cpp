@@ -25,6 +25,7 @@
 #include "cli/advice.h"
 #include "cli/build.h"
 #include "cli/certificates.h"
+#include "cli/fence.h"
 #include "cli/liveness.h"
 #include "cli/notify.h"
 #include "cli/socket_file.h"
@@ -101,6 +102,8 @@ class Daemon::Parts {
   std::unique_ptr<JournalCandidate> candidate_;  // until the journal is this process's
   std::string told_leader_;                      // whom the log named last
   std::unique_ptr<Journal> journal_;
+  Fence fence_{[this](const Error& error) { end_without_journal(error); }};
+  std::mutex ending_;         // whoever has it ends the process
   bool made_ledger_ = false;  // a file that was not there
   std::function<Instant()> ledger_now_;
   std::shared_ptr<Directory> directory_ = std::make_shared<Directory>();
@@ -166,6 +169,8 @@ Status Daemon::Parts::begin() {
 }
 
 Status Daemon::Parts::start_broker() {
+  if (fence_.raise(journal_->sure_until()))
+    directory_->set_fence([this] { return fence_.may_speak(); });
   if (const auto status = start_clock(); !status) return status;
   const std::string ledger = journal_name(config_.ledger);
   auto commits = std::make_unique<GroupCommit>(live_.current(), *journal_);
@@ -305,7 +310,9 @@ BrokerEvents Daemon::Parts::broker_events() {
           .stopped = [this] { note_drained(); }};
 }
 
+// Several threads may find out at once: one has the last word, the others wait for its end.
 void Daemon::Parts::end_now(int code, std::string_view event, const std::string& text) {
+  ending_.lock();
   log_.say(LogLevel::critical, event, text);
   log_.end();
   std::_Exit(code);
@@ -379,6 +386,14 @@ WorkerEvents Daemon::Parts::worker_events() {
           .joined =
               [this, node] {
                 if (!config_.broker_role) node(LogLevel::info, "joined", "the broker takes it");
+              },
+          .met =
+              [node](const std::string& address) {
+                node(LogLevel::info, "broker_met", "it asks the broker at " + address);
+              },
+          .lost =
+              [node](const std::string& why) {
+                node(LogLevel::warn, "broker_lost", why + "; its runs go on, it dials them all");
               }};
 }
 
@@ -443,6 +458,7 @@ void Daemon::Parts::end_ledger() {
 }
 
 void Daemon::Parts::stop() {
+  fence_.be_silent();
   liveness_.reset();
   end_ledger();
   directory_->clear();

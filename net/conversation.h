@@ -71,8 +71,7 @@ class Conversation {
   void keep_going(Instant now);
   void try_again(Instant now);
   void greet(Instant now);
-  void lose(Instant now, std::string reason,
-            Endpoints::Failure why = Endpoints::Failure::silent);
+  void lose(Instant now, std::string reason, Endpoints::Failure why = Endpoints::Failure::silent);
   void fail(Error error);
   Error nobody_answers() const;
   bool has_key() const { return !options_.server_key.empty(); }

@@ -122,7 +122,8 @@ Result<std::shared_ptr<GatewaySocket>> open_gateway(caf::actor_system& system, S
        .receive = [bridge](SessionId id,
                            ToSession message) { bridge->receive(id, std::move(message)); },
        .steady_now = boot_time,
-       .congested = [bridge] { return bridge->congested(); }});
+       .congested = [bridge] { return bridge->congested(); },
+       .may_speak = [around] { return around.directory->may_speak(); }});
   if (!opened) return opened.error();
   const std::shared_ptr<GatewaySocket> socket = std::move(*opened);
   around.directory->set_client(

@@ -346,7 +346,9 @@ class GatewaySocket::Loop {
     blocked_.erase(peer.session);
   }
 
+  // The last door: whatever was asked and answered before it is checked here, whoever answered.
   Sent put(std::string_view identity, const std::string& frame) {
+    if (callbacks_.may_speak && !callbacks_.may_speak()) return Sent::yes;
     // When the identity is refused the body must not be sent: it would be taken for an identity.
     if (zmq_send(router_.get(), identity.data(), identity.size(), ZMQ_SNDMORE | ZMQ_DONTWAIT) < 0)
       return zmq_errno() == EHOSTUNREACH ? Sent::unreachable : Sent::full;

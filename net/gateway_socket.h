@@ -47,6 +47,8 @@ struct GatewayCallbacks {
   std::function<Instant()> steady_now;  // any clock that never goes back
   // While true, nothing is read from clients: the sessions behind have enough to do. May be empty.
   std::function<bool()> congested;
+  // While false, clients are told nothing at all, not even a pong. May be empty.
+  std::function<bool()> may_speak{};
 };
 
 // Whether other machines may reach the endpoint, so that what is not encrypted can be read there.

@@ -6,11 +6,13 @@
 // ledger's.
 
 #include <functional>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "actors/ledger/batch.h"
+#include "base/sure_until.h"
 
 namespace gpupool {
 
@@ -44,6 +46,9 @@ class Journal {
 
   // The bytes of an open job's blob; empty: there is none.
   virtual Result<std::string> blob(JobId job) = 0;
+
+  // Until when nobody else can own it. None: nobody can while it is open.
+  virtual std::shared_ptr<const SureUntil> sure_until() const { return nullptr; }
 
   using Visit = std::function<Status(const StoredRecord&)>;
   // Every record after `from` as it stands, in order, whatever it says; for audits. `from` moves

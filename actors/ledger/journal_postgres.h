@@ -34,6 +34,9 @@ class JournalPostgres final : public Journal {
                                                  std::size_t bytes_max) override;
   Result<JournalTail> tail() override;
   Result<std::string> blob(JobId job) override;
+  std::shared_ptr<const SureUntil> sure_until() const override {
+    return lead_ ? lead_->sure_until() : nullptr;
+  }
 
   std::uint64_t epoch() const { return lead_ ? lead_->epoch() : 0; }
   const std::string& name() const { return session_->name(); }

@@ -19,10 +19,14 @@ PostgresLead::PostgresLead(std::unique_ptr<PostgresSession> session, std::string
       table_(std::move(table)),
       around_(std::move(around)),
       epoch_(leadership.epoch()),
-      leadership_(leadership),
-      thread_([this] { keep(); }) {}
+      leadership_(leadership) {
+  sure_->set(leadership_.sure_until());
+  thread_ = std::thread([this] { keep(); });
+}
 
+// Before the lead is given back nobody else has it, so nothing may be said after.
 PostgresLead::~PostgresLead() {
+  sure_->end();
   {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
@@ -42,6 +46,7 @@ Status PostgresLead::check() {
 Error PostgresLead::fenced() {
   const std::lock_guard lock(mutex_);
   leadership_.fenced();
+  sure_->end();
   stopping_ = true;
   return fenced_error();
 }
@@ -80,6 +85,7 @@ void PostgresLead::keep() {
     else if (*renewed == Renewal::made)
       pause = around_.terms.renew_every;
   }
+  sure_->end();
   lock.unlock();
   around_.lost(*lost);
 }
@@ -110,6 +116,7 @@ Result<PostgresLead::Renewal> PostgresLead::renew(std::unique_lock<std::mutex>& 
     return fenced_error();
   }
   leadership_.renewed(asked);
+  if (!stopping_) sure_->set(leadership_.sure_until());
   return Renewal::made;
 }
 

@@ -14,6 +14,7 @@
 
 #include "actors/ledger/journal_postgres_session.h"
 #include "actors/ledger/leadership.h"
+#include "base/sure_until.h"
 
 namespace gpupool {
 
@@ -34,6 +35,7 @@ class PostgresLead {
   PostgresLead& operator=(const PostgresLead&) = delete;
 
   std::uint64_t epoch() const { return epoch_; }
+  std::shared_ptr<const SureUntil> sure_until() const { return sure_; }
   // Whether a write may begin; journal_fenced otherwise.
   Status check();
   // A write has found another epoch.
@@ -52,6 +54,7 @@ class PostgresLead {
   const std::string table_;
   const PostgresSurroundings around_;
   const std::uint64_t epoch_;
+  const std::shared_ptr<SureUntil> sure_ = std::make_shared<SureUntil>();  // as leadership_ has it
   std::mutex mutex_;
   std::condition_variable wake_;
   Leadership leadership_;  // guarded by mutex_

@@ -51,6 +51,7 @@ Worker::Worker(const Config& config, NodeId node, Incarnation incarnation, std::
 Effects Worker::start(Instant now) {
   Effects out;
   now_ = now;
+  broker_heard_ = now;
   for (std::uint32_t i = 0; i < slots_.size(); ++i) {
     SlotActions actions;
     slots_[i].start(now, actions);
@@ -128,10 +129,27 @@ bool Worker::broker_is_lost(Instant now) const {
   return !joined_ || now - broker_seen_ >= config_.broker.heartbeat_loss;
 }
 
+// It may be another one than before, which knows nothing of this node.
+Effects Worker::meet_broker(Instant now) {
+  Effects out;
+  now_ = now;
+  broker_heard_ = now;
+  joined_ = false;
+  join(now, out);
+  out.wake_at = next_deadline();
+  return out;
+}
+
+// Earlier than it is lost: whoever takes over should find this node while it still counts on it.
+bool Worker::seeks_broker() const {
+  return now_ - broker_heard_ >= config_.broker.heartbeat_suspect;
+}
+
 void Worker::on(Instant, const Tick&, Effects&) {}
 
 void Worker::on(Instant now, const Joined& joined, Effects&) {
   if (joined.epoch < epoch_) return;
+  broker_heard_ = now;
   const bool is_new = joined.epoch > epoch_;
   epoch_ = joined.epoch;
   joined_ = joined.refused == Errc{};
@@ -144,6 +162,7 @@ void Worker::on(Instant now, const Joined& joined, Effects&) {
 
 void Worker::on(Instant now, const HeartbeatSeen& seen, Effects& out) {
   if (!seen.epoch) {
+    broker_heard_ = now;
     // Once per interval is enough: the join that is on its way answers the rest.
     if (!std::exchange(joined_, false)) return;
     return join(now, out);
@@ -152,6 +171,7 @@ void Worker::on(Instant now, const HeartbeatSeen& seen, Effects& out) {
   epoch_ = seen.epoch;
   joined_ = true;
   broker_seen_ = now;
+  broker_heard_ = now;
 }
 
 // ---- Stopping --------------------------------------------------------------------------------

@@ -31,6 +31,11 @@ class Worker {
 
   Effects start(Instant now);
   Effects step(Instant now, const ToWorker& message);
+  // The shell has reached a broker, which is asked at once to take this node in.
+  Effects meet_broker(Instant now);
+  // The broker that was reached has answered no heartbeat for so long that it may be gone, though
+  // its connection does not say so: the shell looks for another one until this one answers.
+  bool seeks_broker() const;
 
   std::vector<SlotReport> slot_reports() const;
   // This attempt has a lease here, whether or not its run began.
@@ -129,7 +134,8 @@ class Worker {
   std::optional<Instant> stop_by_;  // told to stop: no lease is taken any more
   Epoch epoch_;                     // the highest seen
   bool joined_ = false;
-  Instant broker_seen_{};  // when a heartbeat was last answered
+  Instant broker_seen_{};   // when a heartbeat was last answered
+  Instant broker_heard_{};  // the same, or a refusal, or when the broker was met
   Instant next_beat_{};
   std::uint64_t heartbeat_ = 0;          // the number sent last
   std::deque<Instant> sent_;             // when the last heartbeats left, up to heartbeat_; bounded

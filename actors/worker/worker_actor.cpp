@@ -7,7 +7,9 @@
 #include "actors/core_actor.h"
 #include "actors/describe.h"
 #include "actors/network.h"
+#include "actors/worker/broker_search.h"
 #include "actors/worker/nvml.h"
+#include "actors/worker/probe_actor.h"
 #include "actors/worker/worker.h"
 #include "base/clock.h"
 #include "base/pack.h"
@@ -17,21 +19,18 @@ namespace {
 
 // One attempt to reach the broker; the middleman itself has no timeout of its own (caf.md).
 constexpr auto connect_limit = std::chrono::seconds(5);
-// Between two attempts. Longer than it takes CAF to forget the proxy of a lost connection.
-constexpr Duration connect_pause = milliseconds(500);
 
 class WorkerActor : public CoreActor<Worker, ToWorker> {
  public:
   WorkerActor(caf::actor_config& config, Surroundings around, WorkerEvents events,
-              const WorkerParts& parts, std::unique_ptr<Worker> core)
+              const WorkerParts& parts, std::unique_ptr<Worker> core, Prng jitter)
       : CoreActor(config, std::move(around), std::move(core)),
         events_(std::move(events)),
         results_(parts.results),
-        executors_(parts.executors) {
-    set_down_handler([this](const caf::down_msg&) {
-      this->around().directory->set_broker(BrokerHandle{});
-      dial_at_ = this->around().now() + connect_pause;
-      joined_ = false;
+        executors_(parts.executors),
+        search_(this->around().config.current().worker.broker_addresses, jitter) {
+    set_down_handler([this](const caf::down_msg& down) {
+      if (down.source == broker_) leave("its connection was closed");
     });
   }
 
@@ -40,7 +39,6 @@ class WorkerActor : public CoreActor<Worker, ToWorker> {
     if (const auto* fetch = std::get_if<FetchResult>(&message))
       return answer(read_chunk(*results_, *fetch));
     if (const auto* fetch = std::get_if<FetchLog>(&message)) return answer(read_log(*fetch));
-    dial_if_due();
     if (const auto* joined = std::get_if<Joined>(&message)) tell(*joined);
     if (std::holds_alternative<Tick>(message)) results_->drop_old(wall_time());
     // The first message is the Tick of spawn_worker(), sent once the executors can report here.
@@ -48,6 +46,7 @@ class WorkerActor : public CoreActor<Worker, ToWorker> {
       CoreActor::take(message);
     else
       carry_out(core().start(around().now()));
+    dial_if_due();
     if (core().stopped() && events_.stopped) std::exchange(events_.stopped, nullptr)();
   }
 
@@ -88,31 +87,65 @@ class WorkerActor : public CoreActor<Worker, ToWorker> {
     joined_ = false;
   }
 
-  // In a process of its own the worker dials the brokers, of which the one that leads listens. Its
-  // core's heartbeats step it often enough to need no timer here.
+  // ---- Brokers, in a process of its own ---------------------------------------------------------
+
+  BrokerSearch::Present present() {
+    return core().seeks_broker() ? BrokerSearch::Present::silent : BrokerSearch::Present::answers;
+  }
+
   void dial_if_due() {
-    const auto& addresses = around().config.current().worker.broker_addresses;
-    if (addresses.empty() || dialing_ || around().directory->broker() || around().now() < dial_at_)
-      return;
-    const std::string& address = addresses[next_broker_++ % addresses.size()];
-    const auto peer = parse_address(address);
+    for (const std::size_t which : search_.due(around().now(), present())) probe(which);
+    wake_at(search_.next(present()));
+  }
+
+  void probe(std::size_t which) {
+    const auto peer = parse_address(search_.address(which));
     if (!peer) return;  // the configuration was checked at the start
-    dialing_ = true;
-    request(network_of(system()), connect_limit, caf::connect_atom::value, peer->host, peer->port)
+    request(spawn_probe(system()), connect_limit, caf::connect_atom::value, peer->host, peer->port)
         .then(
-            [this, address](const caf::node_id&, const caf::strong_actor_ptr& broker,
-                            const std::set<std::string>&) {
-              dialing_ = false;
-              dial_at_ = around().now() + connect_pause;
-              if (!broker) return tell_unreachable(address, caf::sec::no_actor_published_at_port);
-              monitor(broker);
-              around().directory->set_broker(caf::actor_cast<BrokerHandle>(broker));
+            [this, which, peer = *peer](bool listens) {
+              if (listens) return connect(which, peer);
+              fail(which, caf::sec::cannot_connect_to_node);
             },
-            [this, address](const caf::error& error) {
-              dialing_ = false;
-              dial_at_ = around().now() + connect_pause;
-              tell_unreachable(address, error);
-            });
+            [this, which](const caf::error& error) { fail(which, error); });
+  }
+
+  void connect(std::size_t which, const HostAndPort& peer) {
+    request(network_of(system()), connect_limit, caf::connect_atom::value, peer.host, peer.port)
+        .then(
+            [this, which](const caf::node_id&, const caf::strong_actor_ptr& broker,
+                          const std::set<std::string>&) {
+              if (broker) return meet(which, broker);
+              fail(which, caf::sec::no_actor_published_at_port);
+            },
+            [this, which](const caf::error& error) { fail(which, error); });
+  }
+
+  void fail(std::size_t which, const caf::error& error) {
+    // While one answers, or is only slow, it is of no interest that a standby does not listen.
+    if (!search_.has_broker()) tell_unreachable(search_.address(which), error);
+    search_.failed(around().now(), which);
+    wake_at(search_.next(present()));
+  }
+
+  void meet(std::size_t which, const caf::strong_actor_ptr& broker) {
+    if (!search_.found(around().now(), which, present())) return;
+    if (broker_) demonitor(broker_);
+    broker_ = caf::actor_cast<caf::actor_addr>(broker);
+    monitor(broker);
+    around().directory->set_broker(caf::actor_cast<BrokerHandle>(broker));
+    joined_ = false;
+    if (events_.met) events_.met(search_.address(which));
+    carry_out(core().meet_broker(around().now()));
+  }
+
+  void leave(const std::string& why) {
+    search_.lost(around().now());
+    broker_ = {};
+    joined_ = false;
+    around().directory->set_broker(BrokerHandle{});
+    if (events_.lost) events_.lost(why);
+    dial_if_due();
   }
 
   WorkerEvents events_;
@@ -121,9 +154,8 @@ class WorkerActor : public CoreActor<Worker, ToWorker> {
   std::set<std::string> told_;  // since a broker took this node; bounded
   bool joined_ = false;
   bool started_ = false;
-  bool dialing_ = false;
-  std::size_t next_broker_ = 0;  // of the addresses, which are tried in turn
-  Instant dial_at_{};
+  BrokerSearch search_;
+  caf::actor_addr broker_;  // that was met
 };
 
 }  // namespace
@@ -162,7 +194,8 @@ Result<WorkerParts> spawn_worker(caf::actor_system& system, Surroundings around,
   const Incarnation incarnation{static_cast<std::uint64_t>(wall_time().ms)};
   auto core = std::make_unique<Worker>(around.config.current(), node, incarnation, build);
   parts.actor =
-      system.spawn<WorkerActor>(std::move(around), std::move(events), parts, std::move(core));
+      system.spawn<WorkerActor>(std::move(around), std::move(events), parts, std::move(core),
+                                Prng{node.value ^ incarnation.value}.fork("brokers"));
   reports->set_worker(node, parts.actor);
   post<ToWorker>(parts.actor, Tick{});
   if (std::any_of(worker.devices.begin(), worker.devices.end(),

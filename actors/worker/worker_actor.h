@@ -1,7 +1,7 @@
 #pragma once
 // The worker's shell: steps the core by CLOCK_BOOTTIME, hands its commands to the executors,
 // answers questions for results and logs from the node's store, has its GPUs watched, and, in a
-// process without a broker, dials one and dials again whenever the connection is lost.
+// process without a broker, dials the pool's brokers whenever it has none that answers.
 
 #include <functional>
 #include <memory>
@@ -31,6 +31,9 @@ struct WorkerEvents {
   std::function<void(const std::string& address, const Error&)> unreachable;
   std::function<void(const Error&)> refused;
   std::function<void()> joined;  // after a refusal, at first, or on a new connection
+  // In a process without a broker: it has met one at this address, and has lost it, with why.
+  std::function<void(const std::string& address)> met = nullptr;
+  std::function<void(const std::string& why)> lost = nullptr;
 };
 
 Result<WorkerParts> spawn_worker(caf::actor_system& system, Surroundings around,
