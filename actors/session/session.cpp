@@ -12,6 +12,7 @@ namespace gpupool {
 namespace {
 
 constexpr auto queries_max = static_cast<std::size_t>(limits::session_queries_max);
+constexpr Duration node_retry = seconds(1);  // a question without an answer; it may be doubled
 constexpr auto jobs_max = static_cast<std::size_t>(limits::session_jobs_max);
 
 Error past_unknown(Errc code) {
@@ -34,7 +35,7 @@ Effects Session::step(Instant now, const ToSession& message) {
   now_ = now;
   if (!finished_) std::visit([this](const auto& one) { on(one); }, message);
   for (const auto& [number, question] : questions_)
-    out_.wake_at = std::min(out_.wake_at, question.due);
+    out_.wake_at = std::min({out_.wake_at, question.due, question.again});
   return std::exchange(out_, {});
 }
 
@@ -64,6 +65,7 @@ void Session::on(const ClientPing& ping) { tell_client(SessionPong{ping.query});
 void Session::on(const Tick&) {
   for (auto it = questions_.begin(); it != questions_.end();) {
     if (it->second.due > now_) {
+      if (it->second.again <= now_) ask_node(it->second);
       ++it;
       continue;
     }
@@ -71,6 +73,17 @@ void Session::on(const Tick&) {
     it = questions_.erase(it);
     give_up(late.asked);
   }
+}
+
+void Session::ask_node(NodeId node, std::uint64_t number, ToWorker message) {
+  Question& question = questions_.at(number);
+  question.of_node.emplace(node, std::move(message));
+  ask_node(question);
+}
+
+void Session::ask_node(Question& question) {
+  question.again = now_ + node_retry;
+  out_.to(to_worker(question.of_node->first), ToWorker{question.of_node->second});
 }
 
 void Session::give_up(const Asked& asked) {
@@ -257,11 +270,13 @@ void Session::fetch_from_node(const ClientFetch& fetch, const ResultRef& result)
                         {.code = Errc::bad_request,
                          .detail = "offset " + std::to_string(fetch.offset) + " of a result of " +
                                    std::to_string(result.bytes) + " bytes"});
-  out_.to(to_worker(result.node), ToWorker{FetchResult{.session = id_,
-                                                       .query = remember(fetch),
-                                                       .job = fetch.job,
-                                                       .hash = result.hash,
-                                                       .offset = fetch.offset}});
+  const std::uint64_t number = remember(fetch);
+  ask_node(result.node, number,
+           FetchResult{.session = id_,
+                       .query = number,
+                       .job = fetch.job,
+                       .hash = result.hash,
+                       .offset = fetch.offset});
 }
 
 // ---- Answers of the pool ---------------------------------------------------------------------

@@ -15,6 +15,7 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <utility>
 #include <variant>
 
 #include "actors/effects.h"
@@ -49,6 +50,10 @@ class Session {
   struct Question {
     Asked asked;
     Instant due{};
+    // What a node was asked for it, and when it is asked again: after another broker took over a
+    // node is only there once it has joined.
+    std::optional<std::pair<NodeId, ToWorker>> of_node{};
+    Instant again = Instant::never();
   };
   using Questions = std::map<std::uint64_t, Question>;
 
@@ -95,6 +100,8 @@ class Session {
   template <class Wanted>
   std::optional<Wanted> take(std::uint64_t number);
   void give_up(const Asked& asked);
+  void ask_node(NodeId node, std::uint64_t number, ToWorker message);
+  void ask_node(Question& question);
   void end_questions_about(JobId job);
 
   Refusal refusal_of(const Error& error) const;

@@ -38,11 +38,12 @@ bool Session::follow_log(const JobsList& list) {
   }
   const JobEvent& event = list.answer.jobs.front();
   if (!event.node.empty()) {
-    out_.to(to_worker(NodeId{hash_of(event.node)}), ToWorker{FetchLog{.session = id_,
-                                                                      .query = list.answer.query,
-                                                                      .job = logs.job,
-                                                                      .attempt = event.attempt,
-                                                                      .offset = logs.offset}});
+    ask_node(NodeId{hash_of(event.node)}, list.answer.query,
+             FetchLog{.session = id_,
+                      .query = list.answer.query,
+                      .job = logs.job,
+                      .attempt = event.attempt,
+                      .offset = logs.offset});
     return true;
   }
   // It runs nowhere: not yet, not any more until it runs again, or its receipt is being written.
@@ -56,11 +57,13 @@ void Session::fetch_log(const ClientLogs& logs, const ResultRef& log) {
   if (log.hash.empty())
     return tell_client(
         LogChunk{.query = logs.query, .session = id_, .job = logs.job, .finished = true});
-  out_.to(to_worker(log.node), ToWorker{FetchLog{.session = id_,
-                                                 .query = remember(logs),
-                                                 .job = logs.job,
-                                                 .hash = log.hash,
-                                                 .offset = logs.offset}});
+  const std::uint64_t number = remember(logs);
+  ask_node(log.node, number,
+           FetchLog{.session = id_,
+                    .query = number,
+                    .job = logs.job,
+                    .hash = log.hash,
+                    .offset = logs.offset});
 }
 
 // "24 h", or "90.0 s" where the configuration says no whole hours.

@@ -2,11 +2,15 @@
 
 #include "net/client.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <sodium.h>
+#include <sys/socket.h>
 
 #include <csignal>
 #include <thread>
 
+#include "actors/worker/process.h"
 #include "tests/net/test_pool.h"
 
 namespace gpupool {
@@ -81,6 +85,82 @@ TEST_CASE("An endpoint that is none is an error at once") {
   REQUIRE_FALSE(client);
   CHECK(client.error().code == Errc::not_connected);
   CHECK(client.error().detail.find("nowhere") != std::string::npos);
+}
+
+TEST_CASE("Of several endpoints each has to be one, and too many are refused") {
+  std::string many = "tcp://127.0.0.1:1";
+  for (int i = 0; i < 8; ++i) many += ",tcp://127.0.0.1:1";
+  for (const std::string& wrong :
+       {std::string("tcp://127.0.0.1:1,nowhere"), std::string("tcp://127.0.0.1:1,"),
+        std::string("tcp://127.0.0.1"), std::string("tcp://:7400"), many}) {
+    INFO(wrong);
+    const auto client = Client::connect({.endpoint = wrong});
+    REQUIRE_FALSE(client);
+    CHECK(client.error().code == Errc::not_connected);
+    CHECK(client.error().detail.find("endpoint") != std::string::npos);
+  }
+}
+
+TEST_CASE("A client finds the pool behind the second endpoint, and names all when there is none") {
+  std::string gone;
+  {
+    TestPool pool;
+    gone = pool.endpoint();
+  }
+  auto pool = std::make_unique<TestPool>();
+  const std::string both = gone + ", " + pool->endpoint();
+  auto client = Client::connect({.endpoint = both, .connect_timeout = seconds(30)});
+  REQUIRE(client);
+  CHECK((*client)->endpoint() == pool->endpoint());
+  const std::string second = pool->endpoint();
+  client->reset();
+  pool.reset();
+  client = Client::connect({.endpoint = both, .connect_timeout = milliseconds(400)});
+  REQUIRE_FALSE(client);
+  CHECK(client.error().detail == "no pool answers at " + gone + " or " + second);
+}
+
+// Its connections are taken by the system, and nobody says anything: as of a process that is
+// stopped, or at an address that swallows every packet.
+TEST_CASE("An endpoint that says nothing does not keep a client from the others") {
+  const FileDescriptor silent(::socket(AF_INET, SOCK_STREAM, 0));
+  sockaddr_in address{.sin_family = AF_INET};
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof address;
+  auto* generic = reinterpret_cast<sockaddr*>(&address);
+  REQUIRE(::bind(silent.get(), generic, size) == 0);
+  REQUIRE(::listen(silent.get(), 16) == 0);
+  REQUIRE(::getsockname(silent.get(), generic, &size) == 0);
+  const std::string mute = "tcp://127.0.0.1:" + std::to_string(ntohs(address.sin_port));
+  TestPool pool;
+  const auto client =
+      Client::connect({.endpoint = mute + "," + pool.endpoint(), .connect_timeout = seconds(30)});
+  REQUIRE(client);
+  CHECK((*client)->endpoint() == pool.endpoint());
+}
+
+TEST_CASE("After a takeover a client goes on with its job at the other endpoint, and says where") {
+  auto first =
+      std::make_unique<TestPool>([](TestPool& own, SessionId session, const ToSession& message) {
+        if (const auto* submit = std::get_if<ClientSubmit>(&message))
+          own.send(session,
+                   JobEvent{.job = job, .request = submit->request, .state = JobState::queued});
+      });
+  TestPool second{run_jobs};
+  const std::string former = first->endpoint();
+  auto client = Client::connect({.endpoint = former + "," + second.endpoint(),
+                                 .token = "ada",
+                                 .connect_timeout = seconds(30)});
+  REQUIRE(client);
+  CHECK((*client)->endpoint() == former);
+  REQUIRE((*client)->submit(request, {.app = "emoji"}));
+  CHECK(next<JobEvent>(**client).state == JobState::queued);
+  first.reset();
+  CHECK(next<LinkLost>(**client).endpoint == former);
+  CHECK(next<LinkRestored>(**client).endpoint == second.endpoint());
+  next<JobDone>(**client);
+  REQUIRE(second.all<ClientSubmit>().size() == 1);
+  CHECK(second.all<ClientSubmit>()[0].second.request == request);
 }
 
 TEST_CASE("A full pool is told apart from an absent one") {

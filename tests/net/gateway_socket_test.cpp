@@ -66,6 +66,30 @@ TEST_CASE("A ping is answered without troubling the session") {
   CHECK(pool.count<ClientPing>() == 0);
 }
 
+// As for a leader that stood still and goes on: what it would say is of a time before.
+TEST_CASE("A pool that may not speak any more tells its clients nothing, not even a pong") {
+  TestPool pool{[](TestPool& own, SessionId session, const ToSession& message) {
+    if (const auto* quota = std::get_if<ClientQuota>(&message))
+      own.send(session, QuotaAnswer{.query = quota->query});
+  }};
+  RawClient client{pool.endpoint()};
+  client.send(Hello{.token = "ada"});
+  client.receive_one<SessionWelcome>();
+  pool.set_silent(true);
+  client.send(ClientPing{.query = 1});
+  client.send(ClientQuota{.query = 2});
+  client.send(Hello{.token = "ada"});
+  client.send_bytes("no message");
+  RawClient late{pool.endpoint()};
+  late.send(Hello{.token = "bob"});
+  REQUIRE(pool.wait_for<SessionOpened>(3));
+  pool.set_silent(false);
+  client.send(ClientPing{.query = 3});
+  CHECK(client.receive_one<SessionPong>().query == 3);
+  late.send(ClientPing{.query = 4});
+  CHECK(late.receive_one<SessionPong>().query == 4);
+}
+
 TEST_CASE("A session that says goodbye is closed once") {
   TestPool pool;
   RawClient client{pool.endpoint()};

@@ -43,7 +43,8 @@ class TestPool {
          .admit = [this](const Credentials& credentials) { return admit(credentials); },
          .receive = [this](SessionId id, const ToSession& message) { receive(id, message); },
          .steady_now = [this] { return Instant{now_ms_}; },
-         .congested = [this] { return congested_.load(); }});
+         .congested = [this] { return congested_.load(); },
+         .may_speak = [this] { return !silent_.load(); }});
     REQUIRE(socket);
     socket_ = std::move(*socket);
     endpoint_ = socket_->endpoint();
@@ -85,6 +86,7 @@ class TestPool {
   void end(SessionId session) { socket().end(session); }
   void let_time_pass(Duration time) { now_ms_ += time.ms; }
   void set_congested(bool value) { congested_ = value; }
+  void set_silent(bool value) { silent_ = value; }
   Introduction last_introduction() {
     const std::lock_guard lock{mutex_};
     return last_introduction_;
@@ -143,6 +145,7 @@ class TestPool {
   Rulings rulings_;
   std::atomic<std::int64_t> now_ms_ = 1'000'000;
   std::atomic<bool> congested_ = false;
+  std::atomic<bool> silent_ = false;
   std::string endpoint_;
   std::unique_ptr<GatewaySocket> socket_;  // last: its thread uses everything above
 };

@@ -7,8 +7,8 @@
 #include <memory>
 
 #include "actors/ledger/journal_postgres.h"
-#include "actors/ledger/ledger.h"
 #include "tests/postgres/cluster.h"
+#include "tests/postgres/two_brokers.h"
 #include "tests/system/jobs.h"
 #include "tests/system/kill_ledger.h"
 #include "tests/system/pool_process.h"
@@ -37,23 +37,6 @@ struct Pair {
 
 bool follows(PoolProcess& standby) {
   return wait_until(patience, [&] { return standby.state() == "ready"; }) && standby.wait_ready();
-}
-
-// The books as they stand in the database: whether every hold was settled once, and adds up.
-void check_books(const PostgresPlace& place, std::size_t jobs) {
-  auto journal = JournalPostgres::open_to_read(place);
-  REQUIRE(journal);
-  const Config config = default_config();
-  Ledger ledger(config);
-  std::size_t settled = 0;
-  REQUIRE((*journal)->replay([&](const Record& record) {
-    ledger.apply(record);
-    settled += std::holds_alternative<HoldSettled>(record.body) ? 1 : 0;
-    return ok();
-  }));
-  CHECK(settled == jobs);
-  CHECK(ledger.open_holds().empty());
-  CHECK(ledger.check_invariants().empty());
 }
 
 }  // namespace

@@ -162,7 +162,9 @@ void PoolProcess::write_config(const std::string& name, const std::string& roles
   file << "[ledger]\npath = " << ledger() << "\n"
        << options_.ledger_settings << "[worker]\nname = \"" << node << "\"\nfolder = \""
        << (node == "node-1" ? "worker" : node) << "\"\n";
-  if (worker && !broker) file << "broker_address = \"" << worker_address_ << "\"\n";
+  const std::string& dialled =
+      options_.broker_addresses.empty() ? worker_address_ : options_.broker_addresses;
+  if (worker && !broker) file << "broker_address = \"" << dialled << "\"\n";
   if (worker) file << options_.worker_settings;
   if (!pki.empty()) {
     const std::string own = pki + "/" + (broker ? "broker" : node);
@@ -292,7 +294,9 @@ Output PoolProcess::gpupoold(const std::vector<std::string>& arguments,
   return {.exit_code = code.value_or(-1), .out = read_file(out), .error = read_file(error)};
 }
 
-std::string PoolProcess::endpoint() const { return client_endpoint_; }
+std::string PoolProcess::endpoint() const {
+  return options_.client_dials.empty() ? client_endpoint_ : options_.client_dials;
+}
 
 std::string PoolProcess::log() const {
   return read_file(folder_ / "broker.log") + read_file(folder_ / "worker.log");
@@ -308,7 +312,7 @@ std::string PoolProcess::token(const std::string& user, Duration valid) const {
 }
 
 std::unique_ptr<Client> PoolProcess::client(const std::string& user, std::uint64_t seed) const {
-  auto client = Client::connect({.endpoint = client_endpoint_,
+  auto client = Client::connect({.endpoint = endpoint(),
                                  .token = token(user),
                                  .seed = seed,
                                  .connect_timeout = seconds(20),
@@ -328,7 +332,7 @@ Output PoolProcess::gpupool_with_token(const std::string& token,
   const auto error = folder_ / "gpupool.error";
   std::filesystem::remove(out);
   std::filesystem::remove(error);
-  std::vector<std::string> command{program("gpupool"), "--endpoint", client_endpoint_};
+  std::vector<std::string> command{program("gpupool"), "--endpoint", endpoint()};
   command.insert(command.end(), arguments.begin(), arguments.end());
   const pid_t pid = spawn(
       {.command = command, .out = out, .error = error, .environment = {"GPUPOOL_TOKEN=" + token}});
@@ -339,7 +343,7 @@ Output PoolProcess::gpupool_with_token(const std::string& token,
 pid_t PoolProcess::gpupool_in_background(const std::string& user,
                                          const std::vector<std::string>& arguments,
                                          const std::filesystem::path& log) const {
-  std::vector<std::string> command{program("gpupool"), "--endpoint", client_endpoint_};
+  std::vector<std::string> command{program("gpupool"), "--endpoint", endpoint()};
   command.insert(command.end(), arguments.begin(), arguments.end());
   return spawn({.command = command,
                 .out = log,

@@ -32,7 +32,10 @@ struct PoolOptions {
   // A folder of gpupool pki: the broker has broker.* and each worker NODE.* of it; empty: plain.
   std::string pki;
   std::string client_endpoint = "tcp://127.0.0.1:*";
-  std::filesystem::path ledger_folder;  // empty: the pool's own
+  std::string worker_address = "127.0.0.1:0";  // where workers dial the broker
+  std::string broker_addresses{};              // that a worker dials; empty: this broker's
+  std::string client_dials{};                  // what clients are given; empty: this endpoint
+  std::filesystem::path ledger_folder;         // empty: the pool's own
 };
 
 struct Output {
@@ -115,7 +118,7 @@ class PoolProcess {
   PoolOptions options_;
   std::filesystem::path folder_;
   std::string client_endpoint_ = options_.client_endpoint;
-  std::string worker_address_ = "127.0.0.1:0";
+  std::string worker_address_ = options_.worker_address;
   pid_t broker_ = 0;
   pid_t worker_ = 0;
   std::map<std::string, pid_t> others_;  // by their nodes' names

@@ -491,6 +491,24 @@ TEST_CASE("The result of a job that this session never saw is found by its recei
   CHECK(error.detail == "a result is kept 24 h, within the node's limit of bytes");
 }
 
+TEST_CASE("A node that is not there yet is asked again every second, and answered for once") {
+  Talk talk;
+  talk.follow(JobId{3});
+  talk.tell(JobSettled{session_id, 0, done(JobId{3}, ada().account)});
+  talk.tell(ClientFetch{21, JobId{3}, 48});
+  const auto fetch = talk.sent<FetchResult>(to_worker(node));
+  CHECK(talk.effects.wake_at == talk.now + seconds(1));
+  talk.now = talk.now + seconds(1);
+  talk.tell(Tick{});
+  CHECK(talk.sent<FetchResult>(to_worker(node)).query == fetch.query);
+  const ResultChunk chunk{
+      .query = fetch.query, .session = session_id, .job = JobId{3}, .bytes = "picture"};
+  talk.tell(chunk);
+  CHECK(talk.to_client_sent<ResultChunk>().bytes == "picture");
+  talk.tell(chunk);
+  CHECK(talk.effects.send.empty());
+}
+
 TEST_CASE("How long a result is kept is said in seconds where it is no whole number of hours") {
   Talk talk;
   talk.config.worker.result_keep = seconds(90);
