@@ -84,6 +84,7 @@ std::size_t count(const std::vector<Variant>& heard) {
 class ShellPool {
  public:
   ShellPool() {
+    directory_->set_fence([this] { return !silent; });
     const Surroundings around{live_, [this] { return now(); }, directory_};
     auto commits = std::make_unique<GroupCommit>(live_.current(), journal_);
     REQUIRE(commits->recover());
@@ -160,6 +161,7 @@ class ShellPool {
   std::vector<ToClient> told;
   std::vector<ToWorker> heard;
   std::vector<ToGateway> announced;
+  bool silent = false;  // as a pool whose lead is not sure any more
   int ready = 0;
   int stopped = 0;
   int refused_batches = 0;
@@ -249,6 +251,19 @@ TEST_CASE("A request goes through session, broker and ledger to a lease and back
   CHECK(event.state == JobState::starting);
   CHECK(event.hold->job == event.job);
   CHECK(pool.in_flight->load() == 0);
+}
+
+TEST_CASE("A broker whose lead is not sure any more tells no worker anything") {
+  ShellPool pool;
+  pool.add_worker();
+  greet(pool);
+  pool.silent = true;
+  const std::size_t told = pool.heard.size();
+  pool.client_says(ClientSubmit{.query = 5,
+                                .request = request_at(pool.now()),
+                                .body = JobRequest{.app = "nothing", .declared = seconds(9)}});
+  pool.pass(seconds(10));
+  CHECK(pool.heard.size() == told);
 }
 
 TEST_CASE(

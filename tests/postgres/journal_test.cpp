@@ -449,6 +449,21 @@ TEST_CASE("A leader that could not renew for 3 s does not even ask the server") 
   CHECK(count_of(*cluster, place) == "1");
 }
 
+TEST_CASE("How long a lead is sure can be seen by all, and ends before it is given back") {
+  auto* cluster = Cluster::shared();
+  if (!cluster) return;
+  const PostgresPlace place = cluster->place();
+  const HandClock clock;
+  auto leader = led(place, clock);
+  const auto sure = leader->sure_until();
+  REQUIRE(sure);
+  const Instant taken{*clock.now};
+  CHECK(sure->holds(taken + milliseconds(2'999)));
+  CHECK_FALSE(sure->holds(taken + seconds(3)));  // though the lead's thread has not looked
+  leader.reset();
+  CHECK_FALSE(sure->holds(taken));
+}
+
 TEST_CASE("A leader that renews keeps its standby waiting, and one that leaves lets it lead") {
   auto* cluster = Cluster::shared();
   if (!cluster) return;
