@@ -259,6 +259,18 @@ std::filesystem::path PoolProcess::ledger() const {
 void PoolProcess::signal_broker(int signal) const { kill(broker_, signal); }
 void PoolProcess::signal_worker(int signal) const { kill(worker_, signal); }
 
+bool PoolProcess::broker_is_stopped(Duration limit) const {
+  const std::filesystem::path tasks = "/proc/" + std::to_string(broker_) + "/task";
+  return wait_until(limit, [&] {
+    for (const auto& task : std::filesystem::directory_iterator(tasks)) {
+      const std::string stat = read_file(task.path() / "stat");
+      const std::size_t name_ends = stat.rfind(") ");
+      if (name_ends == std::string::npos || stat[name_ends + 2] != 'T') return false;
+    }
+    return true;
+  });
+}
+
 int PoolProcess::signal_executors(int signal) const {
   const auto found = executors_of(folder_);
   for (const pid_t pid : found) kill(pid, signal);

@@ -75,6 +75,8 @@ class PoolProcess {
   std::string worker_address() const { return worker_address_; }
   void signal_worker(int signal) const;
   int signal_executors(int signal) const;  // how many there were
+  // After SIGSTOP: none of its threads runs any more.
+  bool broker_is_stopped(Duration limit) const;
   // The exit code, once the process has ended by itself; 128 + signal if one ended it.
   std::optional<int> broker_ended(Duration limit);
   std::optional<int> worker_ended(Duration limit);
