@@ -12,7 +12,6 @@ namespace gpupool {
 namespace {
 
 constexpr auto queries_max = static_cast<std::size_t>(limits::session_queries_max);
-constexpr Duration node_retry = seconds(1);  // a question without an answer; it may be doubled
 constexpr auto jobs_max = static_cast<std::size_t>(limits::session_jobs_max);
 
 Error past_unknown(Errc code) {
@@ -73,17 +72,6 @@ void Session::on(const Tick&) {
     it = questions_.erase(it);
     give_up(late.asked);
   }
-}
-
-void Session::ask_node(NodeId node, std::uint64_t number, ToWorker message) {
-  Question& question = questions_.at(number);
-  question.of_node.emplace(node, std::move(message));
-  ask_node(question);
-}
-
-void Session::ask_node(Question& question) {
-  question.again = now_ + node_retry;
-  out_.to(to_worker(question.of_node->first), ToWorker{question.of_node->second});
 }
 
 void Session::give_up(const Asked& asked) {

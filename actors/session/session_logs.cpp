@@ -8,6 +8,11 @@
 #include "base/pack.h"
 
 namespace gpupool {
+namespace {
+
+constexpr Duration node_retry = seconds(1);  // a question without an answer; it may be doubled
+
+}  // namespace
 
 void Session::on(const ClientLogs& logs) {
   if (!may_ask(logs) || !names_job(logs.query, logs.job)) return;
@@ -50,6 +55,17 @@ bool Session::follow_log(const JobsList& list) {
   questions_.erase(it);
   tell_client(LogChunk{.query = logs.query, .session = id_, .job = logs.job});
   return true;
+}
+
+void Session::ask_node(NodeId node, std::uint64_t number, ToWorker message) {
+  Question& question = questions_.at(number);
+  question.of_node.emplace(node, std::move(message));
+  ask_node(question);
+}
+
+void Session::ask_node(Question& question) {
+  question.again = now_ + node_retry;
+  out_.to(to_worker(question.of_node->first), ToWorker{question.of_node->second});
 }
 
 // Of a job that is over. It may have written nothing.
