@@ -81,9 +81,9 @@ void Console::on(const Tick&) {
 // Asking again is always safe. Only of a change, or a cancel, nobody knows whether it was made.
 Error Console::given_up(const Question& question) {
   const Purpose& purpose = question.purpose;
-  const bool changes =
-      std::holds_alternative<ChangeAsked>(purpose) ||
-      std::holds_alternative<CancelAsked>(purpose) || std::holds_alternative<RemoveAsked>(purpose);
+  const bool changes = std::holds_alternative<ChangeAsked>(purpose) ||
+                       std::holds_alternative<CancelAsked>(purpose) ||
+                       std::holds_alternative<RemoveAsked>(purpose);
   const bool of_ledger = std::holds_alternative<AccountsAsked>(purpose) ||
                          std::holds_alternative<AuditAsked>(purpose) ||
                          std::holds_alternative<ChangeAsked>(purpose);
@@ -200,8 +200,9 @@ void Console::on(const NodeRemoved& removed) {
                                        "as a new node"});
   const std::string why =
       removed.error == Errc::forbidden
-          ? node + " is not lost: drain it, stop its worker, and remove it when `gpupool nodes` "
-                   "says lost"
+          ? node +
+                " is not lost: drain it, stop its worker, and remove it when `gpupool nodes` "
+                "says lost"
           : "this pool knows no node of that name (`gpupool nodes`)";
   answer(question->from, Error{.code = removed.error, .detail = why});
 }
