@@ -195,8 +195,11 @@ class Pool {
       began_.erase(ended.job);
     }
     slots_.take_back(ended.place, ended.job);
-    for (const PlacedSlot& placed : ended.place.slots)
-      slots_.find(placed.node)->slot(placed.slot)->report.state = SlotState::free;
+    for (const PlacedSlot& placed : ended.place.slots) {
+      Node& node = *slots_.find(placed.node);
+      node.slot(placed.slot)->report.state = SlotState::free;
+      slots_.update(node);
+    }
     quotas_.settle(ended.job, request_of(ended.job));
   }
 

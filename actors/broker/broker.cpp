@@ -2,6 +2,7 @@
 #include "actors/broker/broker.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/ensure.h"
 
@@ -92,16 +93,25 @@ Effects Broker::take_effects() {
 void Broker::find_the_silent() {
   silence_due_ = Instant::never();
   const BrokerConfig& limits = config_->broker;
+  std::string lost;
+  std::size_t others = 0;
   for (auto& [id, node] : placement_.nodes()) {
     if (node.lost) continue;
     const Duration silent = now_ - node.seen;
     if (silent >= limits.heartbeat_loss) {
       lose_node(node);
+      if (!lost.empty()) ++others;
+      if (lost.empty()) lost = node.name;
       continue;
     }
-    node.suspected = silent >= limits.heartbeat_suspect;
+    const bool was_suspected = std::exchange(node.suspected, silent >= limits.heartbeat_suspect);
+    if (node.suspected != was_suspected) placement_.update(node);
     expect_silence(node.seen + (node.suspected ? limits.heartbeat_loss : limits.heartbeat_suspect));
   }
+  if (lost.empty()) return;
+  // A switch takes many with it: what that means for the promises is worked out once for all.
+  if (others > 0) lost += " and " + std::to_string(others) + " more";
+  slots_changed("node " + lost + (others > 0 ? " were lost" : " was lost"));
 }
 
 Job* Broker::find(JobId id) {
@@ -124,6 +134,7 @@ void Broker::check_invariants() const {
     GPUPOOL_ENSURE(lent == std::ssize(job.place.slots), id, lent);
   }
   GPUPOOL_ENSURE(queued == waiting_jobs(), queued, waiting_jobs());
+  placement_.check_index();
   for (const auto& [node_id, node] : placement_.all())
     for (const auto& slot : node.slots) {
       if (!slot.leased_to) continue;

@@ -214,6 +214,7 @@ class Broker {
     return forecast(partition.dispatcher, runs);
   }
   Forecast forecast(const Dispatcher& waiting, Runs runs) const;
+  bool is_soon_foreseen(const Partition& partition) const;
   bool may_foresee(const Partition& partition);
   std::uint32_t position_of(JobId job, const Forecast& likely) const;
 

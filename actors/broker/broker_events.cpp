@@ -10,6 +10,10 @@ namespace {
 // queue the positions follow within a second, in one walk for all.
 constexpr std::size_t short_queue = 16;
 
+// A forecast also looks at every slot, so this holds for small pools: elsewhere a look at each
+// event would cost milliseconds.
+constexpr std::size_t few_nodes = 64;
+
 constexpr std::uint32_t quotes_a_round = 4;  // may look into a long queue
 
 // Further than so many starts ahead nobody is told when it is likely to be his turn.
@@ -25,6 +29,10 @@ bool is_news(std::uint32_t told, std::uint32_t position) {
 
 }  // namespace
 
+bool Broker::is_soon_foreseen(const Partition& queue) const {
+  return queue.dispatcher.size() <= short_queue && placement_.all().size() <= few_nodes;
+}
+
 JobEvent Broker::event_of(Job& job) {
   JobEvent event{.job = job.hold->job,
                  .request = job.hold->request,
@@ -39,7 +47,7 @@ JobEvent Broker::event_of(Job& job) {
   if (job.phase == Phase::running && growing_.contains(event.job))
     event.held_until = job.began + held_of(job);
   const Partition& queue = partition_of(job);
-  if (job.phase != Phase::queued || queue.dispatcher.size() > short_queue) return event;
+  if (job.phase != Phase::queued || !is_soon_foreseen(queue)) return event;
   const Forecast likely = forecast(queue, Runs::likely);
   event.position = position_of(event.job, likely);
   foresee(job, event, likely.start_of(event.job),
@@ -82,7 +90,7 @@ Forecast Broker::forecast(const Dispatcher& waiting, Runs runs) const {
 // For somebody who only asks. To foresee a long queue takes milliseconds, and nobody may keep the
 // broker at that.
 bool Broker::may_foresee(const Partition& queue) {
-  if (queue.dispatcher.size() <= short_queue) return true;
+  if (is_soon_foreseen(queue)) return true;
   if (quotes_left_ == 0) return false;
   --quotes_left_;
   return true;

@@ -86,6 +86,7 @@ void Broker::on(const Heartbeat& heartbeat) {
   node->ending = heartbeat.draining;
   for (const auto& report : heartbeat.slots)
     if (PoolSlot* slot = node->slot(report.slot)) slot->report = report;
+  placement_.update(*node);
   reconcile(*node);
   if (slots_up(*node) != were_up) slots_changed("a slot of node " + node->name + " changed");
 }
@@ -98,8 +99,9 @@ void Broker::on(const SlotChanged& changed) {
   if (!slot) return;
   slot->report.why = changed.why;
   if (changed.why.empty() || slot->leased_to || slot->report.job) return;
-  if (std::exchange(slot->report.state, SlotState::down) != SlotState::down)
-    slots_changed("a slot of node " + node->name + " is down");
+  if (std::exchange(slot->report.state, SlotState::down) == SlotState::down) return;
+  placement_.update(*node);
+  slots_changed("a slot of node " + node->name + " is down");
 }
 
 // A worker that has fewer slots than before can't run what was leased on the others.
@@ -265,8 +267,10 @@ void Broker::leave_slots(Job& job, NodeId ended_on) {
     if (node != ended_on) tell_worker(node, CancelRun{epoch_, job.hold->job, job.attempt});
 }
 
+// slots_changed() has to follow.
 void Broker::lose_node(Node& node) {
   node.lost = true;
+  placement_.update(node);
   tell_worker(node.id, Joined{.epoch = epoch_,
                               .refused = Errc::node_lost,
                               .detail = "last heard of " + seconds_text(now_ - node.seen) + " ago",
@@ -276,7 +280,7 @@ void Broker::lose_node(Node& node) {
     if (job) lose_attempt(*job, Errc::node_lost, "node " + node.name + " was lost");
     slot.leased_to = {};
   }
-  slots_changed("node " + node.name + " was lost");
+  placement_.update(node);
 }
 
 // The job that runs by a lease of this attempt on this node, or nullptr.
@@ -408,6 +412,7 @@ void Broker::on(const RunEnded& ended) {
     if (PoolSlot* slot = node ? node->slot(first) : nullptr) {
       slot->report.state = SlotState::free;
       slot->report.job = {};
+      placement_.update(*node);
     }
   }
   job->ended = std::make_unique<RunEnded>(ended);

@@ -18,9 +18,11 @@ struct LikelyEnd {
 
 void set_free(Placement& slots, const Place& place) {
   for (const PlacedSlot& placed : place.slots) {
-    PoolSlot& slot = *slots.find(placed.node)->slot(placed.slot);
+    Node& node = *slots.find(placed.node);
+    PoolSlot& slot = *node.slot(placed.slot);
     slot.leased_to = {};
     slot.report.state = SlotState::free;
+    slots.update(node);
   }
 }
 
@@ -30,7 +32,7 @@ Forecast::Forecast(Instant now, Dispatcher waiting, Placement slots, const Likel
                    std::size_t starts_max) {
   std::priority_queue<LikelyEnd> ends;
   std::map<JobId, LikelyEnd> running;
-  for (auto& [id, node] : slots.nodes())
+  for (auto& [id, node] : slots.nodes()) {
     for (PoolSlot& slot : node.slots) {
       if (slot.report.state == SlotState::down) continue;
       // Being checked, or with a run that is not in our books: free in a moment.
@@ -44,6 +46,8 @@ Forecast::Forecast(Instant now, Dispatcher waiting, Placement slots, const Likel
       // One that takes longer than is likely ends at any moment now.
       end.at = std::max(now, slot.leased_at + likely(slot.leased_to));
     }
+    slots.update(node);
+  }
   for (auto& [job, end] : running) ends.push(std::move(end));
   const auto no_app = [](JobId) { return std::string(); };
   while (true) {

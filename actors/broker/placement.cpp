@@ -36,7 +36,9 @@ struct Candidate {
 
   bool is_better_than(const Candidate& other) const {
     if (warm != other.warm) return warm > other.warm;
-    return is_lent != other.is_lent ? is_lent : free < other.free;
+    if (is_lent != other.is_lent) return is_lent;
+    if (free != other.free) return free < other.free;
+    return slots.front().node < other.slots.front().node;
   }
 };
 
@@ -107,12 +109,11 @@ std::optional<Candidate> gang(const Node& node, const Need& need, const std::str
 }
 
 // On as few nodes as can be: those first that have the most for it.
-std::optional<Candidate> gang_across(const std::map<NodeId, Node>& nodes, const Need& need,
+std::optional<Candidate> gang_across(const std::vector<const Node*>& nodes, const Need& need,
                                      const std::string& app) {
   std::vector<std::pair<std::size_t, std::vector<Found>>> by_node;
-  for (const auto& [id, node] : nodes) {
-    if (!node.takes_leases_now()) continue;
-    std::vector<Found> free = free_on(node, need);
+  for (const Node* node : nodes) {
+    std::vector<Found> free = free_on(*node, need);
     put_warm_first(free, app);
     std::set<Device> devices;
     for (const Found& found : free) devices.insert(device_of(found));
@@ -125,68 +126,6 @@ std::optional<Candidate> gang_across(const std::map<NodeId, Node>& nodes, const 
   auto found = first_of(need.shape, app, all);
   if (found) put_warm_first(found->slots, app);
   return found;
-}
-
-// When a slot is free again.
-struct SlotEnd {
-  Instant ends{};
-  bool is_sure = true;  // at the latest
-  PlacedSlot slot;
-};
-
-SlotEnd end_of(const Found& found, Instant now, Duration unknown) {
-  const PlacedSlot placed{found.node, found.slot->report.slot};
-  if (lendable(*found.slot)) return {now, true, placed};
-  // Also after the lease was given back: until its slot was checked.
-  if (found.slot->leased_until > now) return {found.slot->leased_until, true, placed};
-  return {now + unknown, false, placed};
-}
-
-bool is_earlier(const SlotEnd& one, const SlotEnd& other) { return one.ends < other.ends; }
-
-// Of these, as many as the shape has, those that end first.
-std::optional<Placement::Joint> joint_of(const Shape& shape, std::vector<SlotEnd> slots) {
-  if (slots.size() < shape.slots) return std::nullopt;
-  std::stable_sort(slots.begin(), slots.end(), is_earlier);
-  Placement::Joint joint;
-  for (std::uint32_t i = 0; i < shape.slots; ++i) {
-    joint.place.slots.push_back(slots[i].slot);
-    joint.ends = slots[i].ends;
-    joint.is_sure = joint.is_sure && slots[i].is_sure;
-  }
-  return joint;
-}
-
-using EndsByDevice = std::map<std::uint32_t, std::vector<SlotEnd>>;
-
-EndsByDevice ends_on(const Node& node, const Need& need, Duration unknown) {
-  EndsByDevice by_device;
-  for (const auto& slot : node.slots)
-    if (is_up(slot) && !slot.pinned_for && slot.belongs_to() == need.partition)
-      by_device[slot.report.device].push_back(end_of({node.id, &slot}, need.now, unknown));
-  return by_device;
-}
-
-// The one of each device that ends first.
-std::vector<SlotEnd> firsts_of(const EndsByDevice& by_device) {
-  std::vector<SlotEnd> firsts;
-  for (const auto& [device, slots] : by_device)
-    firsts.push_back(*std::min_element(slots.begin(), slots.end(), is_earlier));
-  return firsts;
-}
-
-// On one node: all on one device, or each on another.
-std::optional<Placement::Joint> joint_on(const Node& node, const Need& need, Duration unknown) {
-  const Shape& shape = need.shape;
-  EndsByDevice by_device = ends_on(node, need, unknown);
-  if (shape.spread != Spread::device && shape.slots > 1)
-    return joint_of(shape, firsts_of(by_device));
-  std::optional<Placement::Joint> best;
-  for (auto& [device, slots] : by_device) {
-    auto joint = joint_of(shape, std::move(slots));
-    if (joint && (!best || joint->ends < best->ends)) best = std::move(joint);
-  }
-  return best;
 }
 
 // The most slots that one job could get there, of those that `counts` lets pass.
@@ -218,6 +157,34 @@ std::uint32_t most_of(const std::map<NodeId, Node>& nodes, Spread spread, const 
 }
 
 bool is_any(const Node&) { return true; }
+
+bool comes_back(const PoolSlot& slot) {
+  return slot.reservation && slot.reservation->until != Instant::never();
+}
+
+// What the index is told of a node.
+NodeOffer offer_of(const Node& node) {
+  NodeOffer offer;
+  offer.slots.reserve(node.slots.size());
+  for (const PoolSlot& slot : node.slots) {
+    offer.slots.push_back({.device = slot.report.device,
+                           .partition = slot.partition,
+                           .belongs_to = slot.belongs_to(),
+                           .is_up = node.takes_leases() && is_up(slot),
+                           .comes_back = comes_back(slot)});
+    offer.is_reserved = offer.is_reserved || slot.reservation;
+    if (!node.takes_leases_now() || !lendable(slot) || slot.pinned_for) continue;
+    auto free = std::find_if(
+        offer.free.begin(), offer.free.end(),
+        [&slot](const NodeOffer::Free& one) { return one.partition == slot.partition; });
+    if (free == offer.free.end()) free = offer.free.insert(free, {.partition = slot.partition});
+    ++free->slots;
+    const std::string& app = slot.report.warm_app;
+    if (!app.empty() && std::find(free->warm.begin(), free->warm.end(), app) == free->warm.end())
+      free->warm.push_back(app);
+  }
+  return offer;
+}
 
 }  // namespace
 
@@ -281,12 +248,42 @@ Node& Placement::join(Instant now, const Join& join) {
               .slots = std::move(slots),
               .ending = join.draining,
               .devices = join.devices};
+  update(node);
   return node;
+}
+
+void Placement::remove(NodeId node) {
+  nodes_.erase(node);
+  index_.remove(node);
+}
+
+void Placement::update(const Node& node) { index_.set(node.id, offer_of(node)); }
+
+void Placement::check_index() const {
+  std::map<PartitionId, std::uint32_t> free;
+  for (const auto& [id, node] : nodes_) {
+    const NodeOffer offer = offer_of(node);
+    const NodeOffer* listed = index_.of(id);
+    GPUPOOL_ENSURE(listed != nullptr && *listed == offer, id, node.name);
+    GPUPOOL_ENSURE(index_.reserved().contains(id) == offer.is_reserved, id, node.name);
+    if (offer.is_reserved) continue;
+    for (const NodeOffer::Free& one : offer.free) {
+      free[one.partition] += one.slots;
+      GPUPOOL_ENSURE(index_.free(one.partition).contains({one.slots, id}), id, one.slots);
+      for (const std::string& app : one.warm)
+        GPUPOOL_ENSURE(index_.warm(one.partition, app).contains({one.slots, id}), id, app);
+    }
+  }
+  for (std::uint32_t i = 0; i < names_.size(); ++i)
+    GPUPOOL_ENSURE(index_.free_slots({i}) == free[{i}], i, free[{i}]);
 }
 
 void Placement::drain(std::set<std::string> names) {
   draining_ = std::move(names);
-  for (auto& [id, node] : nodes_) node.draining = draining_.contains(node.name);
+  for (auto& [id, node] : nodes_) {
+    node.draining = draining_.contains(node.name);
+    update(node);
+  }
 }
 
 Node* Placement::find(NodeId id) {
@@ -294,15 +291,32 @@ Node* Placement::find(NodeId id) {
   return it == nodes_.end() ? nullptr : &it->second;
 }
 
+// The index lists nodes with the least free ones first. Only those on which the app is warm can
+// have a place with warm slots; if none of them has, the first other one that has a place is the
+// best.
 std::optional<Place> Placement::pick(const Need& need, const std::string& app) const {
+  if (free_slots(need) < need.shape.slots) return std::nullopt;
   std::optional<Candidate> best;
-  for (const auto& [id, node] : nodes_) {
-    if (!node.takes_leases_now()) continue;
+  const auto consider = [&](const Node& node) {
     auto found = need.shape.slots == 1 ? single_slot(node, need, app) : gang(node, need, app);
+    const std::optional<std::uint32_t> warm = found ? std::optional(found->warm) : std::nullopt;
     if (found && (!best || found->is_better_than(*best))) best = std::move(found);
-  }
+    return warm;
+  };
+  // What is free on a node says nothing of what is free on its devices.
+  const bool is_ordered = need.shape.slots == 1 || need.shape.spread != Spread::device;
+  const auto look_through = [&](const PlacementIndex::ByFree& nodes, std::uint32_t warm_enough) {
+    for (auto it = nodes.lower_bound({need.shape.slots, NodeId{}}); it != nodes.end(); ++it) {
+      const auto warm = consider(nodes_.at(it->second));
+      if (is_ordered && warm && *warm >= warm_enough) return;
+    }
+  };
+  for (const NodeId id : index_.reserved())
+    if (const Node& node = nodes_.at(id); node.takes_leases_now()) consider(node);
+  look_through(index_.warm(need.partition, app), need.shape.slots);
+  if (!best || best->warm == 0) look_through(index_.free(need.partition), 0);
   if (!best && need.shape.slots > 1 && need.shape.spread == Spread::nodes)
-    best = gang_across(nodes_, need, app);
+    best = gang_across(nodes_with_free(need.partition), need, app);
   if (!best) return std::nullopt;
   Place place;
   for (const Found& found : best->slots)
@@ -310,21 +324,14 @@ std::optional<Place> Placement::pick(const Need& need, const std::string& app) c
   return place;
 }
 
-std::optional<Placement::Joint> Placement::earliest(const Need& need, Duration unknown) const {
-  std::optional<Joint> best;
-  std::vector<SlotEnd> everywhere;
-  const auto consider = [&best](std::optional<Joint> joint) {
-    if (joint && (!best || joint->ends < best->ends)) best = std::move(joint);
-  };
-  for (const auto& [id, node] : nodes_) {
-    if (!node.takes_leases()) continue;
-    consider(joint_on(node, need, unknown));
-    if (need.shape.spread != Spread::nodes || need.shape.slots <= 1) continue;
-    const std::vector<SlotEnd> here = firsts_of(ends_on(node, need, unknown));
-    everywhere.insert(everywhere.end(), here.begin(), here.end());
-  }
-  if (!everywhere.empty()) consider(joint_of(need.shape, std::move(everywhere)));
-  return best;
+std::vector<const Node*> Placement::nodes_with_free(PartitionId partition) const {
+  std::set<NodeId> ids;
+  for (const auto& [free, id] : index_.free(partition)) ids.insert(id);
+  for (const NodeId id : index_.reserved())
+    if (nodes_.at(id).takes_leases_now()) ids.insert(id);
+  std::vector<const Node*> nodes;
+  for (const NodeId id : ids) nodes.push_back(&nodes_.at(id));
+  return nodes;
 }
 
 const PoolSlot* Placement::slot(const PlacedSlot& placed) const {
@@ -341,13 +348,17 @@ void Placement::pin(const Place& place, JobId job) {
     PoolSlot* one = slot(placed);
     GPUPOOL_ENSURE(one != nullptr && !one->pinned_for, placed.node, placed.slot);
     one->pinned_for = job;
+    update(nodes_.at(placed.node));
   }
 }
 
 // Its node can have come back without them.
 void Placement::unpin(const Place& place) {
   for (const PlacedSlot& placed : place.slots)
-    if (PoolSlot* one = slot(placed)) one->pinned_for = {};
+    if (PoolSlot* one = slot(placed)) {
+      one->pinned_for = {};
+      update(nodes_.at(placed.node));
+    }
 }
 
 template <class Is>
@@ -377,25 +388,29 @@ bool Placement::has(PartitionId partition, const Shape& shape) const {
   const auto counts = [partition](const PoolSlot& slot) {
     return is_up(slot) && slot.belongs_to() == partition;
   };
-  return most_of(nodes_, shape.spread, takes, counts, shape.slots) >= shape.slots;
+  return index_.has(partition, shape, [&] {
+    return most_of(nodes_, shape.spread, takes, counts, shape.slots) >= shape.slots ? 1U : 0U;
+  }) != 0;
 }
 
 std::uint32_t Placement::largest(PartitionId partition, Spread spread) const {
-  return most_of(nodes_, spread, is_any,
-                 [partition](const PoolSlot& slot) { return slot.belongs_to() == partition; });
+  const auto counts = [partition](const PoolSlot& slot) { return slot.belongs_to() == partition; };
+  return index_.largest(partition, spread, PlacementIndex::Largest::now,
+                        [&] { return most_of(nodes_, spread, is_any, counts); });
 }
 
 std::uint32_t Placement::largest_ever(PartitionId partition, Spread spread) const {
-  return most_of(nodes_, spread, is_any, [partition](const PoolSlot& slot) {
-    const bool comes_back = slot.reservation && slot.reservation->until != Instant::never();
-    return slot.belongs_to() == partition || (slot.partition == partition && comes_back);
-  });
+  const auto counts = [partition](const PoolSlot& slot) {
+    return slot.belongs_to() == partition || (slot.partition == partition && comes_back(slot));
+  };
+  return index_.largest(partition, spread, PlacementIndex::Largest::ever,
+                        [&] { return most_of(nodes_, spread, is_any, counts); });
 }
 
 std::uint32_t Placement::free_slots(const Need& need) const {
-  std::uint32_t count = 0;
-  for (const auto& [id, node] : nodes_)
-    if (node.takes_leases_now())
+  std::uint32_t count = index_.free_slots(need.partition);
+  for (const NodeId id : index_.reserved())
+    if (const Node& node = nodes_.at(id); node.takes_leases_now())
       count += static_cast<std::uint32_t>(
           std::count_if(node.slots.begin(), node.slots.end(),
                         [&need](const PoolSlot& slot) { return is_for(slot, need); }));
@@ -403,14 +418,16 @@ std::uint32_t Placement::free_slots(const Need& need) const {
 }
 
 std::uint32_t Placement::healthy_slots(PartitionId partition) const {
-  std::uint32_t count = 0;
-  for (const auto& [id, node] : nodes_)
-    if (node.takes_leases())
-      count += static_cast<std::uint32_t>(
-          std::count_if(node.slots.begin(), node.slots.end(), [partition](const PoolSlot& slot) {
-            return is_up(slot) && slot.belongs_to() == partition;
-          }));
-  return count;
+  return index_.healthy(partition, [&] {
+    std::uint32_t count = 0;
+    for (const auto& [id, node] : nodes_)
+      if (node.takes_leases())
+        count += static_cast<std::uint32_t>(
+            std::count_if(node.slots.begin(), node.slots.end(), [partition](const PoolSlot& slot) {
+              return is_up(slot) && slot.belongs_to() == partition;
+            }));
+    return count;
+  });
 }
 
 bool Placement::has_healthy_slot() const {
@@ -434,6 +451,7 @@ void Placement::lend(const Place& place, JobId job, const Span& span) {
     one->leased_to = job;
     one->leased_at = span.from;
     one->leased_until = span.until;
+    update(nodes_.at(placed.node));
   }
 }
 
@@ -444,6 +462,7 @@ void Placement::take_back(const Place& place, JobId job) {
     one->leased_to = {};
     // Until the worker's next report: what it said before the end of this run no longer holds.
     one->report.state = SlotState::checking;
+    update(nodes_.at(placed.node));
   }
 }
 

@@ -4,7 +4,9 @@
 // slot is lent only if its worker reported it free and no lease of ours stands on it: both must
 // agree, so no slot is ever lent twice. Warm slots are preferred, then the node where the job fits
 // tightest; that decides the place, never the order. A pin keeps the slots of a place for one job
-// until all of them are free together (dispatcher.h). Plain value, owned by the broker.
+// until all of them are free together (dispatcher.h). Which nodes have free slots is kept in an
+// index (placement_index.h), so a pool of a thousand nodes is not looked through for each job:
+// whoever changes a node itself says so with update(). Plain value, owned by the broker.
 
 #include <compare>
 #include <map>
@@ -13,16 +15,10 @@
 #include <string>
 #include <vector>
 
+#include "actors/broker/placement_index.h"
 #include "actors/messages.h"
 
 namespace gpupool {
-
-// A queue of its own and the slots that serve it: a partition of the configuration, or a
-// reservation, which takes slots of one.
-struct PartitionId {
-  std::uint32_t value = 0;
-  friend auto operator<=>(const PartitionId&, const PartitionId&) = default;
-};
 
 // Slots that leave partition `of` for the partition `id`, from a time on and until another.
 struct Reservation {
@@ -73,13 +69,6 @@ struct Node {
 // Those that can be lent now or later: none, if the node takes no leases.
 std::uint32_t healthy_slots(const Node& node);
 
-// What a job of some size needs: so many slots, and how they may lie.
-struct Shape {
-  std::uint32_t slots = 1;
-  Spread spread = Spread::devices;
-  friend auto operator<=>(const Shape&, const Shape&) = default;
-};
-
 inline Shape shape_for(std::uint32_t slots, Spread spread) {
   return slots <= 1 ? Shape{} : Shape{.slots = slots, .spread = spread};
 }
@@ -126,7 +115,12 @@ class Placement {
   Node& join(Instant now, const Join& join);
 
   // Its slots are the pool's no more. Precondition: the node is lost.
-  void remove(NodeId node) { nodes_.erase(node); }
+  void remove(NodeId node);
+
+  // Precedes every other call after a change to a node, or to its slots, by somebody else.
+  void update(const Node& node);
+  // Aborts if the index says anything else than the nodes themselves.
+  void check_index() const;
 
   // The names of all nodes that get no leases, those included that have yet to join.
   void drain(std::set<std::string> names);
@@ -182,8 +176,10 @@ class Placement {
   PoolSlot* slot(const PlacedSlot& placed);
   template <class Is>
   bool all_of(const Place& place, const Is& is) const;
+  std::vector<const Node*> nodes_with_free(PartitionId partition) const;
 
   std::map<NodeId, Node> nodes_;
+  PlacementIndex index_;
   std::set<std::string> draining_;
   std::vector<std::string> names_{"default"};  // of partitions, by their numbers
 };

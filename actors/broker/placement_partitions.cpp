@@ -31,6 +31,7 @@ PartitionId Placement::partition(const std::string& name) {
 }
 
 void Placement::reserve(const std::vector<Reservation>& reservations) {
+  if (reservations.empty() && index_.reserved().empty()) return;
   std::map<PartitionId, std::uint32_t> have;
   std::map<PartitionId, std::uint32_t> left;  // of each partition, that can still be reserved
   for (const Reservation& one : reservations) left[one.of] = 0;
@@ -64,6 +65,7 @@ void Placement::reserve(const std::vector<Reservation>& reservations) {
       if (best == nullptr) break;
       take(*best, one);
     }
+  for (const auto& [id, node] : nodes_) update(node);
 }
 
 }  // namespace gpupool

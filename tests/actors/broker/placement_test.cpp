@@ -6,6 +6,7 @@
 #include <catch2/catch.hpp>
 #include <functional>
 #include <set>
+#include <tuple>
 #include <vector>
 
 #include "base/prng.h"
@@ -34,6 +35,8 @@ Placement drawn_pool(Prng& random) {
     }
     join.draining = random.one_in(8);
     Node& node = pool.join(now, join);
+    node.suspected = random.one_in(8);
+    pool.update(node);
     for (PoolSlot& slot : node.slots) {
       const PlacedSlot placed{node.id, slot.report.slot};
       const Duration lasts = seconds(random.between(1, 9));
@@ -117,11 +120,29 @@ auto least(const std::vector<std::vector<Each>>& sets, const Of& of) {
   return least;
 }
 
+std::int64_t free_beside(const Node& node) {
+  return std::count_if(node.slots.begin(), node.slots.end(), [&node](const PoolSlot& slot) {
+    return is_free({&node, &slot}) && !slot.pinned_for;
+  });
+}
+
+// Of equally warm places, the one on the node with the least free, and then the lowest number.
+void compare_tightness(const Placement& pool, const Shape& shape, const std::vector<Each>& taken) {
+  const auto free = sets_of(pool, shape, [](const Each& one) {
+    return one.node->takes_leases_now() && is_free(one) && !one.slot->pinned_for;
+  });
+  const auto rank = [](const std::vector<Each>& set) {
+    return std::tuple(-warm_of(set), free_beside(*set.front().node), set.front().node->id);
+  };
+  for (const auto& other : free)
+    if (nodes_of(other) == 1) CHECK(rank(taken) <= rank(other));
+}
+
 void compare_start(const Placement& pool, const Shape& shape) {
   const Need need{.shape = shape, .now = now, .ends = now + seconds(60)};
   const auto place = pool.pick(need, app);
   const auto free = sets_of(pool, shape, [](const Each& one) {
-    return one.node->takes_leases() && is_free(one) && !one.slot->pinned_for;
+    return one.node->takes_leases_now() && is_free(one) && !one.slot->pinned_for;
   });
   REQUIRE(place.has_value() == !free.empty());
   if (!place) return;
@@ -134,6 +155,7 @@ void compare_start(const Placement& pool, const Shape& shape) {
   if (nodes_of(taken) > 1) return;
   for (const auto& other : free)
     if (nodes_of(other) == 1) CHECK(warm_of(taken) >= warm_of(other));
+  if (shape.spread != Spread::device || shape.slots == 1) compare_tightness(pool, shape, taken);
 }
 
 void compare_later(const Placement& pool, const Shape& shape) {
@@ -176,6 +198,7 @@ TEST_CASE("A place is found where there is one: what lies best of every set of s
         compare_later(pool, shape);
         compare_shapes(pool, shape);
       }
+    pool.check_index();
   }
 }
 
@@ -195,7 +218,58 @@ TEST_CASE("What is pinned, lent or given back is so on all nodes of its place") 
   pool.lend(both, {7}, {now, now + seconds(9)});
   CHECK_FALSE(pool.is_free(both));
   pool.find({1})->lost = true;
+  pool.update(*pool.find({1}));
   CHECK_FALSE(pool.is_pinned(both, {7}, {}));
   pool.take_back(both, {7});
   CHECK_FALSE(pool.lends_any());
+}
+
+TEST_CASE("The index of free slots says what the nodes say, whatever happens to them") {
+  for (std::uint64_t seed = 1; seed <= 100; ++seed) {
+    INFO("seed " << seed);
+    Prng random(seed);
+    Placement pool = drawn_pool(random);
+    const PartitionId own = pool.partition("own");
+    for (int change = 0; change < 40; ++change) {
+      const auto number = static_cast<std::uint64_t>(random.between(1, 4));
+      Node* node = pool.find({number});
+      if (node == nullptr) continue;
+      PoolSlot& slot = node->slots[random.below(node->slots.size())];
+      const Place place{.slots = {{node->id, slot.report.slot}}};
+      const bool is_lendable = slot.report.state == SlotState::free && !slot.leased_to;
+      if (random.one_in(3)) node->suspected = random.one_in(2);
+      if (random.one_in(9)) node->lost = random.one_in(2);
+      if (random.one_in(3)) slot.report.warm_app = random.one_in(2) ? app : "other";
+      if (random.one_in(5)) slot.partition = random.one_in(2) ? own : PartitionId{};
+      if (!slot.leased_to && random.one_in(4))
+        slot.report.state = random.one_in(3) ? SlotState::down : SlotState::free;
+      pool.update(*node);
+      if (is_lendable && slot.report.state == SlotState::free && random.one_in(2))
+        pool.lend(place, {number}, {now, now + seconds(5)});
+      else
+        pool.take_back(place, slot.leased_to);
+      if (random.one_in(6))
+        pool.reserve({{.id = pool.partition("workshop"), .of = {}, .slots = 2}});
+      if (random.one_in(6)) pool.reserve({});
+      if (random.one_in(9)) pool.drain({"node-1"});
+      pool.check_index();
+      for (const PartitionId partition : {PartitionId{}, own}) {
+        std::uint32_t healthy = 0;
+        std::uint32_t free = 0;
+        const Need need{.partition = partition, .now = now, .ends = now};
+        for (const auto& [id, each] : pool.all())
+          for (const PoolSlot& one : each.slots) {
+            healthy += each.takes_leases() && is_up({&each, &one}) && one.belongs_to() == partition
+                           ? 1U
+                           : 0U;
+            free += each.takes_leases_now() && is_free({&each, &one}) && !one.pinned_for &&
+                            one.serves(partition, now, now)
+                        ? 1U
+                        : 0U;
+          }
+        CHECK(pool.healthy_slots(partition) == healthy);
+        CHECK(pool.free_slots(need) == free);
+      }
+    }
+  }
 }
