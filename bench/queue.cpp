@@ -1,5 +1,7 @@
 // bench_queue pop N | heap N | set N: nanoseconds of one pop and one push with N jobs queued, of
 // the broker's queue and of its peers, over random durations, ranks and bands of the short lane.
+// broker N: jobs a second through the broker's core with N queued on one node of 8 slots.
+// nodes N: likewise with N such nodes, and no more jobs than half of their slots.
 
 #include "actors/broker/queue.h"
 
@@ -83,15 +85,22 @@ double measure_set(std::size_t queued) {
 // Its ledger and its only worker, as short as can be: every command is granted at once.
 class BrokerBench {
  public:
-  BrokerBench() : config_(default_config()), broker_(config_, "bench"), random_(3) {
+  explicit BrokerBench(std::uint64_t nodes = 1)
+      : config_(default_config()), broker_(config_, "bench"), random_(3) {
     config_.apps = {{.name = "nothing", .executor = ExecutorKind::noop}};
     config_.broker.queue_max = 2'000'000;
     broker_.start(now_);
     broker_.step(now_, Leading{.ticket = 1, .epoch = {1}});
-    Join join{.node = {1}, .name = "node-1", .incarnation = {1}, .build = "bench", .heartbeat = 1};
-    for (std::uint32_t i = 0; i < 8; ++i)
-      join.slots.push_back({.slot = {i}, .device = i, .state = SlotState::free});
-    look(broker_.step(now_, join));
+    for (std::uint64_t node = 1; node <= nodes; ++node) {
+      Join join{.node = {node},
+                .name = "node-" + std::to_string(node),
+                .incarnation = {1},
+                .build = "bench",
+                .heartbeat = 1};
+      for (std::uint32_t i = 0; i < 8; ++i)
+        join.slots.push_back({.slot = {i}, .device = i, .state = SlotState::free});
+      look(broker_.step(now_, join));
+    }
   }
 
   void submit() {
@@ -111,7 +120,7 @@ class BrokerBench {
   void end_one() {
     const Lease lease = leases_.front();
     leases_.pop();
-    look(broker_.step(now_, RunEnded{.node = {1},
+    look(broker_.step(now_, RunEnded{.node = lease.node,
                                      .job = lease.job,
                                      .attempt = lease.attempt,
                                      .epoch = {1},
@@ -168,6 +177,18 @@ double measure_broker(std::size_t queued) {
   return jobs / us_since(begin) * 1e6;
 }
 
+double measure_nodes(std::uint64_t nodes) {
+  constexpr int jobs = 50'000;
+  BrokerBench bench(nodes);
+  for (std::uint64_t i = 0; i < nodes * 4; ++i) bench.submit();
+  const auto begin = Clock::now();
+  for (int i = 0; i < jobs; ++i) {
+    bench.submit();
+    bench.end_one();
+  }
+  return jobs / us_since(begin) * 1e6;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -182,7 +203,9 @@ int main(int argc, char** argv) {
     json["ns"] = measure_set(queued);
   else if (what == "broker" && queued > 0)
     json["jobs_per_s"] = measure_broker(queued);
+  else if (what == "nodes" && queued > 0)
+    json["jobs_per_s"] = measure_nodes(queued);
   else
-    give_up("bench_queue", "usage: bench_queue pop|heap|set|broker N");
+    give_up("bench_queue", "usage: bench_queue pop|heap|set|broker|nodes N");
   std::cout << json << "\n";
 }
