@@ -327,31 +327,40 @@ void keep(Crowd& crowd, std::size_t outstanding, double seconds) {
   std::cout << figures(heard, us_since(begin) / 1e6) << "\n";
 }
 
-// Keeps every slot busy, kills a process of workers, and notes for each node that had jobs when the
-// first of them was given to another one.
-void kill_and_watch(Crowd& crowd, std::size_t outstanding, pid_t workers) {
+void signal_all(const std::vector<pid_t>& processes, int signal) {
+  for (const pid_t process : processes)
+    if (::kill(process, signal) != 0) give_up("workers are gone already");
+}
+
+// The time from the loss of a process of workers to the moment when the first of each node's jobs
+// is given to another one. Runs that take no time would be over before: so all workers stand still
+// for a moment, in which every slot is lent, and the first process never wakes up again. Its loss
+// counts from when it fell silent.
+void lose(Crowd& crowd, std::size_t jobs, const std::vector<pid_t>& workers) {
+  constexpr double still_us = 1.5e6;  // shorter than what makes a lease stale
+  constexpr double watched_us = 12e6;
   std::map<std::string, double> first_moved;
-  Clock::time_point killed{};
   Heard heard;
+  const auto silent = Clock::now();
   heard.moved = [&](const std::string& node) {
-    if (killed != Clock::time_point{}) first_moved.try_emplace(node, us_since(killed) / 1e6);
+    first_moved.try_emplace(node, us_since(silent) / 1e6);
   };
-  const auto begin = Clock::now();
-  while (us_since(begin) < 9e6) {
-    if (us_since(begin) < 3e6) fill(crowd, outstanding);
-    crowd.listen(10, heard);
-    if (killed == Clock::time_point{} && us_since(begin) > 1e6) {
-      killed = Clock::now();
-      if (::kill(workers, SIGKILL) != 0) give_up("the workers are gone already");
-    }
+  signal_all(workers, SIGSTOP);
+  for (std::size_t asked = 0; us_since(silent) < still_us;) {
+    while (asked < jobs && crowd.submit(Clock::now())) ++asked;
+    crowd.listen(5, heard);
   }
+  const std::size_t started = heard.dispatched_us.size();
+  if (::kill(workers.front(), SIGKILL) != 0) give_up("workers are gone already");
+  signal_all({workers.begin() + 1, workers.end()}, SIGCONT);
+  while (us_since(silent) < watched_us) crowd.listen(10, heard);
   for (const auto end = Clock::now(); crowd.under_way() > 0;) {
     if (us_since(end) > patience_us) give_up("jobs of the lost nodes did not end");
     crowd.listen(100, heard);
   }
   Json seconds = Json::object();
   for (const auto& [node, after] : first_moved) seconds[node] = after;
-  std::cout << Json{{"moved_s", seconds}, {"failed", heard.refused}} << "\n";
+  std::cout << Json{{"moved_s", seconds}, {"started", started}, {"failed", heard.refused}} << "\n";
 }
 
 // So many jobs that wait; keeps the connections until standard input ends.
@@ -371,11 +380,18 @@ constexpr const char* usage =
     "usage: bench_cluster workers BUILD BROKER FOLDER FIRST COUNT SLOTS\n"
     "       bench_cluster offer ENDPOINT TOKENS_FILE JOBS_PER_S SECONDS\n"
     "       bench_cluster keep ENDPOINT TOKENS_FILE OUTSTANDING SECONDS\n"
-    "       bench_cluster lose ENDPOINT TOKENS_FILE OUTSTANDING PID\n"
+    "       bench_cluster lose ENDPOINT TOKENS_FILE JOBS PID_TO_LOSE OTHER_PIDS...\n"
     "       bench_cluster gather ENDPOINT TOKENS_FILE JOBS CONNECTIONS\n";
 
 std::uint32_t number(const std::string& word) {
   return static_cast<std::uint32_t>(std::strtoul(word.c_str(), nullptr, 10));
+}
+
+std::vector<pid_t> workers_of(const std::vector<std::string>& words) {
+  std::vector<pid_t> workers;
+  for (std::size_t i = 4; i < words.size(); ++i)
+    workers.push_back(static_cast<pid_t>(number(words[i])));
+  return workers;
 }
 
 int run(const std::vector<std::string>& words) {
@@ -386,7 +402,8 @@ int run(const std::vector<std::string>& words) {
                         .first = number(words[4]),
                         .count = number(words[5]),
                         .slots = number(words[6])});
-  if (words.size() != 5) {
+  const bool is_loss = words.size() > 5 && words[0] == "lose";
+  if (words.size() != 5 && !is_loss) {
     std::cerr << usage;
     return 2;
   }
@@ -397,7 +414,7 @@ int run(const std::vector<std::string>& words) {
   else if (what == "keep")
     keep(crowd, number(words[3]), std::atof(words[4].c_str()));
   else if (what == "lose")
-    kill_and_watch(crowd, number(words[3]), static_cast<pid_t>(number(words[4])));
+    lose(crowd, number(words[3]), workers_of(words));
   else if (what == "gather")
     gather(crowd, number(words[3]));
   else
