@@ -65,8 +65,8 @@ executor = "noop"
 class Cluster:
     """A broker in a folder of its own, on the disk of the build folder, and its workers."""
 
-    def __init__(self, grace=5):
-        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="cluster-", dir=ROOT / "build"))
+    def __init__(self, grace=5, disk=ROOT / "build"):
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="cluster-", dir=disk))
         self.workers = {}  # processes, by the number of their first node
         secret = self.folder / "bench.secret"
         secret.touch(mode=0o600)
@@ -120,6 +120,9 @@ class Cluster:
         client = [BUILD / "bench_cluster", what, self.ready["client"], self.tokens, *words]
         return json.loads(command(*client))
 
+    def disk(self):
+        return json.loads(command(BUILD / "bench_cluster", "fdatasync", self.folder, 1))
+
     def memory_kb(self):
         for line in pathlib.Path(f"/proc/{self.broker.pid}/status").read_text().splitlines():
             if line.startswith("VmRSS:"):
@@ -162,7 +165,7 @@ def start_nodes(cluster, processes, each, slots):
 
 def measure_thousand(rounds, seconds):
     """Everything that is measured on 1,000 nodes."""
-    found = {"heartbeats": [], "offer": [], "keep": [], "moved_s": [], "failed": 0}
+    found = {"heartbeats": [], "disk": [], "offer": [], "keep": [], "moved_s": [], "failed": 0}
     with contextlib.closing(Cluster()) as cluster:
         time.sleep(2)
         empty_kb = cluster.memory_kb()
@@ -173,6 +176,7 @@ def measure_thousand(rounds, seconds):
         for turn in range(rounds):
             tell(f"round {turn + 1} of {rounds}")
             found["heartbeats"].append(cluster.idle_percent(seconds))
+            found["disk"].append(cluster.disk())
             found["offer"].append(cluster.load("offer", RATE, seconds))
             found["keep"].append(cluster.load("keep", PROCESSES * NODES_EACH * SLOTS, seconds))
             first = turn % PROCESSES * NODES_EACH
@@ -207,6 +211,16 @@ def measure_peer(rounds, seconds):
     return found
 
 
+def measure_in_memory(rounds, seconds):
+    """What the disk's part is: the offered load with the ledger on a tmpfs, durable no more."""
+    found = {"offer": []}
+    with contextlib.closing(Cluster(disk="/dev/shm")) as cluster:
+        start_nodes(cluster, PROCESSES, NODES_EACH, SLOTS)
+        for _ in range(rounds):
+            found["offer"].append(cluster.load("offer", RATE, seconds))
+    return found
+
+
 def weigh_waiting():
     """Memory of each of so many jobs that wait, while no node has come yet."""
     with contextlib.closing(Cluster(grace=300)) as cluster:
@@ -236,6 +250,8 @@ def cluster(args):
     if not found["moved_s"]:
         sys.exit("bench/run: no job of a lost node started elsewhere")
     peer = measure_peer(args.rounds, args.seconds)
+    tell("the ledger in memory")
+    memory = measure_in_memory(args.rounds, args.seconds)
     tell(f"{WAITING:,} waiting jobs")
     waiting_kb = weigh_waiting()
 
@@ -251,8 +267,11 @@ def cluster(args):
         "jobs_per_s": median(found, "offer", "jobs_per_s"),
         "dispatch_p50_ms": median(found, "offer", "dispatch_p50_ms"),
         "dispatch_p99_ms": median(found, "offer", "dispatch_p99_ms"),
+        "memory_dispatch_p99_ms": median(memory, "offer", "dispatch_p99_ms"),
         "done_p99_ms": median(found, "offer", "done_p99_ms"),
         "full_jobs_per_s": median(found, "keep", "jobs_per_s"),
+        "fdatasync_p50_ms": median(found, "disk", "p50_us") / 1e3,
+        "fdatasync_p99_ms": median(found, "disk", "p99_us") / 1e3,
         "heartbeat_core_percent": statistics.median(found["heartbeats"]),
         "loss_p50_s": percentile(found["moved_s"], 0.5),
         "loss_p99_s": percentile(found["moved_s"], 0.99),
@@ -311,6 +330,9 @@ def table_of(report):
         f" {report['lost_nodes']} nodes (wanted: p99 under 6); {report['lost_jobs_failed']} jobs failed",
         f"offered load: dispatch p50 {report['dispatch_p50_ms']:.1f} ms, to the receipt p99"
         f" {report['done_p99_ms']:.1f} ms; all nodes joined {report['joined_s']:.1f} s after the first",
+        f"the disk beside it: fdatasync p50 {report['fdatasync_p50_ms']:.1f} ms, p99"
+        f" {report['fdatasync_p99_ms']:.1f} ms; with the ledger on a"
+        f" tmpfs instead, dispatch p99 {report['memory_dispatch_p99_ms']:.1f} ms",
         f"memory of the broker: {report['node_kb']:.1f} KB a node, {report['waiting_job_kb']:.2f} KB a"
         " waiting job",
         "",
