@@ -381,7 +381,6 @@ constexpr const char* usage =
     "       bench_cluster offer ENDPOINT TOKENS_FILE JOBS_PER_S SECONDS\n"
     "       bench_cluster keep ENDPOINT TOKENS_FILE OUTSTANDING SECONDS\n"
     "       bench_cluster lose ENDPOINT TOKENS_FILE JOBS PID_TO_LOSE OTHER_PIDS...\n"
-    "       bench_cluster fdatasync FOLDER SECONDS\n"
     "       bench_cluster gather ENDPOINT TOKENS_FILE JOBS CONNECTIONS\n";
 
 std::uint32_t number(const std::string& word) {
@@ -403,11 +402,6 @@ int run(const std::vector<std::string>& words) {
                         .first = number(words[4]),
                         .count = number(words[5]),
                         .slots = number(words[6])});
-  if (words.size() == 3 && words[0] == "fdatasync") {
-    const double lasts = std::atof(words[2].c_str());
-    std::cout << bench::json_of(bench::measure_fdatasync(words[1], lasts), "writes") << "\n";
-    return 0;
-  }
   const bool is_loss = words.size() > 5 && words[0] == "lose";
   if (words.size() != 5 && !is_loss) {
     std::cerr << usage;

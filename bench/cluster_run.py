@@ -121,7 +121,7 @@ class Cluster:
         return json.loads(command(*client))
 
     def disk(self):
-        return json.loads(command(BUILD / "bench_cluster", "fdatasync", self.folder, 1))
+        return json.loads(command(BUILD / "bench_dispatch", "fdatasync", self.folder, 1))
 
     def memory_kb(self):
         for line in pathlib.Path(f"/proc/{self.broker.pid}/status").read_text().splitlines():
@@ -245,7 +245,7 @@ def percentile(values, share):
 
 
 def cluster(args):
-    build("gpupoold"), build("gpupool"), build("bench_cluster")
+    build("gpupoold"), build("gpupool"), build("bench_cluster"), build("bench_dispatch")
     found = measure_thousand(args.rounds, args.seconds)
     if not found["moved_s"]:
         sys.exit("bench/run: no job of a lost node started elsewhere")
