@@ -7,8 +7,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <caf/all.hpp>
-#include <caf/io/all.hpp>
 #include <chrono>
 #include <cstdlib>
 #include <deque>
@@ -25,6 +23,7 @@
 #include <vector>
 
 #include "actors/describe.h"
+#include "actors/network.h"
 #include "actors/request_id.h"
 #include "actors/worker/worker_actor.h"
 #include "base/clock.h"
@@ -45,19 +44,6 @@ constexpr double patience_us = 60e6;
 [[noreturn]] void give_up(const std::string& why) { bench::give_up("bench_cluster", why); }
 
 // ---- Workers ---------------------------------------------------------------------------------
-
-// As in the daemon (cli/daemon.cpp).
-struct SystemConfig : caf::actor_system_config {
-  SystemConfig() {
-    load<caf::io::middleman>();
-    announce_messages(*this);
-    set("scheduler.policy", caf::atom("sharing"));
-    set("scheduler.max-throughput", std::size_t{100});
-    set("middleman.workers", std::size_t{0});
-    set("middleman.heartbeat-interval", caf::timespan{std::chrono::seconds(1)});
-    set("middleman.connection-timeout", caf::timespan{std::chrono::seconds(5)});
-  }
-};
 
 struct WorkersPlan {
   std::string build;   // the broker's
@@ -82,7 +68,7 @@ Config worker_config(const WorkersPlan& plan, std::uint32_t number) {
 // Everything that a worker's process has, so many times over: the shell, its store of results, and
 // the host of its executors with its thread. Only CAF's threads and its connection are shared.
 int run_workers(const WorkersPlan& plan) {
-  SystemConfig system_config;
+  NetworkConfig system_config{ClusterConfig{}};
   caf::actor_system system(system_config);
   std::deque<LiveConfig> configs;
   std::vector<WorkerParts> parts;
