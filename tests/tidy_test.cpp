@@ -260,7 +260,7 @@ Complaints only_shells_read_clocks(const Source& source) {
   // base/clock.h is what shells and programs read time with, and process.cpp is linked where little
   // else is; benchmarks measure; what starts real processes waits for them in real time.
   if (starts_with_any(source.path, {"base/clock.h", "actors/worker/process.cpp", "bench/",
-                                    "tests/executor/", "tests/system/"}))
+                                    "tests/executor/", "tests/system/", "tests/cluster/programs/"}))
     return {};
   auto complaints = lines_with(source, source.code, clock, "reads a clock");
   static const std::regex header{"^#include \"base/clock.h\""};
@@ -272,8 +272,10 @@ Complaints only_shells_read_clocks(const Source& source) {
 }
 
 Complaints only_programs_draw_seeds(const Source& source) {
-  // Programs, and the test that kills processes at random moments (it prints its seed).
-  if (starts_with_any(source.path, {"cli/", "deploy/examples/", "tests/system/"})) return {};
+  // Programs, and the tests that do things at random moments (they print their seeds).
+  if (starts_with_any(source.path,
+                      {"cli/", "deploy/examples/", "tests/system/", "tests/cluster/main.cpp"}))
+    return {};
   static const std::regex random{"\\brandom_device\\b|\\bmt19937|\\bsrand\\(|\\bgetrandom\\("};
   return lines_with(source, source.code, random, "draws randomness of its own");
 }
@@ -369,7 +371,8 @@ Complaints names_mean_something(const Source& source) {
 // ---------------------------------------------------------------------------------------
 
 Complaints tests_never_sleep(const Source& source) {
-  if (!is_test(source) || source.path.starts_with("tests/system/")) return {};
+  if (!is_test(source) || starts_with_any(source.path, {"tests/system/", "tests/cluster/"}))
+    return {};
   static const std::regex sleep{"\\b(sleep_for|sleep_until|usleep|nanosleep|sleep)\\s*\\("};
   return lines_with(source, source.code, sleep, "a test sleeps");
 }
