@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <fstream>
 #include <set>
 
 #include "actors/core_actor.h"
@@ -158,6 +159,21 @@ class WorkerActor : public CoreActor<Worker, ToWorker> {
   caf::actor_addr broker_;  // that was met
 };
 
+// Tells one run of this node's worker from an earlier one, over reboots too: the wall clock's
+// reading, or one more than the last run's, so that it grows whatever was done to that clock.
+// Precondition: the folder is this worker's alone.
+Incarnation next_incarnation(const std::filesystem::path& file, Instant wall) {
+  std::uint64_t last = 0;
+  std::ifstream{file} >> last;
+  const Incarnation next{std::max(static_cast<std::uint64_t>(wall.ms), last + 1)};
+  std::filesystem::path beside = file;
+  beside += ".new";
+  std::ofstream{beside} << next.value << "\n";
+  std::error_code ignored;  // without it the wall clock is as good as it is
+  std::filesystem::rename(beside, file, ignored);
+  return next;
+}
+
 }  // namespace
 
 Result<WorkerParts> spawn_worker(caf::actor_system& system, Surroundings around,
@@ -190,8 +206,8 @@ Result<WorkerParts> spawn_worker(caf::actor_system& system, Surroundings around,
                                           post<ToWorker>(actor, health);
                                       },
                                   .blind = events.blind};
-  // The wall clock tells one run of this node's worker from an earlier one, over reboots too.
-  const Incarnation incarnation{static_cast<std::uint64_t>(wall_time().ms)};
+  const Incarnation incarnation =
+      next_incarnation(std::filesystem::path(worker.folder) / "incarnation", wall_time());
   auto core = std::make_unique<Worker>(around.config.current(), node, incarnation, build);
   parts.actor =
       system.spawn<WorkerActor>(std::move(around), std::move(events), parts, std::move(core),
