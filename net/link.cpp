@@ -55,13 +55,18 @@ Result<std::unique_ptr<Link>> Link::open(const ZmqContext& context, const Target
   if (zmq_socket_monitor(dealer.get(), events.c_str(), watched) != 0 ||
       zmq_connect(monitor.get(), events.c_str()) != 0)
     return last_system_error("watching a client socket");
-  if (zmq_connect(dealer.get(), endpoint.c_str()) != 0)
+  std::unique_ptr<Link> link{new Link{std::move(dealer), std::move(monitor)}};
+  if (zmq_connect(link->dealer_.get(), endpoint.c_str()) != 0)
     return Error{.code = Errc::not_connected,
                  .detail = "cannot connect to " + endpoint + ": " + zmq_strerror(zmq_errno()) +
                            "; an endpoint is such as tcp://127.0.0.1:7400 or "
                            "ipc:///run/gpupool/pool.sock"};
-  return std::unique_ptr<Link>{new Link{std::move(dealer), std::move(monitor)}};
+  return link;
 }
+
+// The dealer lingers for its last frames, and so do its events. One that nobody is there to take
+// stops ZeroMQ's thread for good, and with it every later link of the context.
+Link::~Link() { zmq_socket_monitor(dealer_.get(), nullptr, 0); }
 
 bool Link::send(const std::string& frame) {
   return !lost_ && zmq_send(dealer_.get(), frame.data(), frame.size(), ZMQ_DONTWAIT) >= 0;

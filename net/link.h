@@ -25,6 +25,9 @@ class Link {
   // Starts to connect. Errors: not_connected for an endpoint that ZeroMQ cannot read,
   // system_failed.
   static Result<std::unique_ptr<Link>> open(const ZmqContext& context, const Target& target);
+  ~Link();
+  Link(const Link&) = delete;
+  Link& operator=(const Link&) = delete;
 
   // False if the connection has no room or is gone.
   bool send(const std::string& frame);
