@@ -62,7 +62,7 @@ class Hosts {
 
   std::unique_ptr<Client> connect(const std::string& user, std::uint64_t seed) const;
   ClientOptions options_for(const std::string& user, std::uint64_t seed) const;
-  static std::string endpoints();  // as a client names them
+  static std::string endpoints();                      // as a client names them
   std::string runs_of(const std::string& node) const;  // the lines of its executors
   std::string audit() const;                           // what it found; empty: it is clean
   std::string log_of(const std::string& host) const;
