@@ -72,6 +72,9 @@ TEST_CASE("A pool that may not speak any more tells its clients nothing, not eve
     if (const auto* quota = std::get_if<ClientQuota>(&message))
       own.send(session, QuotaAnswer{.query = quota->query});
   }};
+  RawClient witness{pool.endpoint()};
+  witness.send(Hello{.token = "eve"});
+  witness.receive_one<SessionWelcome>();
   RawClient client{pool.endpoint()};
   client.send(Hello{.token = "ada"});
   client.receive_one<SessionWelcome>();
@@ -82,7 +85,14 @@ TEST_CASE("A pool that may not speak any more tells its clients nothing, not eve
   client.send_bytes("no message");
   RawClient late{pool.endpoint()};
   late.send(Hello{.token = "bob"});
-  REQUIRE(pool.wait_for<SessionOpened>(3));
+  // A client's messages are taken in their order, and a session ends after all that was to be said
+  // before: when both have happened, every word of the silent time has met the silence.
+  client.send(ClientCancel{});
+  late.send(ClientCancel{});
+  REQUIRE(pool.wait_for<ClientCancel>(2));
+  REQUIRE(pool.count<SessionOpened>() == 4);
+  pool.end(pool.all<SessionOpened>()[0].first);
+  REQUIRE(pool.wait_for<SessionClosed>(1));
   pool.set_silent(false);
   client.send(ClientPing{.query = 3});
   CHECK(client.receive_one<SessionPong>().query == 3);
