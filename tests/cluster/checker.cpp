@@ -16,7 +16,7 @@ class Judge {
  public:
   Judge(const Evidence& evidence, const Bounds& bounds) : evidence_(evidence), bounds_(bounds) {
     for (const SeenRun& run : evidence.runs)
-      if (run.rank == 0) runs_[{run.job, run.attempt}].push_back(&run);
+      (run.rank == 0 ? runs_ : helpers_)[{run.job, run.attempt}].push_back(&run);
     for (const HoldSettled& settled : evidence.settles) settles_[settled.job].push_back(&settled);
   }
 
@@ -154,6 +154,11 @@ class Judge {
     if (here.size() > 1)
       differ("attempt ", name.second, " of job ", name.first, " ran ", here.size(), " times");
     const SeenRun& run = *here.front();
+    const auto helpers = helpers_.find(name);
+    if (helpers != helpers_.end())
+      verdict_.across +=
+          std::any_of(helpers->second.begin(), helpers->second.end(),
+                      [&](const SeenRun* helper) { return helper->node != run.node; });
     if (receipt.outcome == Outcome::succeeded && run.ending != "result")
       differ("job ", name.first, " succeeded, but its executor says \"", run.ending, "\"");
     if (!run.ended) return;  // it was killed, at its end or before it: nobody measured it but us
@@ -180,7 +185,8 @@ class Judge {
 
   const Evidence& evidence_;
   const Bounds& bounds_;
-  std::map<RunName, std::vector<const SeenRun*>> runs_;  // rank 0's
+  std::map<RunName, std::vector<const SeenRun*>> runs_;     // rank 0's
+  std::map<RunName, std::vector<const SeenRun*>> helpers_;  // the other ranks'
   std::map<JobId, std::vector<const HoldSettled*>> settles_;
   std::set<RunName> charged_;
   Verdict verdict_;

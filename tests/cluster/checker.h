@@ -67,6 +67,7 @@ struct Verdict {
   std::size_t acknowledged = 0;
   std::size_t refused = 0;
   std::size_t delivered = 0;  // receipts of runs that were charged
+  std::size_t across = 0;     // of these, by ranks on several nodes
   std::size_t lost_runs = 0;  // runs that nobody was charged for
   Duration widest{};          // between the two measures of a run, without pauses
 };

@@ -94,6 +94,18 @@ TEST_CASE("A history in which everything holds gives no difference, and its numb
   CHECK(verdict.widest == milliseconds(3));
 }
 
+TEST_CASE("What was charged and had ranks on several nodes is counted") {
+  Evidence evidence = good();
+  SeenRun helper = evidence.runs[0];
+  helper.rank = 1;
+  helper.device = 2;
+  evidence.runs.push_back(helper);
+  CHECK(judge(evidence, {}).across == 0);
+  evidence.runs.back().node = "node-2";
+  CHECK(found(evidence).empty());
+  CHECK(judge(evidence, {}).across == 1);
+}
+
 TEST_CASE("An acknowledged job without a receipt, or with two, is a difference") {
   Evidence none = good();
   none.receipts[ada].pop_back();

@@ -103,8 +103,9 @@ Customer::Request Customer::draw() {
   const bool expires = rng_.one_in(10);
   drawn.cancels = !expires && rng_.one_in(10);
   const std::int64_t lasts = expires || drawn.cancels ? 4'000 : rng_.between(50, 1'200);
-  drawn.body = {.app = "emoji",
-                .size = rng_.one_in(4) ? "xlarge" : "large",
+  const bool takes_two = rng_.one_in(4);
+  drawn.body = {.app = takes_two && rng_.one_in(2) ? "wide" : "emoji",
+                .size = takes_two ? "xlarge" : "large",
                 .declared = expires ? seconds(1) : seconds(6),
                 .detached = !rng_.one_in(4),
                 .arguments = {{"steps", std::to_string(lasts)},

@@ -1,8 +1,9 @@
 #pragma once
 // Those who use the cluster while it is hurt: accounts that each keep some jobs going through the
 // SDK, which goes to the other broker when one does not answer and asks again by request id, and
-// write down everything that they asked and were told. Jobs of one slot and of two, that succeed,
-// fail, run into their declared end, or are cancelled. Each has a thread of its own.
+// write down everything that they asked and were told. Jobs of one slot, of two, and of two
+// wherever they are; that succeed, fail, run into their declared end, or are cancelled. Each has a
+// thread of its own.
 
 #include <atomic>
 #include <map>

@@ -118,9 +118,10 @@ class Episode {
         verdict.differences.push_back(customer->account().text + ":" + customer->diary());
     }
     std::cout << "    " << verdict.acknowledged << " acknowledged, " << verdict.refused
-              << " refused" << refusals_of(customers) << ", " << verdict.delivered << " charged, "
-              << verdict.lost_runs << " lost runs; well after " << recovery << ", all ended after "
-              << drained << ", measures " << verdict.widest << " apart at most, "
+              << " refused" << refusals_of(customers) << ", " << verdict.delivered << " charged ("
+              << verdict.across << " across nodes), " << verdict.lost_runs
+              << " lost runs; well after " << recovery << ", all ended after " << drained
+              << ", measures " << verdict.widest << " apart at most, "
               << (boot_time() - start).ms / 1000 << " s in all" << std::endl;
     return verdict;
   }
@@ -183,10 +184,12 @@ TEST_CASE("Whatever happens to a cluster, acknowledged jobs are charged once for
   const Plan& wish = plan();
   Hosts& hosts = cluster();
   std::size_t acknowledged = 0;
+  std::size_t across = 0;
   for (std::uint64_t i = wish.first; i < wish.first + wish.episodes; ++i) {
     std::cout << "episode " << i << ", seed " << wish.seed << std::endl;
     const Verdict verdict = Episode{hosts, i}.run();
     acknowledged += verdict.acknowledged;
+    across += verdict.across;
     std::string all;
     for (const std::string& one : verdict.differences) all += "\n  " + one;
     if (all.empty()) continue;
@@ -195,6 +198,7 @@ TEST_CASE("Whatever happens to a cluster, acknowledged jobs are charged once for
                     << " --first " << i << " --episodes 1\nlogs: " << kept.string());
   }
   CHECK(acknowledged > wish.episodes);
+  CHECK((across > 0 || wish.episodes < 10));
 }
 
 }  // namespace gpupool::test

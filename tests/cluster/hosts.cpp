@@ -30,7 +30,7 @@ constexpr const char* prefix = "gpt";
 constexpr const char* database_megabytes = "96";
 
 // Slots of one device each, told apart by their number of threads (programs/executor.cpp). Accounts
-// that never run out, and apps for what clients ask: jobs of one slot, of two of a node.
+// that never run out, and beside cluster-up's app one whose jobs may be on several nodes.
 constexpr const char* more_settings = R"(
 [[tiers]]
 name = "anonymous"
@@ -41,6 +41,9 @@ name = "free"
 allowance_s = 1000000
 longest_s = 1000
 jobs_max = 100
+[[apps]]
+name = "wide"
+spread = "nodes"
 )";
 constexpr const char* node_settings = R"(
 [[worker.devices]]
@@ -212,7 +215,8 @@ void Hosts::settle_configurations() const {
     std::ofstream(folder_ / "cluster" / host / "clock") << std::string(8, '\0');
     if (host == "database") continue;
     std::ofstream settings(folder_ / "cluster" / host / "gpupool.toml", std::ios::app);
-    settings << more_settings;
+    settings << more_settings << "model = \"" << variable("GPUPOOL_SOURCE_DIR")
+             << "/models/emoji\"\n";
     if (host.starts_with("node")) settings << node_settings;
   }
 }

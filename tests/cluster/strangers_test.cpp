@@ -44,8 +44,7 @@ std::string nodes_of(const Hosts& hosts) {
 
 }  // namespace
 
-TEST_CASE("A worker of another authority, and noise on its port, reach nothing in a cluster",
-          "[.]") {
+TEST_CASE("A worker of another authority, and noise on its port, reach nothing in a cluster") {
   Hosts& hosts = cluster();
   REQUIRE(hosts.wait_until_well(seconds(60)));
   const std::string leader = hosts.leader();
