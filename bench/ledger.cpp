@@ -17,6 +17,7 @@
 #include "actors/ledger/journal_sqlite.h"
 #include "actors/ledger/ledger_actor.h"
 #include "actors/ledger/open_journal.h"
+#include "actors/ledger/snapshot_file.h"
 #include "base/clock.h"
 #include "base/prng.h"
 #include "bench/measure.h"
@@ -342,8 +343,31 @@ std::int64_t resident_bytes() {
   return resident * ::sysconf(_SC_PAGESIZE);
 }
 
-// Accounts with an open window and one receipt each, and what each of them takes.
-nlohmann::json weigh_accounts(std::uint64_t count) {
+// How long a snapshot of all this takes to be on the disk, and to be a ledger again.
+nlohmann::json measure_snapshot(const Config& config, const Ledger& ledger,
+                                const std::string& path) {
+  const auto written = Clock::now();
+  RowWriter rows;
+  ledger.write_state(rows);
+  const double copied_s = us_since(written) / 1e6;
+  if (const auto kept = write_snapshot(path, {.at = {}, .state = rows.take()}, "bench"); !kept)
+    give_up(kept.error().detail);
+  const double write_s = us_since(written) / 1e6;
+  const auto begin = Clock::now();
+  const auto snapshot = read_snapshot(path, "bench");
+  if (!snapshot || !*snapshot) give_up("the snapshot can't be read");
+  Ledger again(config);
+  RowReader reader((*snapshot)->state);
+  if (!again.read_state(reader) || again.account_count() != ledger.account_count())
+    give_up("the snapshot is another ledger");
+  return {{"copy_s", copied_s},
+          {"write_s", write_s},
+          {"start_s", us_since(begin) / 1e6},
+          {"bytes", std::filesystem::file_size(path)}};
+}
+
+// Accounts with an open window and one receipt each, what each of them takes, and their snapshot.
+nlohmann::json weigh_accounts(std::uint64_t count, const std::string& snapshot) {
   const Config config = bench_config();
   Ledger ledger(config);
   Wishes wishes(1);
@@ -357,8 +381,10 @@ nlohmann::json weigh_accounts(std::uint64_t count) {
     ledger.step(now, Wishes::settle_of(held_in(effects.send.back()).hold->job, now));
   }
   const auto bytes = static_cast<double>(resident_bytes() - before);
-  return {{"accounts", ledger.account_count()},
-          {"bytes_per_account", bytes / static_cast<double>(count)}};
+  nlohmann::json weighed{{"accounts", ledger.account_count()},
+                         {"bytes_per_account", bytes / static_cast<double>(count)}};
+  if (!snapshot.empty()) weighed["snapshot"] = measure_snapshot(config, ledger, snapshot);
+  return weighed;
 }
 
 // Writes so many records as the actor would, then measures how long a start takes to read them.
@@ -439,8 +465,8 @@ int run(const std::vector<std::string>& words) {
     std::cout << measure_actor(words[1], words[2], std::stoul(words[3]),
                                std::atof(words[4].c_str()))
               << "\n";
-  } else if (words.size() == 2 && words[0] == "accounts") {
-    std::cout << weigh_accounts(std::stoul(words[1])) << "\n";
+  } else if ((words.size() == 2 || words.size() == 3) && words[0] == "accounts") {
+    std::cout << weigh_accounts(std::stoul(words[1]), words.size() == 3 ? words[2] : "") << "\n";
   } else if (words.size() == 3 && words[0] == "start") {
     std::cout << measure_start(words[1], std::stoul(words[2])) << "\n";
   } else if (words.size() == 4 && words[0] == "sqlite-rows") {
@@ -454,7 +480,7 @@ int run(const std::vector<std::string>& words) {
     std::cerr << "usage: bench_ledger core SECONDS\n"
                  "       bench_ledger map SECONDS\n"
                  "       bench_ledger actor FILE|postgres:CONNINFO HISTORY OUTSTANDING SECONDS\n"
-                 "       bench_ledger accounts COUNT\n"
+                 "       bench_ledger accounts COUNT [SNAPSHOT-FILE]\n"
                  "       bench_ledger start FILE RECORDS\n"
                  "       bench_ledger sqlite-rows FILE BATCH SECONDS\n"
                  "       bench_ledger fdatasync FOLDER SECONDS\n";

@@ -167,7 +167,7 @@ class Judge {
     const Duration apart = receipt.ran < measured ? measured - receipt.ran : receipt.ran - measured;
     const Duration paused = pauses_of(run);
     if (paused == Duration{}) verdict_.widest = std::max(verdict_.widest, apart);
-    if (apart > bounds_.measures + paused)
+    if (apart > bounds_.measures() + paused)
       differ("job ", name.first, " was charged for ", receipt.ran, ", its executor measured ",
              measured);
   }
@@ -177,7 +177,8 @@ class Judge {
     Duration all{};
     for (const Pause& pause : evidence_.pauses) {
       if (pause.node != run.node) continue;
-      if (pause.from <= run.ended + bounds_.measures && pause.until + bounds_.measures >= run.began)
+      if (pause.from <= run.ended + bounds_.measures() &&
+          pause.until + bounds_.measures() >= run.began)
         all = all + (pause.until - pause.from);
     }
     return all;

@@ -56,10 +56,13 @@ struct Evidence {
 };
 
 struct Bounds {
-  // What may lie between the two measures of one run, the executor's and the worker's: a run's
-  // beginning and end are told through a socket, a thread and an actor's mailbox, and its result is
-  // made durable before its end counts.
-  Duration measures = milliseconds(500);
+  // What may lie between the two measures of one run, the executor's and the worker's. Its
+  // beginning and its end are each told through a socket, a thread and an actor's mailbox, and its
+  // result is made durable before its end counts: on an idle machine some milliseconds. `held_up`
+  // is the longest that this machine kept a thread waiting that wrote a page and was ready to go on
+  // (pace.h): the beginning, the end and the result may each be late by that.
+  Duration held_up{};
+  Duration measures() const { return milliseconds(50) + held_up * 3; }
 };
 
 struct Verdict {

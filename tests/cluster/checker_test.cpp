@@ -214,15 +214,24 @@ TEST_CASE("A charge that is not the time of the run is a difference") {
 
 TEST_CASE("The worker's measure may differ from the executor's by the bound, and by pauses") {
   Evidence evidence = good();
-  evidence.runs[0].ended = evidence.runs[0].began + milliseconds(502);
-  CHECK(has(found(evidence), "was charged for 1003 ms, its executor measured 502 ms"));
+  evidence.runs[0].ended = evidence.runs[0].began + milliseconds(952);
+  CHECK(has(found(evidence), "was charged for 1003 ms, its executor measured 952 ms"));
   evidence.pauses.push_back({"node-2", Instant{10'000}, Instant{10'400}});
   CHECK_FALSE(found(evidence).empty());
   evidence.pauses.push_back({"node-1", Instant{10'000}, Instant{10'400}});
   CHECK(found(evidence).empty());
-  evidence.runs[0].ended = evidence.runs[0].began + milliseconds(503);
+  evidence.runs[0].ended = evidence.runs[0].began + milliseconds(953);
   evidence.pauses.clear();
   CHECK(found(evidence).empty());
+}
+
+TEST_CASE("On a machine that holds threads up the measures may differ by three times that more") {
+  Evidence evidence = good();
+  const Bounds slow{.held_up = milliseconds(10)};
+  evidence.runs[0].ended = evidence.runs[0].began + milliseconds(923);
+  CHECK(judge(evidence, slow).differences.empty());
+  evidence.runs[0].ended = evidence.runs[0].began + milliseconds(922);
+  CHECK(judge(evidence, slow).differences.size() == 1);
 }
 
 TEST_CASE("What runs on after its declared end costs no more, however late it is stopped") {

@@ -17,6 +17,7 @@
 #include "tests/cluster/checker.h"
 #include "tests/cluster/customers.h"
 #include "tests/cluster/nemesis.h"
+#include "tests/cluster/pace.h"
 #include "tests/system/pool_process.h"
 
 namespace gpupool::test {
@@ -92,6 +93,7 @@ class Episode {
 
   Verdict run() {
     const Instant start = boot_time();
+    const Pace pace(hosts_.folder());
     std::vector<std::unique_ptr<Customer>> customers;
     for (int i = 0; i < customers_count; ++i)
       customers.push_back(
@@ -110,7 +112,7 @@ class Episode {
     });
     const Duration drained = boot_time() - healed;
     for (auto& customer : customers) customer->join();
-    Verdict verdict = well ? examine(customers, nemesis) : Verdict{};
+    Verdict verdict = well ? examine(customers, nemesis, {pace.longest()}) : Verdict{};
     if (!well) verdict.differences.push_back("the cluster is not well after it healed");
     if (!ended) {
       verdict.differences.push_back("clients wait for an end after it healed");
@@ -129,8 +131,8 @@ class Episode {
   std::string name() const { return std::to_string(number_); }
 
  private:
-  Verdict examine(const std::vector<std::unique_ptr<Customer>>& customers,
-                  const Nemesis& nemesis) const {
+  Verdict examine(const std::vector<std::unique_ptr<Customer>>& customers, const Nemesis& nemesis,
+                  const Bounds& bounds) const {
     Evidence evidence;
     std::vector<std::string> more;
     std::set<AccountId> accounts;
@@ -149,7 +151,7 @@ class Episode {
         if (jobs.contains(run.job)) evidence.runs.push_back(run);
     evidence.pauses = nemesis.pauses();
     evidence.audit = hosts_.audit();
-    Verdict verdict = judge(evidence, {});
+    Verdict verdict = judge(evidence, bounds);
     verdict.differences.insert(verdict.differences.end(), more.begin(), more.end());
     return verdict;
   }

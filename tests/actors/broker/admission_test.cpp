@@ -4,13 +4,6 @@
 #include "tests/actors/broker/harness.h"
 
 namespace gpupool {
-namespace {
-
-// The longest occupancy of the test's partition: 300 s + start limit 30 + grace 2 + check 5.
-constexpr Duration longest = seconds(337);
-
-}  // namespace
-
 TEST_CASE("Broker and ledger together find the first failure in the order of the error numbers") {
   Config config = broker_test_config();
   config.broker.queue_max = 3;

@@ -6,8 +6,6 @@
 namespace gpupool {
 namespace {
 
-constexpr Duration longest = seconds(337);
-
 void cancel(Harness& pool, JobId job) {
   pool.tell(Cancel{
       .session = SessionId{1}, .query = 900, .account = pool.job(job).hold->account, .job = job});

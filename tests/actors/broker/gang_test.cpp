@@ -7,8 +7,6 @@
 namespace gpupool {
 namespace {
 
-constexpr Duration longest = seconds(337);
-
 Config gang_config(Spread spread = Spread::devices) {
   Config config = broker_test_config();
   for (AppConfig& app : config.apps) app.spread = spread;

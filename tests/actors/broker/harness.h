@@ -17,6 +17,8 @@
 namespace gpupool {
 
 inline constexpr const char* test_build = "build 1";
+// The longest occupancy of the test's partition: 300 s + start limit 30 + grace 2 + check 5.
+inline constexpr Duration longest = seconds(337);
 
 // What a worker would be to the broker: its reports, as the test sets them.
 struct TestNode {

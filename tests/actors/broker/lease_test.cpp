@@ -6,8 +6,6 @@
 namespace gpupool {
 namespace {
 
-constexpr Duration longest = seconds(337);
-
 // A pool whose only slot runs a first job; the lease of that job.
 struct OneSlot {
   Harness pool;
