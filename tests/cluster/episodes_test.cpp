@@ -123,8 +123,8 @@ class Episode {
               << " refused" << refusals_of(customers) << ", " << verdict.delivered << " charged ("
               << verdict.across << " across nodes), " << verdict.lost_runs
               << " lost runs; well after " << recovery << ", all ended after " << drained
-              << ", measures " << verdict.widest << " apart at most, "
-              << (boot_time() - start).ms / 1000 << " s in all" << std::endl;
+              << ", measures " << verdict.widest << " apart at most, by " << pace.longest()
+              << " held up, " << (boot_time() - start).ms / 1000 << " s in all" << std::endl;
     return verdict;
   }
 
