@@ -199,7 +199,7 @@ class Unauthenticated(Refused):
 
 
 class IdExpired(Refused):
-    """The request id is too old, or ahead of time. want: its age, have: the oldest accepted (ms)."""
+    """The request id is too old, or ahead of time. want: its age, have: the oldest (ms)."""
 
     number = 102
 
@@ -334,7 +334,9 @@ class FileUnreadable(PoolError):
 
 
 class FileMalformed(PoolError):
-    """The result that the pool sent is not the one of the receipt, or too large. have: the bounds."""
+    """The result that the pool sent is not the one of the receipt, or is too large.
+
+    want: its bytes by the receipt, have: the most that are taken."""
 
     number = 501
 
@@ -349,12 +351,15 @@ class HistoryUnavailable(PoolError):
 
 
 class JobFailed(PoolError):
-    """The job ended, and not well. `receipt` says what it cost, `balance` what is left."""
+    """The job ended, and not well. `receipt` says what it cost, `balance` what is left; `number`
+    and `code` are its cause, if it has one, else `code` is its outcome."""
 
     def __init__(self, receipt: Receipt, balance: Balance) -> None:
         self.receipt = receipt
         self.balance = balance
         super().__init__(receipt.detail, number=receipt.cause)
+        if not receipt.cause:
+            self.code = receipt.outcome.name
 
     def _text(self) -> str:
         receipt = self.receipt
