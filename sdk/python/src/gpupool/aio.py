@@ -1,0 +1,388 @@
+"""The same pool and jobs for asyncio: what waits is awaited, and means what it means in
+`gpupool.Pool`.
+
+The connection has a thread of its own here too, so a loop that something blocks loses no place in a
+queue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import uuid
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from concurrent.futures import Future
+from datetime import datetime
+from types import TracebackType
+from typing import Any, TypeVar
+
+from gpupool import errors, limits, requests
+from gpupool.engine import Engine
+from gpupool.job import NAME_S_MAX
+from gpupool.messages import (
+    Caller,
+    Change,
+    Happening,
+    Hold,
+    JobState,
+    Receipt,
+    Table,
+    UsageDay,
+)
+from gpupool.progress import Progress, Showing
+from gpupool.questions import (
+    ClientSubmit,
+    ClientWatch,
+    JobDone,
+    JobEvent,
+    LogChunk,
+    QuotaAnswer,
+    QuoteAnswer,
+    ResultChunk,
+    SessionWelcome,
+)
+from gpupool.requests import Ask
+from gpupool.results import Finished, Picture, ResultReader, write_whole
+from gpupool.settings import options_of
+from gpupool.track import Event, Track, outcome_of
+from gpupool.values import NO_REQUEST
+
+Answer = TypeVar("Answer")
+Made = TypeVar("Made")
+
+# Before Python 3.11 asyncio.run() lets Ctrl-C out wherever the task is.
+_ENDS_OF_A_TASK = (asyncio.CancelledError, KeyboardInterrupt)
+
+
+async def _answer(future: Future[Answer]) -> Answer:
+    """What an engine's future comes to. Cancelling the task only ends the wait."""
+    return await asyncio.wrap_future(future)
+
+
+class AsyncJob:
+    """As `gpupool.Job`. Cancelling a task that waits leaves the job as it is."""
+
+    def __init__(self, engine: Engine, track: Track) -> None:
+        """For `AsyncPool`, which makes them."""
+        self._engine = engine
+        self._track = track
+
+    @property
+    def number(self) -> int:
+        """The job's number in this pool."""
+        return self._track.job
+
+    @property
+    def request(self) -> uuid.UUID:
+        """The request id."""
+        return self._track.request
+
+    @property
+    def latest(self) -> JobEvent | None:
+        """The latest event. None: it was over already."""
+        return self._track.latest
+
+    @property
+    def state(self) -> JobState:
+        """Queued, starting, running or ended."""
+        return self._track.state
+
+    @property
+    def hold(self) -> Hold | None:
+        """What is set aside for it, in milliseconds of quota. None: it was over already."""
+        return self._track.hold
+
+    @property
+    def is_done(self) -> bool:
+        """Whether its receipt is here, or it can be followed no longer."""
+        return self._track.done.done()
+
+    async def events(self) -> AsyncIterator[Event]:
+        """Every event, from the oldest that is kept (1,000) to the last one before the receipt."""
+        loop = asyncio.get_running_loop()
+        changed = asyncio.Event()
+
+        def tell() -> None:
+            try:
+                loop.call_soon_threadsafe(changed.set)
+            except RuntimeError:
+                pass  # the loop has ended, and nobody waits
+
+        self._track.listen(tell)
+        try:
+            place, is_over = 0, False
+            while not is_over:
+                changed.clear()
+                events, place, is_over = self._track.since(place)
+                for event in events:
+                    yield event
+                if not events and not is_over:
+                    await changed.wait()
+        finally:
+            self._track.unlisten(tell)
+
+    async def wait(self, *, progress: Progress = False) -> JobDone:
+        """The receipt and the balance after it, however the job ended. NotConnected for a pool
+        that was lost for too long."""
+        showing = Showing(progress)
+        try:
+            if showing.show:
+                async for event in self.events():
+                    showing.show(event)
+            return await _answer(self._track.done)
+        finally:
+            showing.close()
+
+    async def receipt(self) -> Receipt:
+        """Waits for the job's end."""
+        return (await self.wait()).receipt
+
+    async def result(
+        self, *, progress: Progress = False, bytes_max: int = limits.RESULT_BYTES_MAX
+    ) -> bytes:
+        """Waits for the job's end and fetches what it made. Errors as `gpupool.Job.result()`."""
+        return (await self.finish(progress=progress, bytes_max=bytes_max)).content
+
+    async def finish(
+        self, *, progress: Progress = False, bytes_max: int = limits.RESULT_BYTES_MAX
+    ) -> Finished:
+        """The same as `result()`, with receipt and balance. An app that makes nothing: no bytes."""
+        done = outcome_of(await self.wait(progress=progress))
+        if not done.receipt.result.hash:
+            return Finished(b"", done.receipt, done.balance)
+        reader = ResultReader(done.receipt, bytes_max)
+        while question := reader.question():
+            reader.take(await _answer(self._engine.ask(question, ResultChunk)))
+        return Finished(reader.whole(), done.receipt, done.balance)
+
+    async def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the result to a file, which is there whole or not at all."""
+        content = await self.result()
+        await asyncio.to_thread(write_whole, path, content)
+
+    async def cancel(self) -> JobDone:
+        """Cancels the job and waits for its receipt."""
+        return await _answer(self._engine.cancel(self.number))
+
+    async def log(self, offset: int = 0) -> LogChunk:
+        """What the run wrote, from that byte on; of a running job what there is. ResultGone."""
+        ask = requests.logs(self.number, offset)
+        return ask.read(await _answer(self._engine.ask(ask.message, ask.kind)))
+
+    async def cancel_for_task(self) -> None:
+        """For a task that is cancelled and has no handle to give: cancels the job, as far as the
+        pool can be reached."""
+        try:
+            taken = asyncio.wrap_future(self._track.taken)
+            await asyncio.wait_for(taken, NAME_S_MAX)
+            await self.cancel()
+        except (errors.PoolError, asyncio.TimeoutError):
+            pass
+
+
+class AsyncPool:
+    """As `gpupool.Pool`: `async with AsyncPool() as pool:`, or `connect()` and `close()`."""
+
+    def __init__(
+        self,
+        endpoint: str | Sequence[str] | None = None,
+        *,
+        token: str | None = None,
+        token_file: str | os.PathLike[str] | None = None,
+        server_key: str | None = None,
+        connect_timeout_s: float | None = None,
+        answer_timeout_s: float | None = None,
+        reconnect_for_s: float | None = None,
+        announced: Callable[[str], None] | None = None,
+    ) -> None:
+        """Reads the settings, as `gpupool.Pool`; connect() connects. FileUnreadable; ValueError."""
+        self._options = options_of(
+            endpoint=endpoint,
+            token=token,
+            token_file=token_file,
+            server_key=server_key,
+            connect_timeout_s=connect_timeout_s,
+            answer_timeout_s=answer_timeout_s,
+            reconnect_for_s=reconnect_for_s,
+            announced=announced,
+        )
+        self._opened: Engine | None = None
+
+    async def connect(self) -> None:
+        """Connects, and waits for the welcome. NotConnected, Unauthenticated, VersionMismatch,
+        Overloaded; RuntimeError if it was connected before."""
+        if self._opened:
+            raise RuntimeError("this pool was connected before")
+        self._opened = Engine(self._options)
+        try:
+            await _answer(self._opened.welcomed)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Says goodbye. Jobs that run, or are detached, go on."""
+        if self._opened:
+            await asyncio.to_thread(self._opened.close)
+
+    async def __aenter__(self) -> AsyncPool:
+        await self.connect()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    @property
+    def _engine(self) -> Engine:
+        if self._opened is None:
+            raise errors.NotConnected("connect() comes first, or async with")
+        return self._opened
+
+    @property
+    def welcome(self) -> SessionWelcome:
+        """The latest one: the pool's name and build, what is announced now."""
+        return self._engine.welcome
+
+    @property
+    def caller(self) -> Caller:
+        """Who this client is to the pool, and how it knows."""
+        return self.welcome.caller
+
+    @property
+    def endpoint(self) -> str:
+        """Where the pool is; of a lost one, the endpoint that is tried now."""
+        return self._engine.endpoint
+
+    async def generate(
+        self,
+        prompt: str,
+        *,
+        app: str = "emoji",
+        steps: int | None = None,
+        seed: int | None = None,
+        guidance: float | None = None,
+        pixels: int | None = None,
+        duration_s: float | None = None,
+        size: str | None = None,
+        max_wait_s: float | None = None,
+        progress: Progress = False,
+    ) -> Picture:
+        """Makes a picture and waits for it. None: the app's own choice; a seed is drawn."""
+        drawn = requests.draw_seed() if seed is None else seed
+        finished = await self.run(
+            app,
+            requests.picture_arguments(prompt, drawn, steps, guidance, pixels),
+            duration_s=duration_s,
+            size=size,
+            max_wait_s=max_wait_s,
+            progress=progress,
+        )
+        return Picture(finished.content, finished.receipt, finished.balance, drawn)
+
+    async def run(
+        self,
+        app: str,
+        arguments: Mapping[str, object] | None = None,
+        *,
+        duration_s: float | None = None,
+        size: str | None = None,
+        max_wait_s: float | None = None,
+        progress: Progress = False,
+    ) -> Finished:
+        """Submits a job, waits for its end and fetches what it made. Cancelling the task, as
+        Ctrl-C does under asyncio.run(), cancels the job and waits for its receipt."""
+        job = await self.submit(
+            app, arguments, duration_s=duration_s, size=size, max_wait_s=max_wait_s
+        )
+        try:
+            return await job.finish(progress=progress)
+        except _ENDS_OF_A_TASK:
+            await job.cancel_for_task()
+            raise
+
+    async def submit(
+        self,
+        app: str,
+        arguments: Mapping[str, object] | None = None,
+        *,
+        duration_s: float | None = None,
+        size: str | None = None,
+        max_wait_s: float | None = None,
+        detached: bool = False,
+        request: uuid.UUID | None = None,
+    ) -> AsyncJob:
+        """Submits a job and waits until the pool has admitted or refused it. Cancelling the task
+        meanwhile cancels the job, unless it is detached. Arguments and errors as
+        `gpupool.Pool.submit()`."""
+        body = requests.job_request(
+            app,
+            arguments,
+            duration_s=duration_s,
+            size=size,
+            max_wait_s=max_wait_s,
+            detached=detached,
+        )
+        track = Track(request or requests.draw_request_id(), 0)
+        job = AsyncJob(self._engine, track)
+        self._engine.follow(ClientSubmit(request=track.request, body=body), track.tell)
+        try:
+            await _answer(track.taken)
+        except _ENDS_OF_A_TASK:
+            if not detached:
+                await job.cancel_for_task()
+            raise
+        return job
+
+    async def watch(self, job: int) -> AsyncJob:
+        """Follows a job of one's own account from wherever it is. JobUnknown."""
+        track = Track(NO_REQUEST, job)
+        self._engine.follow(ClientWatch(job=job), track.tell)
+        await _answer(track.taken)
+        return AsyncJob(self._engine, track)
+
+    async def quota(self) -> QuotaAnswer:
+        """Who the caller is, and used, held and left of the quota, in milliseconds."""
+        return await self._ask(requests.quota())
+
+    async def quote(
+        self,
+        app: str,
+        *,
+        duration_s: float | None = None,
+        size: str | None = None,
+        max_wait_s: float | None = None,
+    ) -> QuoteAnswer:
+        """What a request would cost and leave, and when it would start; nothing is submitted."""
+        return await self._ask(requests.quote(app, duration_s, size, max_wait_s))
+
+    async def receipts(self, limit: int = 20, *, before: int = 0) -> list[Receipt]:
+        """What finished jobs cost, newest first; at most 50."""
+        return await self._ask(requests.receipts(limit, before))
+
+    async def jobs(self) -> list[JobEvent]:
+        """The account's open jobs, oldest first."""
+        return await self._ask(requests.jobs())
+
+    async def explain(self, what: int | uuid.UUID) -> list[Happening]:
+        """The story of a job (its number), or of a refused request (its id)."""
+        return await self._ask(requests.explain(what))
+
+    async def changes(self, since: datetime | None = None, *, limit: int = 50) -> list[Change]:
+        """What was changed, by whom, newest first; at most 200."""
+        return await self._ask(requests.changes(since, limit))
+
+    async def usage(self, since: datetime | None = None, *, days: int = 31) -> list[UsageDay]:
+        """What was charged day by day (UTC), newest first; at most 400 days."""
+        return await self._ask(requests.usage(since, days))
+
+    async def operate(self, *words: str) -> Table:
+        """An operator's command, word by word. Forbidden for others."""
+        return await self._ask(requests.operate(words))
+
+    async def _ask(self, ask: Ask[Any, Made]) -> Made:
+        return ask.read(await _answer(self._engine.ask(ask.message, ask.kind)))
