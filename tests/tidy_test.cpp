@@ -468,7 +468,7 @@ std::vector<Source> tree() {
   const std::set<std::string> extensions{".h",    ".cpp", ".cu",  ".def",  ".py",  ".sh",
                                          ".toml", ".md",  ".txt", ".json", ".sql", ".cmake"};
   for (const std::string folder : {"base", "config", "actors", "gpu", "net", "cli", "tests",
-                                   "bench", "models", "deploy", "docs", "cmake"})
+                                   "bench", "models", "deploy", "docs", "cmake", "sdk"})
     for (const auto& entry : fs::recursive_directory_iterator(folder))
       if (entry.is_regular_file() && extensions.contains(entry.path().extension().string()))
         take(entry.path());

@@ -1,0 +1,52 @@
+"""The programs in docs/python.md do what is said there."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+from pool_process import SOURCE, PoolProcess
+
+import gpupool
+
+PAGE = (SOURCE / "docs" / "python.md").read_text()
+PROGRAMS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda text: str(text).partition("\n")[0])
+def test_a_program_of_the_page_runs(
+    program: str,
+    pool: gpupool.Pool,
+    daemon: PoolProcess,
+    user: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("GPUPOOL_ENDPOINT", daemon.endpoint)
+    monkeypatch.setenv("GPUPOOL_TOKEN", daemon.token(user))
+    monkeypatch.chdir(tmp_path)
+    code = compile(program, "docs/python.md", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    names = {"gpupool": gpupool, "asyncio": asyncio, "pool": pool}
+    if code.co_flags & inspect.CO_COROUTINE:
+
+        async def main() -> None:
+            await eval(code, names)
+
+        asyncio.run(main())
+    else:
+        exec(code, names)
+
+
+def test_every_error_class_is_on_the_page() -> None:
+    kinds = [kind for kind in vars(gpupool).values() if isinstance(kind, type)]
+    missing = [
+        kind.__name__
+        for kind in kinds
+        if issubclass(kind, gpupool.PoolError) and f"`{kind.__name__}`" not in PAGE
+    ]
+    assert len(PROGRAMS) == 4
+    assert missing == []
