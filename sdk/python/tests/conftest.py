@@ -2,14 +2,41 @@
 
 from __future__ import annotations
 
+import signal
+import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 
 import pytest
 from pool_process import PoolProcess
 
 import gpupool
+
+TEST_S_MAX = 75  # above every wait inside a test
+
+
+@pytest.fixture(autouse=True)
+def no_test_waits_for_ever() -> Iterator[None]:
+    def give_up(number: int, frame: FrameType | None) -> None:
+        raise AssertionError(f"the test took more than {TEST_S_MAX} s")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(TEST_S_MAX)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture
+def nobody() -> Iterator[str]:
+    """An endpoint where nobody listens, nor can begin to."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"tcp://127.0.0.1:{taken.getsockname()[1]}"
 
 
 @pytest.fixture(autouse=True)

@@ -13,12 +13,13 @@ from gpupool import errors, wire
 from gpupool.questions import ClientPing, FromClient, FromPool, Hello, SessionPong, SessionWelcome
 
 Answers = list[FromPool | bytes | list[bytes]]
+HEARTBEAT_MS = 10_000  # no machine is so busy that three of them pass unanswered
 
 
 def usual(message: FromClient) -> Answers:
     """A pool that welcomes, and answers pings and nothing else."""
     if isinstance(message, Hello):
-        return [SessionWelcome(pool="fake", heartbeat_ms=200)]
+        return [SessionWelcome(pool="fake", heartbeat_ms=HEARTBEAT_MS)]
     return [SessionPong(query=message.query)] if isinstance(message, ClientPing) else []
 
 
@@ -30,6 +31,7 @@ class FakePool:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._router = self._context.socket(zmq.ROUTER)
         self._router.setsockopt(zmq.LINGER, 0)
+        self._router.setsockopt(zmq.SNDHWM, 0)  # a ROUTER drops what is more
         port = self._router.bind_to_random_port("tcp://127.0.0.1")
         self.endpoint = f"tcp://127.0.0.1:{port}"
         self._stop, self._stopped = socket.socketpair()

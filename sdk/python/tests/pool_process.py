@@ -1,4 +1,4 @@
-"""A real pool for tests: a gpupoold over a folder of its own, on a free loopback port.
+"""A real pool for tests: a gpupoold over a folder of its own, on a free loopback port, or a file.
 
 What it started is killed when it goes. It is waited for by the messages that the daemon sends to a
 service manager, and every wait is bounded.
@@ -42,6 +42,10 @@ allowance_s = 210
 longest_s = 180
 rank = 1
 jobs_max = 40
+[[tiers]]
+name = "small"
+allowance_s = 50
+longest_s = 180
 [[apps]]
 name = "emoji"
 model = "{model}"
@@ -52,10 +56,11 @@ executor = "noop"
 
 
 class PoolProcess:
-    def __init__(self, folder: Path, *, curve: bool = False) -> None:
+    def __init__(self, folder: Path, *, curve: bool = False, file: bool = False) -> None:
+        """`file`: on a socket file: nobody else can have the endpoint between two starts."""
         self.folder = folder
         self._process: subprocess.Popen[bytes] | None = None
-        self.endpoint = "tcp://127.0.0.1:*"
+        self.endpoint = f"ipc://{folder}/pool.sock" if file else "tcp://127.0.0.1:*"
         self.server_key = ""
         (folder / "k1.secret").write_text("a secret of these tests, 40 bytes long..")
         (folder / "k1.secret").chmod(0o600)
@@ -70,7 +75,7 @@ class PoolProcess:
         return self.folder / "gpupool.toml"
 
     def start(self) -> PoolProcess:
-        """Until it is ready; the port that the first start got is kept by the others."""
+        """Until it is ready."""
         self._configure()
         news = self.folder / "notify"
         news.unlink(missing_ok=True)

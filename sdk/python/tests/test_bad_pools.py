@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import zmq
-from fake_pool import Answers, FakePool, usual
+from fake_pool import HEARTBEAT_MS, Answers, FakePool, usual
 
 import gpupool
 from gpupool import limits, wire
@@ -34,10 +34,17 @@ HASH = hashlib.sha256(CONTENT).hexdigest()
 
 
 def connect(
-    endpoint: str, *, connect_timeout_s: float = 20, answer_timeout_s: float = 20
+    endpoint: str | list[str],
+    *,
+    connect_timeout_s: float = 20,
+    answer_timeout_s: float = 20,
+    announced: Callable[[str], None] | None = None,
 ) -> gpupool.Pool:
     return gpupool.Pool(
-        endpoint, connect_timeout_s=connect_timeout_s, answer_timeout_s=answer_timeout_s
+        endpoint,
+        connect_timeout_s=connect_timeout_s,
+        answer_timeout_s=answer_timeout_s,
+        announced=announced,
     )
 
 
@@ -110,7 +117,9 @@ def test_a_pool_without_pongs_is_lost_and_connected_anew() -> None:
 
     def answer(message: FromClient) -> Answers:
         nonlocal hellos
-        hellos += isinstance(message, Hello)
+        if isinstance(message, Hello):
+            hellos += 1
+            return [SessionWelcome(heartbeat_ms=50 if hellos == 1 else HEARTBEAT_MS)]
         if isinstance(message, ClientPing) and hellos == 1:
             return []
         if isinstance(message, ClientQuota) and hellos > 1:
@@ -131,7 +140,7 @@ def silent() -> Iterator[str]:
 def test_a_port_that_says_nothing_does_not_keep_a_client_from_the_other_endpoint(
     silent: str,
 ) -> None:
-    with FakePool() as fake, gpupool.Pool([silent, fake.endpoint]) as pool:
+    with FakePool() as fake, connect([silent, fake.endpoint]) as pool:
         assert pool.endpoint == fake.endpoint
         assert pool.welcome.pool == "fake"
 
@@ -164,11 +173,9 @@ def test_a_port_that_speaks_another_protocol_is_no_pool() -> None:
     assert not thread.is_alive()
 
 
-def test_nobody_at_all_is_named_with_where() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        endpoint = f"tcp://127.0.0.1:{server.getsockname()[1]}"
-    with pytest.raises(gpupool.NotConnected, match=f"no pool answers at {endpoint}"):
-        connect(endpoint, connect_timeout_s=0.3)
+def test_nobody_at_all_is_named_with_where(nobody: str) -> None:
+    with pytest.raises(gpupool.NotConnected, match=f"no pool answers at {nobody}"):
+        connect(nobody, connect_timeout_s=0.3)
 
 
 # ---- Results -------------------------------------------------------------------------------------
@@ -293,10 +300,10 @@ def test_an_announcement_is_heard_in_the_threads_own_time() -> None:
 
     def answer(message: FromClient) -> Answers:
         if isinstance(message, Hello):
-            return [SessionWelcome(heartbeat_ms=200, announcement="maintenance at noon")]
+            return [SessionWelcome(heartbeat_ms=HEARTBEAT_MS, announcement="maintenance at noon")]
         return usual(message)
 
-    with FakePool(answer) as fake, gpupool.Pool(fake.endpoint, announced=heard.append) as pool:
+    with FakePool(answer) as fake, connect(fake.endpoint, announced=heard.append) as pool:
         assert pool.welcome.announcement == "maintenance at noon"
     assert heard == ["maintenance at noon"]
 

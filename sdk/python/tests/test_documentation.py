@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import inspect
+import os
 import re
 from pathlib import Path
 
@@ -20,25 +21,31 @@ PROGRAMS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda text: str(text).partition("\n")[0])
 def test_a_program_of_the_page_runs(
     program: str,
-    pool: gpupool.Pool,
     daemon: PoolProcess,
     user: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("GPUPOOL_ENDPOINT", daemon.endpoint)
-    monkeypatch.setenv("GPUPOOL_TOKEN", daemon.token(user))
+    monkeypatch.setenv("GPUPOOL_TOKEN", daemon.token(user, "--tier", "small"))
     monkeypatch.chdir(tmp_path)
     code = compile(program, "docs/python.md", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-    names = {"gpupool": gpupool, "asyncio": asyncio, "pool": pool}
-    if code.co_flags & inspect.CO_COROUTINE:
+    with gpupool.Pool() as pool:
+        names = {"gpupool": gpupool, "asyncio": asyncio, "pool": pool}
+        if code.co_flags & inspect.CO_COROUTINE:
 
-        async def main() -> None:
-            await eval(code, names)
+            async def main() -> None:
+                await eval(code, names)
 
-        asyncio.run(main())
-    else:
-        exec(code, names)
+            asyncio.run(main())
+        else:
+            exec(code, names)
+        ran = [receipt.outcome for receipt in pool.receipts()]
+    assert ran and set(ran) == {gpupool.Outcome.succeeded}
+    assert os.listdir(tmp_path) == re.findall(r'save\("(.*?)"\)', program)
+    # What it catches is what happens: this tier has less than a program declares.
+    assert ("quota_exceeded: 60.0 s requested" in capsys.readouterr().out) == ("try:" in program)
 
 
 def test_every_error_class_is_on_the_page() -> None:

@@ -20,7 +20,8 @@ from gpupool.messages import JobState, Outcome
 from gpupool.questions import ClientCancel, ClientSubmit, FromClient, JobEvent
 
 BEGIN = """
-import asyncio, gpupool
+import asyncio, gpupool, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # also where these tests run unattended
 long = {"prompt": "a red heart", "steps": 10_000, "seed": 7}
 def show(event):
     if isinstance(event, gpupool.JobEvent):
