@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
-from fake_pool import FakePool
+from fake_pool import Answers, FakePool, usual
 from pool_process import PATIENCE_S, PoolProcess
 
 import gpupool
 from gpupool.messages import JobState, Outcome
+from gpupool.questions import FromClient
 
 PNG = b"\x89PNG\r\n\x1a\n"
 LONG = {"prompt": "a red heart", "steps": 10_000, "seed": 7}
@@ -116,7 +117,34 @@ def test_a_wait_that_is_cancelled_leaves_the_job_as_it_is(with_pool: Run) -> Non
     with_pool(work)
 
 
-def test_a_pool_that_is_not_there_is_an_error_and_leaves_no_thread() -> None:
+def test_a_pool_that_was_not_there_can_be_tried_again() -> None:
+    silent = True
+
+    def answer(message: FromClient) -> Answers:
+        return [] if silent else usual(message)
+
+    async def main() -> None:
+        nonlocal silent
+        pool = gpupool.AsyncPool(fake.endpoint, connect_timeout_s=0.3)
+        with pytest.raises(gpupool.NotConnected):
+            await pool.connect()
+        silent = False
+        for _ in range(20):  # of a busy machine any one may be late
+            try:
+                await pool.connect()
+                break
+            except gpupool.NotConnected:
+                pass
+        assert pool.welcome.pool == "fake"
+        with pytest.raises(RuntimeError):
+            await pool.connect()
+        await pool.close()
+
+    with FakePool(answer) as fake:
+        asyncio.run(main())
+
+
+def test_a_pool_that_is_not_there_is_an_error_and_leaves_no_thread(nobody: str) -> None:
     async def main(endpoint: str) -> None:
         pool = gpupool.AsyncPool(endpoint, connect_timeout_s=0.3)
         with pytest.raises(gpupool.NotConnected):
@@ -125,9 +153,7 @@ def test_a_pool_that_is_not_there_is_an_error_and_leaves_no_thread() -> None:
             await pool.connect()
         await pool.close()
 
-    with FakePool() as fake:
-        endpoint = fake.endpoint
     before = threading.active_count()
-    asyncio.run(main(endpoint))
+    asyncio.run(main(nobody))
     names = [thread.name for thread in threading.enumerate()]
     assert "gpupool" not in names and threading.active_count() <= before + 1

@@ -9,7 +9,13 @@ from typing import Any, TypeVar
 import pytest
 
 from gpupool import errors, wire
-from gpupool.conversation import ASKED_MAX, QUESTION_FRAMES_MAX, Conversation, Surroundings
+from gpupool.conversation import (
+    ASKED_MAX,
+    QUESTION_FRAMES_MAX,
+    QUESTIONS_MAX,
+    Conversation,
+    Surroundings,
+)
 from gpupool.endpoints import Failure
 from gpupool.messages import JobRequest, JobState, Outcome, Receipt, Refusal
 from gpupool.pending import Close, FollowFailed, LinkLost, LinkRestored, News, Open, Send, Times
@@ -241,6 +247,15 @@ def test_never_more_questions_are_open_than_a_session_takes() -> None:
     assert all(answer.done() for answer in answers)
 
 
+def test_questions_that_wait_for_their_turn_are_bounded() -> None:
+    talk = Talk().welcomed()
+    answers = [talk.ask(QuotaAnswer) for _ in range(QUESTIONS_MAX + 1)]
+    error = answers[-1].exception(0)
+    assert isinstance(error, errors.Overloaded)
+    assert (error.want, error.have) == (QUESTIONS_MAX + 1, QUESTIONS_MAX)
+    assert not any(answer.done() for answer in answers[:-1])
+
+
 def test_never_more_submits_are_without_an_answer_than_a_session_takes() -> None:
     talk = Talk().welcomed()
     submitted = [talk.submit()[0] for _ in range(100)]
@@ -268,6 +283,31 @@ def test_a_refusal_is_the_last_news_of_its_submit() -> None:
     (failed,) = news
     assert isinstance(failed, FollowFailed) and isinstance(failed.error, errors.QuotaExceeded)
     assert failed.error.refusal == refusal
+
+
+def test_a_refusal_is_of_the_submit_that_it_answers_and_of_no_other() -> None:
+    talk = Talk().welcomed()
+    message, news = talk.submit()
+    talk.say(JobEvent(job=7, request=message.request))
+    talk.said()
+    again: list[News] = []
+    talk.own.follow(talk.now, message, again.append)
+    refusal = Refusal(code=112, request=message.request)
+    talk.say(SessionRefused(query=query_of(talk.said()[0]), refusal=refusal))
+    assert isinstance(again[0], FollowFailed) and len(news) == 1
+    talk.say(JobEvent(job=7, request=message.request, step=1))
+    assert len(news) == 2
+
+
+def test_a_request_id_that_is_in_use_here_is_not_sent_with_another_request() -> None:
+    talk = Talk().welcomed()
+    message, news = talk.submit()
+    other: list[News] = []
+    body = JobRequest(app="emoji", declared_ms=7)
+    talk.said()
+    talk.own.follow(talk.now, ClientSubmit(request=message.request, body=body), other.append)
+    assert isinstance(other[0], FollowFailed) and isinstance(other[0].error, errors.IdReused)
+    assert talk.said() == [] and news == []
 
 
 @pytest.mark.parametrize("number", [204, 305])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import random
 from datetime import datetime, timezone
@@ -12,9 +13,11 @@ import pytest
 import gpupool
 from gpupool import errors, limits
 from gpupool.engine import Options
-from gpupool.messages import Balance, Fit, Outcome, Receipt, Refusal
+from gpupool.messages import Balance, Fit, JobState, Outcome, Receipt, Refusal
 from gpupool.pending import Times
+from gpupool.questions import JobEvent
 from gpupool.requests import job_request
+from gpupool.results import write_whole
 from gpupool.settings import options_of
 from gpupool.values import Instant, instant_of, milliseconds_of, new_request_id
 
@@ -207,3 +210,67 @@ def test_errors_pass_between_processes() -> None:
         assert (str(again), again.__dict__) == (str(error), error.__dict__)
     assert str(failed) == "job 3 expired (charged 1.2 s, 0.3 s given back)"
     assert failed.receipt.charged_ms == 1_200
+
+
+# ---- What people see -----------------------------------------------------------------------------
+
+
+def test_what_is_printed_is_one_line_for_people() -> None:
+    promise = Instant(1_700_000_000_000)
+    lines = {
+        JobEvent(job=3, state=JobState.queued, position=2, promise=promise): (
+            "job 3 queued: position 2, promised by 2023-11-14T22:13:20.000Z"
+        ),
+        JobEvent(job=3, state=JobState.starting, node="n"): "job 3 starting: loading on n",
+        JobEvent(job=3, state=JobState.running): "job 3 running: the first step",
+        JobEvent(job=3, state=JobState.running, step=11, of_steps=30, node="node-1"): (
+            "job 3 running: step 11 of 30 on node-1"
+        ),
+        JobEvent(job=3, state=JobState.queued, notice="node-1 was lost"): (
+            "job 3 queued: waiting; node-1 was lost"
+        ),
+        gpupool.LinkLost("closed", "tcp://a:1"): (
+            "the pool at tcp://a:1 was lost (closed); asking again"
+        ),
+        gpupool.Caller("user:ada", "free", "token for ada, key k1"): (
+            "user:ada (tier free), recognised by token for ada, key k1"
+        ),
+        Balance(allowance_ms=210_000, used_ms=500, held_ms=60_000, left_ms=149_500): (
+            "149.5 s left, 60.0 s held and 0.5 s used of 210.0 s"
+        ),
+        Receipt(
+            job=3,
+            outcome=Outcome.succeeded,
+            declared_ms=60_000,
+            ran_ms=512,
+            factor=2,
+            held_ms=120_000,
+            charged_ms=1_024,
+            given_back_ms=118_976,
+        ): (
+            "job 3 succeeded: declared 60.0 s, ran 0.512 s x 2, held 120.0 s, charged 1.024 s, "
+            "118.976 s given back"
+        ),
+        gpupool.Happening(promise, "admitted"): "2023-11-14T22:13:20.000Z admitted",
+    }
+    assert {str(one): text for one, text in lines.items()} == {t: t for t in lines.values()}
+
+
+def test_the_bytes_of_a_result_are_no_part_of_its_text() -> None:
+    picture = gpupool.Picture(b"\x89PNG", Receipt(), Balance(), seed=7)
+    assert "PNG" not in repr(picture) and "seed=7" in repr(picture)
+
+
+def test_a_file_is_there_whole_or_not_at_all_and_as_any_other_is(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        write_whole(tmp_path / "heart.png", b"first")
+        write_whole(tmp_path / "heart.png", b"second")
+    finally:
+        os.umask(before)
+    file = tmp_path / "heart.png"
+    assert file.read_bytes() == b"second" and file.stat().st_mode & 0o777 == 0o640
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OSError):
+        write_whole(tmp_path / "folder", b"third")
+    assert sorted(os.listdir(tmp_path)) == ["folder", "heart.png"]

@@ -29,7 +29,7 @@ from gpupool.messages import (
     Table,
     UsageDay,
 )
-from gpupool.progress import Progress, Showing
+from gpupool.progress import Progress, Showing, ensure_shows
 from gpupool.questions import (
     ClientSubmit,
     ClientWatch,
@@ -52,6 +52,7 @@ Made = TypeVar("Made")
 
 # Before Python 3.11 asyncio.run() lets Ctrl-C out wherever the task is.
 _ENDS_OF_A_TASK = (asyncio.CancelledError, KeyboardInterrupt)
+_ENDS_OF_A_WAIT = (*_ENDS_OF_A_TASK, Exception)
 
 
 async def _answer(future: Future[Answer]) -> Answer:
@@ -66,6 +67,9 @@ class AsyncJob:
         """For `AsyncPool`, which makes them."""
         self._engine = engine
         self._track = track
+
+    def __repr__(self) -> str:
+        return f"<gpupool.AsyncJob {self.number} {self.state.name}>"
 
     @property
     def number(self) -> int:
@@ -170,8 +174,8 @@ class AsyncJob:
         return ask.read(await _answer(self._engine.ask(ask.message, ask.kind)))
 
     async def cancel_for_task(self) -> None:
-        """For a task that is cancelled and has no handle to give: cancels the job, as far as the
-        pool can be reached."""
+        """For a task that ends and has no handle to give: cancels the job, as far as the pool can
+        be reached."""
         try:
             taken = asyncio.wrap_future(self._track.taken)
             await asyncio.wait_for(taken, NAME_S_MAX)
@@ -210,14 +214,15 @@ class AsyncPool:
 
     async def connect(self) -> None:
         """Connects, and waits for the welcome. NotConnected, Unauthenticated, VersionMismatch,
-        Overloaded; RuntimeError if it was connected before."""
+        Overloaded: then it may be tried again. RuntimeError if it was connected before."""
         if self._opened:
             raise RuntimeError("this pool was connected before")
         self._opened = Engine(self._options)
         try:
             await _answer(self._opened.welcomed)
         except BaseException:
-            await self.close()
+            engine, self._opened = self._opened, None
+            await asyncio.to_thread(engine.close)
             raise
 
     async def close(self) -> None:
@@ -295,14 +300,17 @@ class AsyncPool:
         progress: Progress = False,
     ) -> Finished:
         """Submits a job, waits for its end and fetches what it made. Cancelling the task, as
-        Ctrl-C does under asyncio.run(), cancels the job and waits for its receipt."""
+        Ctrl-C does under asyncio.run(), cancels the job and waits for its receipt; what `progress`
+        raises cancels it, too."""
+        ensure_shows(progress)
         job = await self.submit(
             app, arguments, duration_s=duration_s, size=size, max_wait_s=max_wait_s
         )
         try:
             return await job.finish(progress=progress)
-        except _ENDS_OF_A_TASK:
-            await job.cancel_for_task()
+        except _ENDS_OF_A_WAIT:
+            if not job.is_done:
+                await job.cancel_for_task()
             raise
 
     async def submit(
@@ -329,8 +337,8 @@ class AsyncPool:
         )
         track = Track(request or requests.draw_request_id(), 0)
         job = AsyncJob(self._engine, track)
-        self._engine.follow(ClientSubmit(request=track.request, body=body), track.tell)
         try:
+            self._engine.follow(ClientSubmit(request=track.request, body=body), track.tell)
             await _answer(track.taken)
         except _ENDS_OF_A_TASK:
             if not detached:

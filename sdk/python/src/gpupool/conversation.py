@@ -58,6 +58,7 @@ REPEATS_MAX = 5  # of a submit or watch whose outcome the pool could not tell
 # Without a first answer, well below what a session takes of one client; the rest is for questions.
 ASKED_MAX = limits.SESSION_QUERIES_MAX // 2
 QUESTION_FRAMES_MAX = limits.SESSION_QUERIES_MAX // 2 - 2
+QUESTIONS_MAX = 1_024  # those that wait for their turn included
 
 
 class Phase(enum.Enum):
@@ -141,18 +142,23 @@ class Conversation:
             error = errors.Overloaded(
                 "one client follows no more jobs at once", want=most + 1, have=most
             )
+        frame = b""
         try:
             frame = wire.encode(message)
         except errors.PoolError as unwritten:
             error = error or unwritten
+        follow = Follow(message.query, NO_REQUEST, 0, frame, tell)
+        if isinstance(message, ClientSubmit):
+            follow.request, follow.body = message.request, message.body
+            # The pool says so too, but events of the first one would be taken for the answer.
+            same = [one for one in self._follows if one.body and one.request == message.request]
+            if any(one.body != message.body for one in same):
+                error = error or errors.IdReused("another request of this client has the same id")
+        else:
+            follow.job = message.job
         if error is not None:
             tell(FollowFailed(error))
             return
-        follow = Follow(message.query, NO_REQUEST, 0, frame, tell)
-        if isinstance(message, ClientSubmit):
-            follow.request = message.request
-        else:
-            follow.job = message.job
         self._follows.append(follow)
         self._ask_for_more(now)
 
@@ -273,6 +279,10 @@ class Conversation:
         job: int = 0,
     ) -> None:
         error = self.failed
+        if error is None and len(self._questions) >= QUESTIONS_MAX:
+            error = errors.Overloaded(
+                "too many unanswered questions", want=QUESTIONS_MAX + 1, have=QUESTIONS_MAX
+            )
         frames: list[bytes] = []
         try:
             frames = [wire.encode(message) for message in messages]
@@ -446,7 +456,7 @@ class Conversation:
             self._end(question, errors.refused(refused.refusal))
             return
         for follow in list(self._follows):
-            if follow.query == refused.query or follow.is_of(0, refused.refusal.request):
+            if follow.query == refused.query:
                 self._forget(follow, errors.refused(refused.refusal))
 
     def _take_event(self, event: JobEvent) -> None:

@@ -4,6 +4,7 @@ job keeps its place. What is handed in from any thread is done in order."""
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import select
@@ -60,6 +61,21 @@ def new_future() -> Future[Any]:
     return future
 
 
+def contained(announced: Callable[[str], None] | None) -> Callable[[str], None] | None:
+    """What the caller's function raises is logged, and costs nobody the connection."""
+    if announced is None:
+        return None
+    told = announced
+
+    def tell(text: str) -> None:
+        try:
+            told(text)
+        except Exception:
+            logging.getLogger("gpupool").exception("what hears announcements failed")
+
+    return tell
+
+
 class Engine:
     """A handle of the thread, which ends with it, or with the program."""
 
@@ -104,6 +120,11 @@ class Engine:
         """`tell` is called in the engine's thread."""
         self._loop.take(lambda conversation, now: conversation.follow(now, message, tell))
 
+    def ensure_can_wait(self) -> None:
+        """NotConnected in another process, where nothing would ever come; RuntimeError in the
+        engine's own thread, which would wait for itself."""
+        self._loop.ensure_can_wait()
+
     def close(self) -> None:
         """Says goodbye; what still waits ends with NotConnected. May be repeated."""
         self._finish()
@@ -121,7 +142,7 @@ class _Loop:
             program=options.program,
             times=options.times,
             rng=random.Random(),
-            announced=options.announced,
+            announced=contained(options.announced),
         )
         self.conversation = Conversation(around, steady_ms())
         self.conversation.welcomed.set_running_or_notify_cancel()
@@ -138,9 +159,8 @@ class _Loop:
     # ---- In any thread ---------------------------------------------------------------------------
 
     def take(self, command: Command) -> None:
-        """NotConnected if the pool was closed or belongs to another process; Overloaded."""
-        if os.getpid() != self._pid:
-            raise errors.NotConnected("a pool does not go through fork(): make another one here")
+        """NotConnected if the pool was closed; Overloaded; errors as ensure_can_wait()."""
+        self.ensure_can_wait()
         with self._lock:
             if not self._is_open:
                 raise _closed()
@@ -148,6 +168,12 @@ class _Loop:
                 raise errors.Overloaded(want=COMMANDS_MAX + 1, have=COMMANDS_MAX)
             self._commands.append(command)
         self._wake_up()
+
+    def ensure_can_wait(self) -> None:
+        if os.getpid() != self._pid:
+            raise errors.NotConnected("a pool does not go through fork(): make another one here")
+        if threading.current_thread() is self.thread:
+            raise RuntimeError("what hears announcements may close the pool, but not wait for it")
 
     def stop(self) -> None:
         if os.getpid() != self._pid:

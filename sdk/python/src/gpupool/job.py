@@ -73,6 +73,7 @@ class Job:
         longer: `wait()` says why."""
         place, is_over = 0, False
         while not is_over:
+            self._engine.ensure_can_wait()
             events, place, is_over = self._track.wait_since(place)
             yield from events
 
@@ -82,6 +83,7 @@ class Job:
         `progress`: True for a bar of tqdm, or a function of each event. TimedOut after `timeout_s`
         seconds (None: never); NotConnected for a pool that was lost for too long.
         """
+        self._engine.ensure_can_wait()
         timeout_ms = milliseconds_of("timeout_s", timeout_s)
         give_up = time.monotonic() + timeout_ms / 1000 if timeout_ms else None
         showing = Showing(progress)
@@ -92,11 +94,12 @@ class Job:
                     events, place, is_over = self._track.wait_since(place, _left(give_up))
                     for event in events:
                         showing.show(event)
+        finally:
+            showing.close()
+        try:
             return self._track.done.result(_left(give_up))
         except FutureTimeout:
             raise errors.TimedOut(f"{self._track.name()} goes on", want=timeout_ms) from None
-        finally:
-            showing.close()
 
     def receipt(self, timeout_s: float | None = None) -> Receipt:
         """Waits for the job's end. Errors as `wait()`."""
@@ -150,8 +153,8 @@ class Job:
         return reader.whole()
 
     def cancel_for(self, interrupt: BaseException) -> None:
-        """After Ctrl-C, for a caller that has no handle: cancels the job and notes with the
-        exception what became of it. Ctrl-C again leaves it."""
+        """For a caller that has no handle, after Ctrl-C or an error of its own: cancels the job and
+        notes with the exception what became of it. Ctrl-C again leaves it."""
         try:
             self._track.taken.result(NAME_S_MAX)
             receipt = self.cancel().receipt

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Annotated, TypeVar
 
-from gpupool.values import NO_REQUEST, Instant
+from gpupool.values import NO_REQUEST, Instant, seconds_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +125,9 @@ class Caller:
     expires: Instant = Instant.NEVER  # of the token
     token_id: str = ""
 
+    def __str__(self) -> str:
+        return f"{self.account} (tier {self.tier}), recognised by {self.recognised_by}"
+
 
 @dataclass(frozen=True, slots=True)
 class Argument:
@@ -199,6 +202,13 @@ class Balance:
     credits_held_ms: Milliseconds = 0
     advice: Advice = Advice()
 
+    def __str__(self) -> str:
+        resets = f"; the window resets at {self.resets_at}" if self.resets_at else ""
+        return (
+            f"{seconds_text(self.left_ms)} left, {seconds_text(self.held_ms)} held and "
+            f"{seconds_text(self.used_ms)} used of {seconds_text(self.allowance_ms)}{resets}"
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
@@ -261,6 +271,15 @@ class Receipt:
     log: ResultRef = ResultRef()  # what the run wrote, if anything
     held_credits_ms: Milliseconds = 0  # part of held
     charged_credits_ms: Milliseconds = 0  # part of charged
+
+    def __str__(self) -> str:
+        """The numbers in one line for people."""
+        return (
+            f"job {self.job} {self.outcome.name}: declared {seconds_text(self.declared_ms)}, "
+            f"ran {seconds_text(self.ran_ms)} x {self.factor}, held {seconds_text(self.held_ms)}, "
+            f"charged {seconds_text(self.charged_ms)}, "
+            f"{seconds_text(self.given_back_ms)} given back"
+        )
 
     @property
     def waited_ms(self) -> int | None:
@@ -335,6 +354,9 @@ class Happening:
 
     at: Instant = Instant(0)
     text: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.at} {self.text}"
 
 
 @dataclass(frozen=True, slots=True)

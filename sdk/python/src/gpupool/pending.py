@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Callable, TypeAlias
 
 from gpupool import errors
+from gpupool.messages import JobRequest
 from gpupool.questions import JobDone, JobEvent, SessionWelcome
 from gpupool.values import NO_REQUEST
 
@@ -47,6 +48,9 @@ class LinkLost:
     reason: str
     endpoint: str  # where it was
 
+    def __str__(self) -> str:
+        return f"the pool at {self.endpoint} was lost ({self.reason}); asking again"
+
 
 @dataclass(frozen=True)
 class LinkRestored:
@@ -54,6 +58,9 @@ class LinkRestored:
 
     welcome: SessionWelcome
     endpoint: str  # where it is now
+
+    def __str__(self) -> str:
+        return f"connected again, to {self.endpoint}"
 
 
 @dataclass(frozen=True)
@@ -91,6 +98,7 @@ class Follow:
     job: int  # of a submit: once the pool has told it
     frame: bytes
     tell: Callable[[News], None]
+    body: JobRequest | None = None  # of a submit
     stage: Stage = Stage.waiting
     repeats: int = 0
     answer_by: int = NEVER  # asked: when it is asked again

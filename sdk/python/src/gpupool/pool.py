@@ -13,7 +13,7 @@ from gpupool import requests
 from gpupool.engine import Engine
 from gpupool.job import Job
 from gpupool.messages import Caller, Change, Happening, Receipt, Table, UsageDay
-from gpupool.progress import Progress
+from gpupool.progress import Progress, ensure_shows
 from gpupool.questions import (
     ClientSubmit,
     ClientWatch,
@@ -82,6 +82,9 @@ class Pool:
         except BaseException:
             self._engine.close()
             raise
+
+    def __repr__(self) -> str:
+        return f"<gpupool.Pool {self.endpoint}>"
 
     def close(self) -> None:
         """Says goodbye. Jobs that run, or are detached, go on; what still waits here ends with
@@ -161,13 +164,17 @@ class Pool:
         event.
 
         Ctrl-C cancels the job, waits for its receipt, and raises KeyboardInterrupt with a note
-        of what was charged; a second Ctrl-C leaves the job to itself.
+        of what was charged; a second Ctrl-C leaves the job to itself. What `progress` raises
+        cancels it, too.
         """
+        ensure_shows(progress)
         job = self.submit(app, arguments, duration_s=duration_s, size=size, max_wait_s=max_wait_s)
         try:
             return job.finish(progress=progress)
-        except KeyboardInterrupt as interrupt:
-            job.cancel_for(interrupt)
+        except BaseException as error:
+            # Nobody else has its handle.
+            if isinstance(error, KeyboardInterrupt) or not job.is_done:
+                job.cancel_for(error)
             raise
 
     def submit(
@@ -202,8 +209,8 @@ class Pool:
         )
         track = Track(request or requests.draw_request_id(), 0)
         job = Job(self._engine, track)
-        self._engine.follow(ClientSubmit(request=track.request, body=body), track.tell)
         try:
+            self._engine.follow(ClientSubmit(request=track.request, body=body), track.tell)
             track.taken.result()
         except KeyboardInterrupt as interrupt:
             if not detached:

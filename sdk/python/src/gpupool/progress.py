@@ -8,7 +8,6 @@ from types import TracebackType
 from typing import Any
 
 from gpupool.messages import JobState
-from gpupool.pending import LinkLost, LinkRestored
 from gpupool.questions import JobEvent
 from gpupool.track import Event
 
@@ -20,17 +19,11 @@ class Bar:
     """
 
     def __init__(self, **options: Any) -> None:
-        try:
-            from tqdm.auto import tqdm
-        except ModuleNotFoundError:
-            raise ModuleNotFoundError(
-                "a bar needs tqdm: pip install 'gpupool[progress]'", name="tqdm"
-            ) from None
-        self._bar = tqdm(**{"unit": "step", **options})
+        self._bar = _tqdm()(**{"unit": "step", **options})
 
     def __call__(self, event: Event) -> None:
         """Shows the event."""
-        self._bar.set_description_str(words_of(event), refresh=False)
+        self._bar.set_description_str(str(event), refresh=False)
         if isinstance(event, JobEvent) and event.state is JobState.running and event.of_steps:
             self._bar.total = event.of_steps
             self._bar.n = event.step
@@ -55,6 +48,25 @@ class Bar:
 Progress = bool | Callable[[Event], None]
 
 
+def ensure_shows(progress: Progress) -> None:
+    """Asked before a job is submitted: afterwards it would go on, and nobody would look at it.
+    ModuleNotFoundError without tqdm; TypeError for what is neither a truth value nor callable."""
+    if progress is True:
+        _tqdm()
+    elif progress is not False and not callable(progress):
+        raise TypeError(f"progress is True, False or a function of an event, not {progress!r}")
+
+
+def _tqdm() -> Any:
+    try:
+        from tqdm.auto import tqdm
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError(
+            "a bar needs tqdm: pip install 'gpupool[progress]'", name="tqdm"
+        ) from None
+    return tqdm
+
+
 class Showing:
     """What `progress=` means: nothing, a bar that closes at the end, or the caller's function."""
 
@@ -67,23 +79,3 @@ class Showing:
     def close(self) -> None:
         if self._bar:
             self._bar.close()
-
-
-def words_of(event: Event) -> str:
-    """One line for people: `"job 3 running: step 11 of 30 on node-1"`."""
-    if isinstance(event, LinkLost):
-        return f"the pool at {event.endpoint} was lost ({event.reason}); asking again"
-    if isinstance(event, LinkRestored):
-        return f"connected again, to {event.endpoint}"
-    text = f"job {event.job} {event.state.name}"
-    if event.state is JobState.queued:
-        text += f": position {event.position}" if event.position else ": waiting"
-        if event.promise:
-            text += f", promised by {event.promise}"
-    elif event.state is JobState.starting:
-        text += ": loading"
-    elif event.state is JobState.running:
-        text += f": step {event.step} of {event.of_steps}" if event.of_steps else ": the first step"
-    if event.node:
-        text += f" on {event.node}"
-    return f"{text}; {event.notice}" if event.notice else text

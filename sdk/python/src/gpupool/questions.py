@@ -193,6 +193,22 @@ class JobEvent:
     likely_latest: Instant = Instant(0)  # queued: if all take as long as such jobs may
     held_until: Instant = Instant(0)  # running with duration = "auto": its end, unless extended
 
+    def __str__(self) -> str:
+        """One line for people: `"job 3 running: step 11 of 30 on node-1"`."""
+        text = f"job {self.job} {self.state.name}"
+        if self.state is JobState.queued:
+            text += f": position {self.position}" if self.position else ": waiting"
+            if self.promise:
+                text += f", promised by {self.promise}"
+        elif self.state is JobState.starting:
+            text += ": loading"
+        elif self.state is JobState.running:
+            step = f"step {self.step} of {self.of_steps}" if self.of_steps else "the first step"
+            text += f": {step}"
+        if self.node:
+            text += f" on {self.node}"
+        return f"{text}; {self.notice}" if self.notice else text
+
 
 @dataclass(frozen=True, slots=True)
 class JobDone:

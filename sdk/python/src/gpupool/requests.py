@@ -3,6 +3,7 @@ what is made of the answer. Pure but for the randomness of request ids and seeds
 
 from __future__ import annotations
 
+import numbers
 import random
 import time
 import uuid
@@ -81,7 +82,8 @@ def job_request(
 
 
 def _text_of(key: str, value: object) -> str:
-    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+    # numpy's numbers are Real too.
+    if isinstance(value, bool) or not isinstance(value, (str, numbers.Real)):
         raise TypeError(f"the argument {key} is a text or a number, not {value!r}")
     return str(value)
 
@@ -128,7 +130,10 @@ def jobs() -> Ask[JobsAnswer, list[JobEvent]]:
 
 
 def explain(what: int | uuid.UUID) -> Ask[ExplainAnswer, list[Happening]]:
-    message = ClientExplain(job=what) if isinstance(what, int) else ClientExplain(request=what)
+    if isinstance(what, uuid.UUID):
+        message = ClientExplain(request=what)
+    else:
+        message = ClientExplain(job=what)
     return Ask(message, ExplainAnswer, lambda answer: list(answer.story))
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
-from dataclasses import dataclass
+import secrets
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from gpupool import errors, limits
@@ -66,7 +66,7 @@ class ResultReader:
 class Finished:
     """A job that succeeded: what it made, what it cost, what is left."""
 
-    content: bytes
+    content: bytes = field(repr=False)
     receipt: Receipt
     balance: Balance
 
@@ -89,14 +89,13 @@ class Picture(Finished):
 
 def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
     target = Path(path)
-    file, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    # Not tempfile's: its files are for their owner alone, and the umask, which says whose any other
+    # new file is, cannot be read without changing it under other threads.
+    partial = target.parent / f".{target.name}.{secrets.token_hex(8)}"
     try:
-        with os.fdopen(file, "wb") as out:
+        with partial.open("xb") as out:
             out.write(content)
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(name, 0o666 & ~umask)  # as any new file; mkstemp's is for its owner alone
-        os.replace(name, target)
+        os.replace(partial, target)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
         raise

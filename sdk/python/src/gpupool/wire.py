@@ -38,11 +38,11 @@ class Codec(typing.NamedTuple):
 
 
 def encode(message: FromClient | FromPool) -> bytes:
-    """The frame of a message. FrameTooLarge; BadRequest for text that is no UTF-8 or an integer
-    that its field cannot hold."""
+    """The frame of a message. FrameTooLarge; BadRequest for text that is no UTF-8, an integer
+    that its field cannot hold, or a value of another type."""
     try:
         body = codec_of(type(message)).pack(message)
-    except (ValueError, UnicodeEncodeError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise errors.BadRequest(f"{type(message).__name__}: {error}") from None
     # Bytes that are no text are msgpack strings too, so they pass through as one.
     frame: bytes = msgpack.packb(
@@ -191,7 +191,12 @@ def _uuid() -> Codec:
         high, low = ([half.unpack(one) for one in value[:2]] + [0, 0])[:2]
         return uuid.UUID(int=high << 64 | low)
 
-    return Codec(lambda value: [value.int >> 64, value.int & WIDE.most], unpack)
+    def pack(value: Any) -> Any:
+        if not isinstance(value, uuid.UUID):
+            raise ValueError(f"no request id: {value!r}")
+        return [value.int >> 64, value.int & WIDE.most]
+
+    return Codec(pack, unpack)
 
 
 def _pack_text(value: Any) -> str:
