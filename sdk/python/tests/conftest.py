@@ -14,7 +14,7 @@ from pool_process import PoolProcess
 
 import gpupool
 
-TEST_S_MAX = 75  # above every wait inside a test
+TEST_S_MAX = 40  # above every wait inside a test
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 SOURCE = Path(os.environ.get("GPUPOOL_SOURCE_DIR") or Path(__file__).parents[3])
 BUILD = Path(os.environ.get("GPUPOOL_BUILD_DIR") or SOURCE / "build" / "release")
-PATIENCE_S = 60.0
+PATIENCE_S = 30.0
 READY = " is ready, clients: "
 
 CONFIGURATION = """

@@ -198,7 +198,7 @@ def test_a_detached_job_goes_on_and_is_watched_from_elsewhere(
     daemon: PoolProcess, user: str
 ) -> None:
     token = daemon.token(user)
-    arguments = {"prompt": "a star", "steps": 200, "seed": 1}
+    arguments = {"prompt": "a star", "steps": 20, "seed": 1}
     with gpupool.Pool(daemon.endpoint, token=token) as first:
         number = first.submit("emoji", arguments, detached=True).number
     with gpupool.Pool(daemon.endpoint, token=token) as second:
@@ -311,7 +311,7 @@ def test_after_kill_9_and_a_restart_elsewhere_a_job_goes_on_under_its_id(
     other = f"ipc://{own.folder}/other.sock"
     endpoints = [own.endpoint, other]
     with gpupool.Pool(endpoints, token=own.token("ada"), reconnect_for_s=60) as pool:
-        arguments = {"prompt": "a star", "steps": 100, "seed": 1}
+        arguments = {"prompt": "a star", "steps": 60, "seed": 1}
         job = pool.submit("emoji", arguments, duration_s=60)
         until_running(job)
         own.kill()
