@@ -1,4 +1,4 @@
-"""The programs in docs/python.md do what is said there."""
+"""The programs in docs/python.md and the README do what is said there."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import asyncio
 import inspect
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from pool_process import SOURCE, PoolProcess
+from pool_process import PATIENCE_S, SOURCE, PoolProcess
 
 import gpupool
 
@@ -46,6 +48,20 @@ def test_a_program_of_the_page_runs(
     assert os.listdir(tmp_path) == re.findall(r'save\("(.*?)"\)', program)
     # What it catches is what happens: this tier has less than a program declares.
     assert ("quota_exceeded: 60.0 s requested" in capsys.readouterr().out) == ("try:" in program)
+
+
+def test_the_program_of_the_readme_runs(daemon: PoolProcess, user: str, tmp_path: Path) -> None:
+    (program,) = re.findall(r"python -c '(.*)'", (SOURCE / "README.md").read_text())
+    settings = {"GPUPOOL_ENDPOINT": daemon.endpoint, "GPUPOOL_TOKEN": daemon.token(user)}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env={**os.environ, **settings},
+        capture_output=True,
+        timeout=PATIENCE_S,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    assert (tmp_path / "heart.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_every_error_class_is_on_the_page() -> None:
