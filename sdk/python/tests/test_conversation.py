@@ -156,6 +156,28 @@ def test_attempts_have_growing_pauses_with_jitter() -> None:
     assert pauses(1) != pauses(2)
 
 
+def test_a_pool_that_was_found_again_is_looked_for_soon_when_it_is_lost_once_more() -> None:
+    talk = Talk(times=Times(connect_ms=60_000))
+    for _ in range(6):
+        talk.now = talk.own.next_deed()
+        talk.own.tick(talk.now)
+        talk.own.lost(talk.now, "refused")
+    assert talk.own.next_deed() - talk.now >= 1_000
+    talk.now = talk.own.next_deed()
+    talk.own.tick(talk.now)
+    talk.say(SessionWelcome(heartbeat_ms=HEARTBEAT_MS))
+    talk.own.lost(talk.now, "closed")
+    assert talk.own.next_deed() - talk.now <= 100
+
+
+@pytest.mark.parametrize(("asked", "kept"), [(-5, 10), (0, 10), (10**9, 60_000)])
+def test_a_heartbeat_is_kept_within_bounds(asked: int, kept: int) -> None:
+    talk = Talk()
+    talk.own.tick(talk.now)
+    talk.say(SessionWelcome(heartbeat_ms=asked))
+    assert talk.own.next_deed() - talk.now == kept
+
+
 def test_endpoints_are_tried_in_turn_and_none_that_is_silent_keeps_it_for_long() -> None:
     talk = Talk("tcp://a:1, tcp://b:2,tcp://c:3", times=Times(connect_ms=60_000))
     talk.own.tick(talk.now)
@@ -213,6 +235,15 @@ def test_an_answer_of_another_kind_is_malformed() -> None:
     answer = talk.ask(ReceiptsAnswer)
     talk.say(QuotaAnswer(query=query_of(talk.said()[0])))
     assert isinstance(answer.exception(0), errors.MalformedFrame)
+
+
+def test_a_question_that_may_not_be_asked_any_more_says_why() -> None:
+    talk = Talk().welcomed()
+    answer = talk.ask(QuotaAnswer)
+    refusal = Refusal(code=101, detail="the token expired")
+    talk.say(SessionRefused(query=query_of(talk.said()[0]), refusal=refusal))
+    error = answer.exception(0)
+    assert isinstance(error, errors.Unauthenticated) and error.refusal == refusal
 
 
 def test_a_question_that_nobody_answers_ends_with_its_time() -> None:

@@ -271,6 +271,6 @@ def test_a_file_is_there_whole_or_not_at_all_and_as_any_other_is(tmp_path: Path)
     file = tmp_path / "heart.png"
     assert file.read_bytes() == b"second" and file.stat().st_mode & 0o777 == 0o640
     (tmp_path / "folder").mkdir()
-    with pytest.raises(OSError):
+    with pytest.raises(OSError, match=r"folder'$"):
         write_whole(tmp_path / "folder", b"third")
     assert sorted(os.listdir(tmp_path)) == ["folder", "heart.png"]

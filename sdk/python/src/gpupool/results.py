@@ -96,6 +96,8 @@ def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
         with partial.open("xb") as out:
             out.write(content)
         os.replace(partial, target)
-    except BaseException:
+    except BaseException as error:
         partial.unlink(missing_ok=True)
+        if isinstance(error, OSError):  # of the file that was asked for
+            raise OSError(error.errno, error.strerror, os.fspath(target)) from None
         raise
