@@ -199,8 +199,9 @@ def test_a_pool_that_is_closed_says_goodbye() -> None:
         lambda pool: pool.watch(7).wait(0),
         lambda pool: pool.submit("a", {"x": None}),
         lambda pool: pool.run("a", progress="yes"),
+        lambda pool: pool.watch(7).wait(progress="yes"),
     ],
-    ids=range(10),
+    ids=range(11),
 )
 def test_what_makes_no_sense_is_told_before_anything_is_sent(
     call: Callable[[gpupool.Pool], Any],

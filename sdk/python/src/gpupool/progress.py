@@ -71,6 +71,7 @@ class Showing:
     """What `progress=` means: nothing, a bar that closes at the end, or the caller's function."""
 
     def __init__(self, progress: Progress) -> None:
+        ensure_shows(progress)
         self._bar = Bar() if progress is True else None
         self.show: Callable[[Event], None] | None = self._bar
         if callable(progress):
