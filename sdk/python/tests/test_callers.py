@@ -137,6 +137,48 @@ def test_a_task_that_is_cancelled_in_submit_cancels_the_job_unless_it_is_detache
     assert (own.submits, own.cancels) == (1, cancels)
 
 
+def test_ctrl_c_waits_a_bounded_time_for_a_pool_that_never_names_the_job(
+    ctrl_c: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gpupool.job.NAME_S_MAX", 0.1)
+
+    def answer(message: FromClient) -> Answers:
+        if isinstance(message, ClientSubmit):
+            ctrl_c()
+            return []
+        return usual(message)
+
+    with FakePool(answer) as fake, connect(fake) as pool:
+        with pytest.raises(KeyboardInterrupt) as interrupt:
+            pool.submit("any")
+    if sys.version_info >= (3, 11):
+        (note,) = interrupt.value.__notes__
+        assert note.endswith("may still be queued or running")
+
+
+def test_a_wait_that_shows_progress_ends_with_its_time_too() -> None:
+    with FakePool(OneJob()) as fake, connect(fake) as pool:
+        job = pool.submit("any")
+        with pytest.raises(gpupool.TimedOut) as late:
+            job.wait(0.05, progress=lambda event: None)
+    assert late.value.want == 50
+
+
+def test_nobody_is_told_of_events_that_nobody_wants_any_more() -> None:
+    async def main(endpoint: str) -> None:
+        async with gpupool.AsyncPool(endpoint, connect_timeout_s=20) as pool:
+            job = await pool.submit("any")
+            events = job.events()
+            async for _ in events:
+                assert len(job._track._listeners) == 1
+                break
+            await events.aclose()  # type: ignore[attr-defined]
+            assert job._track._listeners == []
+
+    with FakePool(OneJob()) as fake:
+        asyncio.run(main(fake.endpoint))
+
+
 # ---- In the pool's own thread --------------------------------------------------------------------
 
 
@@ -172,6 +214,7 @@ def test_who_hears_an_announcement_may_not_wait_for_the_pool_but_may_close_it() 
         except RuntimeError as error:
             heard.append(str(error))
         pools[0].close()
+        heard.append("closed")
 
     def answer(message: FromClient) -> Answers:
         if isinstance(message, ClientQuota):
@@ -183,7 +226,8 @@ def test_who_hears_an_announcement_may_not_wait_for_the_pool_but_may_close_it() 
         pool.quota()
         may_ask.set()
         pool._engine._loop.thread.join(20)
-    assert heard == ["what hears announcements may close the pool, but not wait for it"]
+    why = "what hears announcements may close the pool, but not wait for it"
+    assert heard == [why, "closed"]
 
 
 def test_what_waits_for_the_thread_is_bounded() -> None:

@@ -205,6 +205,14 @@ def test_of_several_endpoints_each_says_why_it_was_not_the_one() -> None:
     assert "what listens at tcp://b:2 closes every connection" in text
 
 
+def test_an_attempt_that_is_cut_short_does_not_take_back_what_the_one_before_it_said() -> None:
+    talk = Talk()
+    talk.own.tick(talk.now)
+    talk.own.lost(talk.now, "closed", Failure.no_handshake)
+    talk.advance(3_000)
+    assert talk.own.failed and "tcp://a:1 closes every connection" in talk.own.failed.detail
+
+
 def test_a_single_pool_of_another_language_is_the_last_word() -> None:
     talk = Talk()
     talk.own.tick(talk.now)

@@ -295,7 +295,7 @@ def test_a_pool_that_encrypts_is_reached_with_its_key_alone(
         gpupool.Pool(own.endpoint, token=token)
     wrong = "rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7"
     with pytest.raises(gpupool.NotConnected, match="is not the pool of this server_key"):
-        gpupool.Pool(own.endpoint, token=token, server_key=wrong, connect_timeout_s=1)
+        gpupool.Pool(own.endpoint, token=token, server_key=wrong, connect_timeout_s=2)
 
 
 def test_a_plain_pool_says_that_it_does_not_encrypt(daemon: PoolProcess) -> None:

@@ -181,7 +181,8 @@ class Conversation:
                 self._is_open = True
                 self._greet(now)
         elif self._phase is Phase.greeting:
-            self.lost(now, "no welcome came")
+            is_cut_short = now >= self._give_up_at
+            self.lost(now, "no welcome came", None if is_cut_short else Failure.silent)
         elif self._pings_missed >= PINGS_MISSED_MAX:
             self.lost(now, "the pool went silent")
         else:
@@ -189,8 +190,8 @@ class Conversation:
             self._due = now + self._heartbeat_ms()
             self._send(ClientPing(query=self._next_query()))
 
-    def lost(self, now: int, reason: str, why: Failure = Failure.silent) -> None:
-        """The connection ended, or is given up."""
+    def lost(self, now: int, reason: str, why: Failure | None = Failure.silent) -> None:
+        """The connection ended, or is given up; None: without having had its time."""
         if not self._is_open or self.failed:
             return
         # Another pool may be behind another endpoint; of a single one that is the last word.

@@ -57,9 +57,11 @@ class Endpoints:
     def present(self) -> str:
         return self._names[self._present]
 
-    def pass_over(self, why: Failure) -> None:
-        """The attempt at the present one failed: the next one is the present one."""
-        self._failures[self._present] = why
+    def pass_over(self, why: Failure | None) -> None:
+        """The attempt at the present one failed: the next one is the present one. None: it was cut
+        short, and what the one before it said still holds."""
+        if why is not None:
+            self._failures[self._present] = why
         self._present = (self._present + 1) % len(self)
         self._failed += 1
 
