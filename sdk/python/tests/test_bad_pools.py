@@ -26,6 +26,7 @@ from gpupool.questions import (
     QuotaAnswer,
     ResultChunk,
     SessionError,
+    SessionNotice,
     SessionWelcome,
 )
 
@@ -80,12 +81,13 @@ def test_what_follows_the_first_frame_of_a_message_is_passed_over() -> None:
     def answer(message: FromClient) -> Answers:
         if isinstance(message, ClientQuota):
             frame = wire.encode(QuotaAnswer(query=message.query))
-            return [[frame, b"more", wire.encode(QuotaAnswer(query=message.query + 1))]]
+            return [[frame, b"more", wire.encode(SessionNotice("in the wrong place"))]]
         return usual(message)
 
-    with FakePool(answer) as fake, connect(fake.endpoint) as pool:
-        first, second = pool.quota().query, pool.quota().query
-        assert second > first
+    heard: list[str] = []
+    with FakePool(answer) as fake, connect(fake.endpoint, announced=heard.append) as pool:
+        assert pool.quota() and pool.quota()
+    assert heard == []
 
 
 def test_a_frame_beyond_the_bound_ends_the_connection_and_never_the_client() -> None:
