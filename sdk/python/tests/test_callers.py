@@ -8,6 +8,7 @@ import logging
 import signal
 import sys
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -29,6 +30,7 @@ from gpupool.questions import (
     QuotaAnswer,
     SessionWelcome,
 )
+from gpupool.track import EVENTS_KEPT, Track
 
 
 class OneJob:
@@ -162,6 +164,19 @@ def test_a_wait_that_shows_progress_ends_with_its_time_too() -> None:
         with pytest.raises(gpupool.TimedOut) as late:
             job.wait(0.05, progress=lambda event: None)
     assert late.value.want == 50
+
+
+def test_who_reads_slowly_misses_only_what_is_beyond_the_bound() -> None:
+    track = Track(uuid.UUID(int=1), 7)
+    place, read = 0, []
+    for first, last in ((0, 700), (700, 1_400), (1_400, 3_000)):
+        for step in range(first, last):
+            track.tell(JobEvent(job=7, step=step))
+        events, place, is_over = track.since(place)
+        assert not is_over
+        read.append([event.step for event in events if isinstance(event, JobEvent)])
+    kept = list(range(3_000 - EVENTS_KEPT, 3_000))
+    assert read == [list(range(700)), list(range(700, 1_400)), kept]
 
 
 def test_nobody_is_told_of_events_that_nobody_wants_any_more() -> None:

@@ -191,6 +191,18 @@ def test_endpoints_are_tried_in_turn_and_none_that_is_silent_keeps_it_for_long()
     assert talk.own.endpoint == "tcp://c:3" and talk.own.is_live
 
 
+def test_a_silent_one_of_several_endpoints_gets_two_seconds_from_the_second_round_on() -> None:
+    talk = Talk("tcp://a:1,tcp://b:2", times=Times(connect_ms=60_000))
+    waits = []
+    for _ in range(4):
+        talk.now = talk.own.next_deed()
+        talk.own.tick(talk.now)
+        waits.append(talk.own.next_deed() - talk.now)
+        talk.now = talk.own.next_deed()
+        talk.own.tick(talk.now)
+    assert waits == [1_000, 1_000, 2_000, 2_000]
+
+
 def test_of_several_endpoints_each_says_why_it_was_not_the_one() -> None:
     talk = Talk("tcp://a:1,tcp://b:2", times=Times(connect_ms=1_000))
     whys = {"tcp://a:1": Failure.other_language, "tcp://b:2": Failure.no_handshake}
