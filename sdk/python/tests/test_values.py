@@ -252,6 +252,21 @@ def test_what_is_printed_is_one_line_for_people() -> None:
             "118.976 s given back"
         ),
         gpupool.Happening(promise, "admitted"): "2023-11-14T22:13:20.000Z admitted",
+        gpupool.QuotaAnswer(1, gpupool.Caller("user:ada", "free", "k1"), Balance(used_ms=500)): (
+            "user:ada (tier free), recognised by k1: 0.0 s left, 0.0 s held and 0.5 s used of 0.0 s"
+        ),
+        gpupool.QuoteAnswer(
+            app="emoji",
+            size="xlarge",
+            declared_ms=30_000,
+            cost_ms=60_000,
+            left_ms=150_000,
+            likely_start=promise,
+            promise=promise,
+        ): (
+            "emoji at size xlarge: declared 30.0 s, costs at most 60.0 s, 150.0 s left then; starts "
+            "likely at 2023-11-14T22:13:20.000Z, promised by 2023-11-14T22:13:20.000Z"
+        ),
     }
     assert {str(one): text for one, text in lines.items()} == {t: t for t in lines.values()}
 

@@ -28,7 +28,7 @@ from gpupool.messages import (
     Table,
     UsageDay,
 )
-from gpupool.values import NO_REQUEST, Instant
+from gpupool.values import NO_REQUEST, Instant, seconds_text
 
 PROTOCOL_VERSION = 1
 MAGIC = "gpupool"
@@ -224,6 +224,9 @@ class QuotaAnswer:
     caller: Caller = Caller()
     balance: Balance = Balance()
 
+    def __str__(self) -> str:
+        return f"{self.caller}: {self.balance}"
+
 
 @dataclass(frozen=True, slots=True)
 class ReceiptsAnswer:
@@ -315,6 +318,13 @@ class QuoteAnswer:
     ahead: U64 = 0  # jobs that wait already
     balance: Balance = Balance()  # now
     refusal: Refusal = Refusal()  # its code is 0 if the request would be admitted
+
+    def __str__(self) -> str:
+        return (
+            f"{self.app} at size {self.size}: declared {seconds_text(self.declared_ms)}, costs at "
+            f"most {seconds_text(self.cost_ms)}, {seconds_text(self.left_ms)} left then; "
+            f"starts likely at {self.likely_start}, promised by {self.promise}"
+        )
 
 
 FromClient: TypeAlias = (
