@@ -17,6 +17,7 @@ import pytest
 from pool_process import PATIENCE_S, PoolProcess
 
 import gpupool
+from gpupool.link import Link
 from gpupool.messages import JobState, Outcome
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -302,6 +303,19 @@ def test_a_plain_pool_says_that_it_does_not_encrypt(daemon: PoolProcess) -> None
     key = "rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7"
     with pytest.raises(gpupool.NotConnected, match="does not encrypt"):
         gpupool.Pool(daemon.endpoint, token=daemon.token("ada"), server_key=key)
+
+
+def test_a_connection_that_is_closed_before_the_hello_is_written_has_said_why(
+    daemon: PoolProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def send(link: Link, frame: bytes) -> bool:
+        assert link.monitor.poll(20_000)
+        return False
+
+    monkeypatch.setattr(Link, "send", send)
+    key = "rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7"
+    with pytest.raises(gpupool.NotConnected, match="does not encrypt"):
+        gpupool.Pool(daemon.endpoint, token="any", server_key=key)
 
 
 def test_after_kill_9_and_a_restart_elsewhere_a_job_goes_on_under_its_id(

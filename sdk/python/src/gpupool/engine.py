@@ -258,8 +258,10 @@ class _Loop:
                     self.conversation.fail(error)
                     return
             elif isinstance(effect, Send) and self._link and not self._link.send(effect.frame):
-                # The rest was for the same connection; the next welcome sends it again.
-                self.conversation.lost(steady_ms(), "the connection takes no more")
+                # The rest was for the same connection; the next welcome sends it again. One that
+                # was closed before the hello was written has said why.
+                reason = "was closed" if self._link.is_lost() else "takes no more"
+                self.conversation.lost(steady_ms(), f"the connection {reason}", self._link.end)
                 return
 
     def _close_link(self) -> None:
