@@ -51,7 +51,8 @@ TEST_CASE("A worker of another authority, and noise on its port, reach nothing i
   const std::size_t before = hosts.log_of(leader).size();
   // It tries for some seconds, and is killed then.
   const CommandEnd tried = run_command(
-      Hosts::inside("node-2", {hosts.folder() / "bin" / "gpupoold", "--config", stranger(hosts)}),
+      Hosts::inside("node-2", {"env", "GPUPOOL_RUNS=" + (hosts.folder() / "stranger-runs").string(),
+                               hosts.folder() / "bin" / "gpupoold", "--config", stranger(hosts)}),
       seconds(8));
   INFO(tried.output << "\n" << hosts.log_of(leader).substr(before));
   CHECK(tried.output.find("broker_unreachable") != std::string::npos);
