@@ -20,6 +20,7 @@
 #include "actors/messages/ledger.h"
 #include "actors/messages/parts.h"
 #include "actors/messages/session.h"
+#include "actors/messages/visitor.h"
 #include "actors/messages/worker.h"
 
 namespace gpupool {
@@ -35,7 +36,8 @@ using ToBroker =
                  AlreadyHeld, Requeued, Restated, Settled, LedgerRefused, Join, Heartbeat,
                  LeaseRefused, RunBegan, RunStep, RunEnded, NodesQuery, QueueQuery, OperatorCancel,
                  DrainNodes, Stop, Extended, NotExtended, SettledBefore, Quote, SlotChanged,
-                 ResumeNode, RankShared, RankLost, RemoveNode>;
+                 ResumeNode, RankShared, RankLost, RemoveNode, RunGranted, VisitorSubmits,
+                 VisitorAsks, VisitorLeaves>;
 
 using ToLedger =
     std::variant<Tick, Lead, Reserve, Leased, Requeue, Restate, Settle, QuotaQuery, ReceiptsQuery,
@@ -46,10 +48,10 @@ using ToLedger =
 using ToHistory =
     std::variant<Tick, JournalRead, ReceiptsAsked, ReceiptAsked, StoryAsked, UsageAsked, Recall>;
 
-using ToWorker =
-    std::variant<Tick, Joined, HeartbeatSeen, Lease, EndSeen, CancelRun, FetchResult, ExecutorReady,
-                 ExecutorBegan, ExecutorStep, ExecutorDone, ExecutorExited, FetchLog, Stop,
-                 ExtendRun, RankLeft, DeviceHealth, ResumeSlots, RankShared>;
+using ToWorker = std::variant<Tick, Joined, HeartbeatSeen, Lease, EndSeen, CancelRun, FetchResult,
+                              ExecutorReady, ExecutorBegan, ExecutorStep, ExecutorDone,
+                              ExecutorExited, FetchLog, Stop, ExtendRun, RankLeft, DeviceHealth,
+                              ResumeSlots, RankShared, AllowProcess, ReleaseLease, ProcessGone>;
 
 using ToSession =
     std::variant<Tick, SessionOpened, SessionClosed, ClientSubmit, ClientCancel, ClientWatch,
@@ -68,8 +70,12 @@ using ToClient =
                  ReceiptsAnswer, JobsAnswer, ExplainAnswer, ResultChunk, SessionPong, LogChunk,
                  ChangesAnswer, OperateAnswer, SessionNotice, UsageAnswer, QuoteAnswer>;
 
-using ToExecutors =
-    std::variant<StartExecutor, StartRun, EndBy, Disarm, KillExecutor, RankFound, SetAside>;
+using ToExecutors = std::variant<StartExecutor, StartRun, EndBy, Disarm, KillExecutor, RankFound,
+                                 SetAside, WatchProcess, KillProcess>;
+
+// What a node's device API is told, by its worker and for its visitors.
+using ToDeviceApi = std::variant<LeaseAnswer, VisitorRecognised, VisitorRefused, VisitorFailed,
+                                 VisitorMoved, VisitorSettled, VisitorQuota>;
 
 // What the gateway itself is told, by the console: whom it recognises how, and what it announces.
 using ToGateway = std::variant<Standing>;

@@ -10,6 +10,7 @@
 #include "config/limits.h"
 #include "config/section.h"
 #include "config/small_file.h"
+#include "config/spaces.h"
 #include "config/text_rules.h"
 
 namespace gpupool {
@@ -344,9 +345,11 @@ AppConfig read_app(Section& section, const Config& config) {
   section.path("model", app.model);
   section.texts("tiers", app.tiers, name_rule);
   section.bytes("memory_bytes", app.memory_bytes, memory_range);
-  app.executor = executor == "noop" ? ExecutorKind::noop : ExecutorKind::diffusion;
+  if (executor == "noop") app.executor = ExecutorKind::noop;
+  if (executor == "external") app.executor = ExecutorKind::external;
   if (spread == "device") app.spread = Spread::device;
   if (spread == "nodes") app.spread = Spread::nodes;
+  check_external(section, config, app);
   app.automatic = duration == "auto";
   reject_repeat(section, config.apps, "name", &AppConfig::name, app);
   check_app(section, config, app);
@@ -411,8 +414,11 @@ Config read_document(std::string_view text, Findings& findings) {
   read_window(root.section("window"), config);
   read_identity(root.section("identity"), config);
   read_daemon(root.section("daemon"), config);
+  read_http(root.section("http"), config);
   read_log(root.section("log"), config);
   read_apps(root, {nullptr, {.line = last_line, .key = "apps"}, findings}, config);
+  root.list<SpaceConfig>("spaces", config.spaces, entries_max,
+                         [&](Section& one) { return read_space(one, config); });
   root.list<ReservationConfig>("reservations", config.reservations, entries_max,
                                [&](Section& one) { return read_reservation(one, config); });
   root.finish();
@@ -456,7 +462,7 @@ std::vector<std::string> config_keys() {
   Findings findings{std::filesystem::path{}};
   (void)read_document(
       "[[tiers]]\n[[sizes]]\n[[apps]]\n[[worker.devices]]\n[[identity.keys]]\n"
-      "[[reservations]]\n",
+      "[[reservations]]\n[[spaces]]\n",
       findings);
   return {findings.known_keys().begin(), findings.known_keys().end()};
 }

@@ -97,7 +97,7 @@ inline constexpr std::string_view roles[] = {"broker", "worker"};
 inline constexpr std::string_view algorithms[] = {"HS256", "EdDSA"};
 inline constexpr std::string_view device_kinds[] = {"cpu", "cuda"};
 inline constexpr std::string_view precisions[] = {"f32", "bf16"};
-inline constexpr std::string_view executors[] = {"diffusion", "noop"};
+inline constexpr std::string_view executors[] = {"diffusion", "noop", "external"};
 inline constexpr std::string_view spreads[] = {"devices", "device", "nodes"};
 inline constexpr std::string_view journals[] = {"sqlite", "postgres"};
 inline constexpr std::string_view levels[] = {"trace", "debug", "info", "warn", "error", "off"};
@@ -106,7 +106,8 @@ inline constexpr TextRule algorithm_rule{"\"HS256\" or \"EdDSA\"", is_one_of<alg
 inline constexpr TextRule device_rule{"\"cpu\" or \"cuda\"", is_one_of<device_kinds>};
 inline constexpr TextRule precision_rule{"\"f32\" or \"bf16\"", is_one_of<precisions>};
 inline constexpr Range memory_range{0, std::int64_t{1} << 50U};  // of a device, or of an app
-inline constexpr TextRule executor_rule{"\"diffusion\" or \"noop\"", is_one_of<executors>};
+inline constexpr TextRule executor_rule{"\"diffusion\", \"noop\" or \"external\"",
+                                        is_one_of<executors>};
 inline constexpr TextRule spread_rule{"\"devices\", \"device\" or \"nodes\"", is_one_of<spreads>};
 inline constexpr std::string_view durations[] = {"declared", "auto"};
 inline constexpr TextRule app_duration_rule{"\"declared\" or \"auto\"", is_one_of<durations>};

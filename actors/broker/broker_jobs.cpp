@@ -164,6 +164,7 @@ void Broker::lease(Job& job, const Place& place) {
   job.leased_at = now_;
   job.began = {};
   job.step = job.of_steps = 0;
+  job.grant = {};
   ask_ledger(Leased{epoch_, job.hold->job, job.attempt, node.id, node.name});
   for (const NodeId id : place.nodes()) resend_lease(job, *placement_.find(id));
   tell(job);
@@ -180,7 +181,7 @@ void Broker::lose_attempt(Job& job, Errc cause, const std::string& detail) {
   ++job.losses;
   if (job.cancelling) {
     settle(job, {.outcome = Outcome::cancelled});
-  } else if (job.losses >= limits::attempts_max) {
+  } else if (!may_run_again(job, cause)) {
     settle(job, {.outcome = Outcome::failed, .cause = cause, .detail = detail});
   } else {
     job.phase = Phase::requeueing;
@@ -196,6 +197,13 @@ void Broker::lose_attempt(Job& job, Errc cause, const std::string& detail) {
     partition_of(job).returning[job.hold->job] = waiting_of(job.hold);
     ask_ledger(*job.requeue);
   }
+}
+
+// A caller's process cannot be started anew; a lease that no node took was none.
+bool Broker::may_run_again(const Job& job, Errc cause) const {
+  const AppConfig* app = config_->app(job.hold->body->app);
+  const bool is_external = app != nullptr && app->executor == ExecutorKind::external;
+  return job.losses < limits::attempts_max && (!is_external || cause == Errc::lease_refused);
 }
 
 void Broker::on(const Requeued& requeued) {

@@ -169,7 +169,7 @@ Table table_of_apps(const Config& config) {
                           {"duration"}}};
   for (const AppConfig& app : config.apps)
     table.rows.push_back({app.name, app.size, cell(app.default_duration), cell(app.longest),
-                          app.executor == ExecutorKind::noop ? "noop" : "diffusion", app.partition,
+                          std::string(word_of(app.executor)), app.partition,
                           app.tiers.empty() ? "all" : bounded(list_of(app.tiers)),
                           cell(app.start_limit), cell(app.stall),
                           app.automatic ? "auto" : "declared"});

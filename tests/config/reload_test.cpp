@@ -155,11 +155,14 @@ TEST_CASE("A reload knows every key that a configuration file may hold") {
                    .automatic = true,
                    .memory_bytes = 1};
   other.reservations = {{.name = "r"}};
+  other.http.endpoint = "h";
+  other.spaces = {{.name = "s"}};
   const Reload next = reloaded(running, other);
   std::set<std::string> told(next.changed.begin(), next.changed.end());
   told.insert(next.waiting.begin(), next.waiting.end());
 
-  const std::set<std::string> whole{"sizes", "worker.devices", "identity.keys", "reservations"};
+  const std::set<std::string> whole{"sizes", "worker.devices", "identity.keys", "reservations",
+                                    "spaces"};
   for (std::string key : config_keys()) {
     for (const auto& [table, entry] :
          {std::pair<std::string, std::string>{"tiers.", "anonymous"}, {"apps.", "emoji"}})
