@@ -18,13 +18,11 @@ from typing import Any, TypeVar
 
 from gpupool import errors, limits, requests
 from gpupool.engine import Engine
-from gpupool.job import NAME_S_MAX
+from gpupool.job import NAME_S_MAX, JobView
 from gpupool.messages import (
     Caller,
     Change,
     Happening,
-    Hold,
-    JobState,
     Receipt,
     Table,
     UsageDay,
@@ -60,46 +58,8 @@ async def _answer(future: Future[Answer]) -> Answer:
     return await asyncio.wrap_future(future)
 
 
-class AsyncJob:
+class AsyncJob(JobView):
     """As `gpupool.Job`. Cancelling a task that waits leaves the job as it is."""
-
-    def __init__(self, engine: Engine, track: Track) -> None:
-        """For `AsyncPool`, which makes them."""
-        self._engine = engine
-        self._track = track
-
-    def __repr__(self) -> str:
-        return f"<gpupool.AsyncJob {self.number} {self.state.name}>"
-
-    @property
-    def number(self) -> int:
-        """The job's number in this pool."""
-        return self._track.job
-
-    @property
-    def request(self) -> uuid.UUID:
-        """The request id."""
-        return self._track.request
-
-    @property
-    def latest(self) -> JobEvent | None:
-        """The latest event. None: it was over already."""
-        return self._track.latest
-
-    @property
-    def state(self) -> JobState:
-        """Queued, starting, running or ended."""
-        return self._track.state
-
-    @property
-    def hold(self) -> Hold | None:
-        """What is set aside for it, in milliseconds of quota. None: it was over already."""
-        return self._track.hold
-
-    @property
-    def is_done(self) -> bool:
-        """Whether its receipt is here, or it can be followed no longer."""
-        return self._track.done.done()
 
     async def events(self) -> AsyncIterator[Event]:
         """Every event, from the oldest that is kept (1,000) to the last one before the receipt."""

@@ -20,22 +20,16 @@ from gpupool.values import milliseconds_of, seconds_text
 NAME_S_MAX = 5.0  # after Ctrl-C, for the pool to name a job that is to be cancelled
 
 
-class Job:
-    """A job that the pool has admitted. Safe to use from several threads.
-
-    Ctrl-C in one of the waits leaves the job as it is: this handle can wait again, or
-    `cancel()`. What becomes of a job without its client: one that runs, or is detached, goes on;
-    one that is queued is cancelled 30 s (the pool's client_grace_s) after its `Pool` was closed
-    or lost.
-    """
+class JobView:
+    """What is known of a job without asking or waiting: `Job` and `AsyncJob` both say it."""
 
     def __init__(self, engine: Engine, track: Track) -> None:
-        """For `Pool`, which makes them."""
+        """For the pool, which makes them."""
         self._engine = engine
         self._track = track
 
     def __repr__(self) -> str:
-        return f"<gpupool.Job {self.number} {self.state.name}>"
+        return f"<gpupool.{type(self).__name__} {self.number} {self.state.name}>"
 
     @property
     def number(self) -> int:
@@ -66,6 +60,16 @@ class Job:
     def is_done(self) -> bool:
         """Whether its receipt is here, or it can be followed no longer."""
         return self._track.done.done()
+
+
+class Job(JobView):
+    """A job that the pool has admitted. Safe to use from several threads.
+
+    Ctrl-C in one of the waits leaves the job as it is: this handle can wait again, or
+    `cancel()`. What becomes of a job without its client: one that runs, or is detached, goes on;
+    one that is queued is cancelled 30 s (the pool's client_grace_s) after its `Pool` was closed
+    or lost.
+    """
 
     def events(self) -> Iterator[Event]:
         """Every event, from the oldest that is kept (1,000) to the last one before the receipt;
