@@ -187,7 +187,11 @@ TEST_CASE("Whatever happens to a cluster, acknowledged jobs are charged once for
   Hosts& hosts = cluster();
   std::size_t acknowledged = 0;
   std::size_t across = 0;
-  for (std::uint64_t i = wish.first; i < wish.first + wish.episodes; ++i) {
+  // Half of all episodes have no charged run on two nodes. Ten or more go on until one had.
+  const auto goes_on = [&](std::uint64_t done) {
+    return done < wish.episodes || (across == 0 && wish.episodes >= 10 && done < 3 * wish.episodes);
+  };
+  for (std::uint64_t i = wish.first; goes_on(i - wish.first); ++i) {
     std::cout << "episode " << i << ", seed " << wish.seed << std::endl;
     const Verdict verdict = Episode{hosts, i}.run();
     acknowledged += verdict.acknowledged;
