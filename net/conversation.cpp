@@ -161,7 +161,8 @@ void Conversation::keep_going(Instant now) {
     case Phase::down:
       return now >= give_up_at_ ? fail(nobody_answers()) : try_again(now);
     case Phase::greeting:
-      return lose(now, "no welcome came");
+      return lose(now, "no welcome came",
+                  now >= give_up_at_ ? Endpoints::Failure::cut_short : Endpoints::Failure::silent);
     case Phase::live:
       if (pings_missed_ >= pings_missed_max) return lose(now, "the pool went silent");
       ++pings_missed_;

@@ -67,7 +67,7 @@ Result<Endpoints> Endpoints::read(const std::string& text) {
 }
 
 void Endpoints::pass_over(Failure why) {
-  all_[present_].failure = why;
+  if (why != Failure::cut_short) all_[present_].failure = why;
   present_ = (present_ + 1) % all_.size();
   ++failed_;
 }

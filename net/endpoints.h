@@ -17,6 +17,7 @@ class Endpoints {
   // Why an attempt came to nothing, as far as that tells people what to do.
   enum class Failure : std::uint8_t {
     silent = 1,      // refused, closed, or nobody said anything
+    cut_short,       // the caller's time was over first: the attempt before this one says more
     other_language,  // one side encrypts and the other does not
     no_handshake     // closed before it was over, as for a wrong server key
   };

@@ -65,8 +65,9 @@ TEST_CASE("An encrypting client at a plain pool learns that the key is not the p
 
 TEST_CASE("A wrong server key is told apart from a pool that is not there") {
   TestPool pool{{}, {.curve_secret = made().secret_key}};
-  const auto client = connect_with(pool, made().public_key, milliseconds(400));
+  const auto client = connect_with(pool, made().public_key, seconds(1));
   REQUIRE_FALSE(client);
+  INFO(client.error().detail);
   CHECK(client.error().detail.find("is not the pool of this --server-key") != std::string::npos);
 }
 
