@@ -35,21 +35,22 @@ using ToBroker =
                  AlreadyHeld, Requeued, Restated, Settled, LedgerRefused, Join, Heartbeat,
                  LeaseRefused, RunBegan, RunStep, RunEnded, NodesQuery, QueueQuery, OperatorCancel,
                  DrainNodes, Stop, Extended, NotExtended, SettledBefore, Quote, SlotChanged,
-                 ResumeNode, RankShared, RankLost, RemoveNode>;
+                 ResumeNode, RankShared, RankLost, RemoveNode, RunWarned, FetchFiles, FilesPiece>;
 
 using ToLedger =
     std::variant<Tick, Lead, Reserve, Leased, Requeue, Restate, Settle, QuotaQuery, ReceiptsQuery,
                  ReceiptQuery, ExplainQuery, ChangesQuery, Shapes, Configure, SetAccountTier,
                  RevokeToken, SetDraining, Announce, StandingQuery, AccountsQuery, AuditQuery,
-                 GrantCredits, AdjustQuota, Extend, UsageQuery, Recalled, ReadJournal, QuoteQuery>;
+                 GrantCredits, AdjustQuota, Extend, UsageQuery, Recalled, ReadJournal, QuoteQuery,
+                 StoreUpload, FetchFiles>;
 
 using ToHistory =
     std::variant<Tick, JournalRead, ReceiptsAsked, ReceiptAsked, StoryAsked, UsageAsked, Recall>;
 
-using ToWorker =
-    std::variant<Tick, Joined, HeartbeatSeen, Lease, EndSeen, CancelRun, FetchResult, ExecutorReady,
-                 ExecutorBegan, ExecutorStep, ExecutorDone, ExecutorExited, FetchLog, Stop,
-                 ExtendRun, RankLeft, DeviceHealth, ResumeSlots, RankShared>;
+using ToWorker = std::variant<Tick, Joined, HeartbeatSeen, Lease, EndSeen, CancelRun, FetchResult,
+                              ExecutorReady, ExecutorBegan, ExecutorStep, ExecutorDone,
+                              ExecutorExited, FetchLog, Stop, ExtendRun, RankLeft, DeviceHealth,
+                              ResumeSlots, RankShared, FetchFiles, FilesPiece>;
 
 using ToSession =
     std::variant<Tick, SessionOpened, SessionClosed, ClientSubmit, ClientCancel, ClientWatch,
@@ -57,19 +58,19 @@ using ToSession =
                  SubmitRefused, JobMoved, JobSettled, BrokerError, JobsList, QuotaFound,
                  ReceiptsFound, ReceiptFound, Explained, ResultChunk, ClientLogs, ClientChanges,
                  ClientOperate, LogChunk, ChangesFound, Operated, Announcement, ClientUsage,
-                 UsageFound, ClientQuote, Quoted>;
+                 UsageFound, ClientQuote, Quoted, ClientUpload, UploadStored>;
 
 using ToConsole = std::variant<Tick, Operate, Changed, Standing, AccountsFound, Audited, NodesFound,
                                QueueFound, CancelTaken, ConfigReloaded, NodeRemoved>;
 
 // What the gateway hands to a client's socket.
-using ToClient =
-    std::variant<SessionWelcome, SessionError, SessionRefused, JobEvent, JobDone, QuotaAnswer,
-                 ReceiptsAnswer, JobsAnswer, ExplainAnswer, ResultChunk, SessionPong, LogChunk,
-                 ChangesAnswer, OperateAnswer, SessionNotice, UsageAnswer, QuoteAnswer>;
+using ToClient = std::variant<SessionWelcome, SessionError, SessionRefused, JobEvent, JobDone,
+                              QuotaAnswer, ReceiptsAnswer, JobsAnswer, ExplainAnswer, ResultChunk,
+                              SessionPong, LogChunk, ChangesAnswer, OperateAnswer, SessionNotice,
+                              UsageAnswer, QuoteAnswer, UploadAnswer>;
 
-using ToExecutors =
-    std::variant<StartExecutor, StartRun, EndBy, Disarm, KillExecutor, RankFound, SetAside>;
+using ToExecutors = std::variant<StartExecutor, StartRun, EndBy, Disarm, KillExecutor, RankFound,
+                                 SetAside, FilesPiece>;
 
 // What the gateway itself is told, by the console: whom it recognises how, and what it announces.
 using ToGateway = std::variant<Standing>;

@@ -1,12 +1,9 @@
 #include "cli/check_config.h"
 
 #include <fcntl.h>
-#include <spawn.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -14,20 +11,17 @@
 
 #include "actors/ledger/open_journal.h"
 #include "actors/worker/executor.h"
+#include "actors/worker/executor_sandbox.h"
 #include "actors/worker/process.h"
 #include "base/clock.h"
 #include "cli/certificates.h"
 #include "cli/devices_command.h"
 #include "net/gateway_socket.h"
 
-extern char** environ;
-
 namespace gpupool {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr std::size_t said_bytes_max = 4096;
 
 Error wrong(const std::string& key, const std::string& what) {
   return {.code = Errc::config_invalid, .detail = key + ": " + what};
@@ -130,47 +124,23 @@ Result<std::string> check_cluster(const ClusterConfig& cluster) {
   return row("cluster", text_of(*membership, now) + (warning.empty() ? "" : "; " + warning));
 }
 
-// What the program wrote to its standard error, and whether it ended with 0.
-struct Finished {
-  bool good = false;
-  std::string said;
-};
-
-Finished run_program(const std::vector<std::string>& command) {
-  int ends[2] = {-1, -1};
-  if (::pipe2(ends, O_CLOEXEC) != 0) return {.good = false, .said = std::strerror(errno)};
-  const FileDescriptor read_end{ends[0]};
-  FileDescriptor write_end{ends[1]};
-  posix_spawn_file_actions_t actions;
-  posix_spawn_file_actions_init(&actions);
-  posix_spawn_file_actions_adddup2(&actions, write_end.get(), STDERR_FILENO);
-  std::vector<char*> arguments;
-  for (const auto& one : command) arguments.push_back(const_cast<char*>(one.c_str()));
-  arguments.push_back(nullptr);
-  pid_t pid = 0;
-  const int failed =
-      ::posix_spawn(&pid, arguments[0], &actions, nullptr, arguments.data(), environ);
-  posix_spawn_file_actions_destroy(&actions);
-  write_end.close();
-  if (failed != 0) return {.good = false, .said = command[0] + ": " + std::strerror(failed)};
-  Finished finished;
-  std::array<char, 512> piece{};
-  for (ssize_t got = 0; (got = ::read(read_end.get(), piece.data(), piece.size())) > 0;)
-    if (finished.said.size() < said_bytes_max)
-      finished.said.append(piece.data(), static_cast<std::size_t>(got));
-  int status = 0;
-  while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
-  }
-  while (finished.said.ends_with('\n')) finished.said.pop_back();
-  finished.good = WIFEXITED(status) && WEXITSTATUS(status) == 0;
-  return finished;
+// Whether its runs would get the sandbox that they are promised.
+Result<std::string> check_command(const ExecutorPrograms& programs, const WorkerConfig& worker,
+                                  const AppConfig& app) {
+  if (app.command.sandbox == SandboxKind::none)
+    return row("app",
+               app.name + ", WITHOUT a sandbox: its commands can do whatever their user can");
+  const Status there = check_sandbox(programs.command, worker.run_as);
+  if (!there) return wrong("apps." + app.name + ".sandbox", there.error().detail);
+  return row("app", app.name + ", in a sandbox of bubblewrap");
 }
 
 // The executor's own program reads the weights, as it will for a job.
-Result<std::string> check_app(const AppConfig& app) {
-  if (app.executor != ExecutorKind::diffusion) return row("app", app.name);
+Result<std::string> check_app(const WorkerConfig& worker, const AppConfig& app) {
   const auto programs = ExecutorPrograms::beside_this_program();
-  const Finished checked = run_program({programs.diffusion.string(), "--check", app.model});
+  if (app.executor == ExecutorKind::command) return check_command(programs, worker, app);
+  if (app.executor != ExecutorKind::diffusion) return row("app", app.name);
+  const Finished checked = run_to_end({programs.diffusion.string(), "--check", app.model});
   if (!checked.good) return wrong("apps." + app.name + ".model", checked.said);
   return row("app", app.name + ", its weights in " + app.model + " are whole");
 }
@@ -207,7 +177,7 @@ Result<std::string> check_surroundings(const Config& config) {
   if (config.worker_role) {
     if (const Status good = add(check_worker(config.worker)); !good) return good.error();
     for (const AppConfig& app : config.apps)
-      if (const Status good = add(check_app(app)); !good) return good.error();
+      if (const Status good = add(check_app(config.worker, app)); !good) return good.error();
   }
   return found;
 }

@@ -114,6 +114,7 @@ std::string text_of_cut(const Machine& machine, const Cut& cut) {
             isolation_of(device, found) + "\n";
     first += device.slots;
   }
+  if (!cut.sandbox.empty()) text += "  commands: " + cut.sandbox + "\n";
   for (const std::string& problem : problems_of(machine, *cut.worker))
     text += "problem: " + problem + "\n";
   return text;
@@ -223,6 +224,9 @@ Json json_of(const Machine& machine, const std::optional<Cut>& cut) {
     json["devices"].push_back(std::move(one));
     first += device.slots;
   }
+  json["sandbox"] = cut->sandbox.empty()
+                        ? Json(nullptr)
+                        : Json{{"found", cut->has_sandbox}, {"text", cut->sandbox}};
   json["problems"] = problems_of(machine, *cut->worker);
   return json;
 }

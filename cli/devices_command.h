@@ -39,6 +39,9 @@ Machine look_around();
 struct Cut {
   std::string file;
   const WorkerConfig* worker = nullptr;
+  // Of a configuration with apps that run commands: whether they get their sandbox here.
+  std::string sandbox{};  // empty: no app wants one
+  bool has_sandbox = true;
 };
 std::string text_of(const Machine& machine, const std::optional<Cut>& cut);
 Json json_of(const Machine& machine, const std::optional<Cut>& cut);

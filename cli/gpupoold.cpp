@@ -9,6 +9,8 @@
 
 #include "actors/describe.h"
 #include "actors/ledger/open_journal.h"
+#include "actors/worker/executor.h"
+#include "actors/worker/executor_sandbox.h"
 #include "base/clock.h"
 #include "cli/advice.h"
 #include "cli/build.h"
@@ -166,8 +168,16 @@ int show_devices(const Config& config, const std::string& file, OutputForm form)
   const Machine machine = look_around();
   std::optional<Cut> cut;
   if (!file.empty()) cut = Cut{.file = file, .worker = &config.worker};
+  if (cut && config.worker_role && needs_sandbox(config)) {
+    const Status there =
+        check_sandbox(ExecutorPrograms::beside_this_program().command, config.worker.run_as);
+    cut->has_sandbox = static_cast<bool>(there);
+    cut->sandbox = there ? "in a sandbox of bubblewrap"
+                         : "no sandbox, so they do not run here: " + there.error().detail;
+  }
   std::cout << (form == OutputForm::json ? text_of(json_of(machine, cut)) : text_of(machine, cut));
-  return cut && !problems_of(machine, config.worker).empty() ? exit_cannot_start : 0;
+  const bool lacks = cut && (!cut->has_sandbox || !problems_of(machine, config.worker).empty());
+  return lacks ? exit_cannot_start : 0;
 }
 
 int run(int argc, char** argv) {

@@ -168,6 +168,8 @@ Json json_of(const Receipt& receipt) {
   json["log"] = json_of(receipt.log);
   json["held_credits_ms"] = receipt.held_credits.ms;
   json["charged_credits_ms"] = receipt.charged_credits.ms;
+  json["exit_code"] = receipt.exit_code;
+  json["signal"] = receipt.signal;
   return json;
 }
 

@@ -73,7 +73,8 @@ class Supervisor {
   pid_t executor_ = 0;
   int status_ = 0;
   std::optional<SupervisorOrder> end_by_;
-  bool terminated_ = false;  // SIGTERM of this end_by_ was sent
+  bool warned_ = false;      // SIGUSR1 of this end_by_ was sent, or none is due
+  bool terminated_ = false;  // and its SIGTERM
   bool ending_ = false;      // everything is being killed
   bool nothing_left_ = false;
 };
@@ -142,15 +143,18 @@ void Supervisor::handle_orders() {
   terminated_ = false;
   end_by_.reset();
   if (order.kind == SupervisorOrder::Kind::end_by) end_by_ = order;
+  warned_ = order.warn_at_ms == 0;
   arm();
 }
 
-// Sets the timer to the next of SIGTERM and SIGKILL; one that has passed fires at once.
+// Sets the timer to the next of SIGUSR1, SIGTERM and SIGKILL; one that has passed fires at once.
 void Supervisor::arm() {
   itimerspec when{};
   if (end_by_) {
-    const std::int64_t ms =
-        std::max<std::int64_t>(terminated_ ? end_by_->kill_at_ms : end_by_->at_ms, 1);
+    const std::int64_t next = terminated_ ? end_by_->kill_at_ms
+                              : warned_   ? end_by_->at_ms
+                                          : end_by_->warn_at_ms;
+    const std::int64_t ms = std::max<std::int64_t>(next, 1);
     when.it_value.tv_sec = ms / 1000;
     when.it_value.tv_nsec = ms % 1000 * 1'000'000;
   }
@@ -164,6 +168,10 @@ void Supervisor::handle_timer() {
   const Instant now = boot_time();
   if (now.ms >= end_by_->kill_at_ms) {
     ending_ = true;
+  } else if (!warned_ && now.ms < end_by_->at_ms) {
+    warned_ = true;
+    ::kill(executor_, SIGUSR1);
+    arm();
   } else if (!terminated_) {
     terminated_ = true;
     ::kill(-executor_, SIGTERM);

@@ -19,8 +19,8 @@ install(FILES README.md DESTINATION share/doc/gpupool COMPONENT client)
 # ---- gpupoold ----------------------------------------------------------------------------------
 # The daemon finds its programs beside itself (/proc/self/exe), so all of them lie in one folder and
 # the path has a link to the one that people call.
-install(TARGETS gpupoold gpupool_supervisor gpupool_diffusion RUNTIME DESTINATION lib/gpupool
-  COMPONENT daemon)
+install(TARGETS gpupoold gpupool_supervisor gpupool_diffusion gpupool_command
+  RUNTIME DESTINATION lib/gpupool COMPONENT daemon)
 file(MAKE_DIRECTORY ${PACKAGE_FILES})
 file(CREATE_LINK ../lib/gpupool/gpupoold ${PACKAGE_FILES}/gpupoold SYMBOLIC)
 install(FILES ${PACKAGE_FILES}/gpupoold DESTINATION bin COMPONENT daemon)
@@ -131,7 +131,7 @@ set(CPACK_DEBIAN_DAEMON_PACKAGE_NAME gpupoold)
 set(CPACK_DEBIAN_DAEMON_PACKAGE_SECTION science)
 set(CPACK_DEBIAN_DAEMON_PACKAGE_SHLIBDEPS ON)
 set(CPACK_DEBIAN_DAEMON_PACKAGE_PREDEPENDS "")
-set(CPACK_DEBIAN_DAEMON_PACKAGE_RECOMMENDS gpupool)
+set(CPACK_DEBIAN_DAEMON_PACKAGE_RECOMMENDS "gpupool, bubblewrap")
 set(CPACK_DEBIAN_DAEMON_PACKAGE_SUGGESTS "gpupoold-cuda, postgresql")
 set(CPACK_DEBIAN_DAEMON_PACKAGE_CONTROL_EXTRA ${PACKAGING}/postinst ${PACKAGING}/prerm
   ${PACKAGING}/postrm ${PACKAGING}/conffiles)

@@ -39,6 +39,17 @@ Duration occupancy_of(const Config& config, const AppConfig& app, Duration decla
   return declared + app.start_limit + config.worker.kill_grace + config.worker.slot_check;
 }
 
+std::string_view word_of(ExecutorKind kind) {
+  switch (kind) {
+    case ExecutorKind::diffusion:
+      return "diffusion";
+    case ExecutorKind::noop:
+      return "noop";
+    case ExecutorKind::command:
+      return "command";
+  }
+  return "unknown";
+}
 std::string_view word_of(DeviceKind kind) { return kind == DeviceKind::cuda ? "cuda" : "cpu"; }
 std::string_view word_of(Precision precision) {
   return precision == Precision::bf16 ? "bf16" : "f32";

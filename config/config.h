@@ -29,10 +29,54 @@ struct SizeConfig {
   std::uint32_t factor = 1;
 };
 
-enum class ExecutorKind : std::uint8_t { diffusion = 1, noop = 2 };
+enum class ExecutorKind : std::uint8_t { diffusion = 1, noop = 2, command = 3 };
 // How the slots of a bigger job may lie: on different devices of one node, on one device, or on
 // different devices of as few nodes as can be.
 enum class Spread : std::uint8_t { devices = 1, device = 2, nodes = 3 };
+
+// What a request may give a command app, by name. A request that leaves out one with a default gets
+// that; the others it has to give.
+enum class ParameterKind : std::uint8_t { text = 1, integer = 2, number = 3, boolean = 4 };
+
+struct ParameterConfig {
+  std::string name;
+  ParameterKind kind = ParameterKind::text;
+  bool has_default = false;
+  std::string default_value;         // as a request would write it
+  std::uint32_t bytes_max = 1000;    // text
+  std::string pattern;               // text: POSIX extended, of the whole of it; empty: any
+  std::vector<std::string> choices;  // text: one of these; empty: any
+  std::int64_t least = 0;            // integer
+  std::int64_t most = 0;
+  double low = 0;  // number
+  double high = 0;
+  std::string about;  // one line for people
+};
+
+// A variable of a run's environment whose value stands in a file that only its owner may read.
+struct SecretConfig {
+  std::string name;
+  std::string value;  // empty: it is still to be set, and the app runs nothing until it is
+};
+
+enum class SandboxKind : std::uint8_t { bubblewrap = 1, none = 2 };
+
+// What runs for a command app, and what it may see and use of its node.
+struct CommandConfig {
+  std::vector<std::string> words;  // with {parameter}; empty: the request brings its own
+  std::vector<ParameterConfig> parameters;
+  std::vector<std::string> environment;  // "NAME=value"
+  std::vector<SecretConfig> secrets;
+  SandboxKind sandbox = SandboxKind::bubblewrap;
+  bool network = false;
+  std::vector<std::string> read_only;                                    // folders that it sees too
+  std::int64_t memory_max_bytes = std::int64_t{8} * 1024 * 1024 * 1024;  // 0: not limited
+  std::int64_t scratch_bytes = std::int64_t{1} * 1024 * 1024 * 1024;     // all that it writes
+  std::uint32_t processes_max = 256;
+  std::uint32_t retries = 0;  // how often a run that began may run again, by the pool's fault
+
+  bool is_any() const { return words.empty(); }
+};
 
 struct AppConfig {
   std::string name;
@@ -48,6 +92,8 @@ struct AppConfig {
   std::vector<std::string> tiers;      // who may use it; empty: everybody
   bool automatic = false;  // duration = "auto": a request that declares none holds what runs took
   std::int64_t memory_bytes = 0;  // what its executor takes of a slot's memory; 0: not known
+  CommandConfig command;          // of executor = "command"
+  std::uint32_t concurrency = 0;  // jobs at once: the slots of its own partition; 0: no limit
 };
 
 enum class DeviceKind : std::uint8_t { cpu = 1, cuda = 2 };
@@ -150,6 +196,7 @@ struct WorkerConfig {
   std::int64_t result_bytes_max = std::int64_t{4} * 1024 * 1024 * 1024;
   Duration health_interval = seconds(5);  // between two looks at the GPUs
   Duration overheat = seconds(30);        // too hot for so long: its slots get no jobs
+  std::string run_as = "nobody";          // who commands run as, where this process runs as root
 };
 
 // How the process behaves towards the system that runs it.
@@ -204,6 +251,7 @@ struct HostAndPort {
 
 // The words of a kind and of a precision in a configuration, and in an executor's arguments.
 std::string_view word_of(DeviceKind kind);
+std::string_view word_of(ExecutorKind kind);
 std::string_view word_of(Precision precision);
 
 // "127.0.0.1:7401", "[::1]:7401" or "node-1:7401"; config_invalid otherwise.

@@ -19,6 +19,19 @@ inline constexpr std::int64_t account_bytes_max = 128;
 inline constexpr std::int64_t token_bytes_max = 4 * 1024;
 inline constexpr std::int64_t detail_bytes_max = 512;  // an error's own words
 inline constexpr std::int64_t result_bytes_max = 64 * 1024 * 1024;
+inline constexpr std::int64_t command_words_max = 512;         // of one command line
+inline constexpr std::int64_t command_bytes_max = 128 * 1024;  // all its words, filled in
+inline constexpr std::int64_t parameters_max = 32;             // of one app
+inline constexpr std::int64_t parameter_choices_max = 256;     // of one of them
+inline constexpr std::int64_t files_max = 1'000;               // that one run is given, or gives
+inline constexpr std::int64_t file_name_bytes_max = 1'024;     // with its folders
+inline constexpr std::int64_t file_depth_max = 32;             // folders around it
+inline constexpr std::int64_t files_bytes_max = 32 * 1024 * 1024;  // packed, that a run is given
+inline constexpr std::int64_t upload_piece_bytes = chunk_bytes_max;
+inline constexpr std::int64_t uploads_max = 10'000;                      // of a pool
+inline constexpr std::int64_t uploads_bytes_max = 1024LL * 1024 * 1024;  // of all of them
+inline constexpr std::int64_t account_uploads_bytes_max = 128 * 1024 * 1024;
+inline constexpr std::int64_t upload_keep_ms = 3600 * 1000;  // of one that no open job works on
 
 inline constexpr std::int64_t jobs_max = 1'000'000;      // admitted jobs of a pool
 inline constexpr std::int64_t blobs_max = 5'000;         // of them with large requests: 240 MB
@@ -60,6 +73,7 @@ inline constexpr std::int64_t orders_remembered_max = 10'000;      // ids of gra
 inline constexpr std::int64_t credits_ms_max = 1'000'000'000'000;  // of one account: 31 years
 inline constexpr std::int64_t announcement_bytes_max = 512;
 inline constexpr std::int64_t log_bytes_max = 1024 * 1024;  // kept of what one run writes
+inline constexpr std::int64_t log_parts_max = 2'000;  // changes from one of its outputs to another
 
 inline constexpr std::int64_t duration_ms_max = 30LL * 24 * 3600 * 1000;
 inline constexpr std::int64_t attempts_max = 3;  // the first run and two more

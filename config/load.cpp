@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "config/cluster.h"
+#include "config/command.h"
 #include "config/devices.h"
 #include "config/key_file.h"
 #include "config/limits.h"
@@ -151,6 +152,7 @@ void read_worker(Section section, Config& config) {
                 {limits::result_bytes_max, std::int64_t{1} << 50U});
   section.duration("health_interval_s", worker.health_interval, duration_range);
   section.duration("overheat_s", worker.overheat, pause_range);
+  section.text("run_as", worker.run_as, account_name_rule);
   section.list<DeviceConfig>("devices", worker.devices, entries_max,
                              [&](Section& one) { return read_device(one, worker.devices); });
   check_heartbeats(section, config);
@@ -317,6 +319,8 @@ void check_app(Section& section, const Config& config, const AppConfig& app) {
                    "with start limit, kill grace and slot check at most " +
                        seconds_of(limits::duration_ms_max),
                    seconds_of(occupancy.ms));
+  check_concurrency(section, config, app);
+  if (app.executor == ExecutorKind::command) check_command(section, config, app);
   if (app.executor != ExecutorKind::diffusion) return;
   if (app.stall > app.longest)
     section.reject("stall_s", "at most longest_s, which is " + seconds_of(app.longest.ms),
@@ -344,8 +348,13 @@ AppConfig read_app(Section& section, const Config& config) {
   section.path("model", app.model);
   section.texts("tiers", app.tiers, name_rule);
   section.bytes("memory_bytes", app.memory_bytes, memory_range);
-  app.executor = executor == "noop" ? ExecutorKind::noop : ExecutorKind::diffusion;
-  if (spread == "device") app.spread = Spread::device;
+  section.count("concurrency", app.concurrency, {0, limits::slots_per_node_max});
+  if (executor == "noop") app.executor = ExecutorKind::noop;
+  if (executor == "command") app.executor = ExecutorKind::command;
+  read_command(section, app);
+  // A command runs on one device, whatever its size.
+  const bool is_command = app.executor == ExecutorKind::command;
+  if (spread == "device" || (is_command && !section.has("spread"))) app.spread = Spread::device;
   if (spread == "nodes") app.spread = Spread::nodes;
   app.automatic = duration == "auto";
   reject_repeat(section, config.apps, "name", &AppConfig::name, app);
@@ -455,7 +464,9 @@ std::vector<std::string> config_keys() {
   // matter.
   Findings findings{std::filesystem::path{}};
   (void)read_document(
-      "[[tiers]]\n[[sizes]]\n[[apps]]\n[[worker.devices]]\n[[identity.keys]]\n"
+      "[[tiers]]\n[[sizes]]\n[[apps]]\n[[apps.parameters]]\n[[apps.secrets]]\n"
+      "[[worker.devices]]\n"
+      "[[identity.keys]]\n"
       "[[reservations]]\n",
       findings);
   return {findings.known_keys().begin(), findings.known_keys().end()};

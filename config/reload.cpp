@@ -52,6 +52,31 @@ void take_tiers(Reload& reload, const std::vector<TierConfig>& fresh) {
   }
 }
 
+void note_command(Keys& keys, const std::string& app, const CommandConfig& running,
+                  const CommandConfig& fresh) {
+  note(keys, app + ".command", running.words, fresh.words);
+  note(keys, app + ".any_command", running.is_any(), fresh.is_any());
+  note_list(keys, app + ".parameters", running.parameters, fresh.parameters,
+            [](const ParameterConfig& a, const ParameterConfig& b) {
+              return std::tie(a.name, a.kind, a.has_default, a.default_value, a.bytes_max,
+                              a.pattern, a.choices, a.low, a.high, a.about) ==
+                     std::tie(b.name, b.kind, b.has_default, b.default_value, b.bytes_max,
+                              b.pattern, b.choices, b.low, b.high, b.about);
+            });
+  note(keys, app + ".environment", running.environment, fresh.environment);
+  note_list(keys, app + ".secrets", running.secrets, fresh.secrets,
+            [](const SecretConfig& a, const SecretConfig& b) {
+              return std::tie(a.name, a.value) == std::tie(b.name, b.value);
+            });
+  note(keys, app + ".sandbox", running.sandbox, fresh.sandbox);
+  note(keys, app + ".network", running.network, fresh.network);
+  note(keys, app + ".read_only", running.read_only, fresh.read_only);
+  note(keys, app + ".memory_max_bytes", running.memory_max_bytes, fresh.memory_max_bytes);
+  note(keys, app + ".scratch_bytes", running.scratch_bytes, fresh.scratch_bytes);
+  note(keys, app + ".processes_max", running.processes_max, fresh.processes_max);
+  note(keys, app + ".retries", running.retries, fresh.retries);
+}
+
 void take_app(Reload& reload, AppConfig& running, const AppConfig& fresh) {
   const std::string key = "apps." + fresh.name;
   take(reload.changed, key + ".default_duration_s", running.default_duration,
@@ -68,6 +93,8 @@ void take_app(Reload& reload, AppConfig& running, const AppConfig& fresh) {
   note(waiting, key + ".stall_s", running.stall, fresh.stall);
   note(waiting, key + ".model", running.model, fresh.model);
   note(waiting, key + ".memory_bytes", running.memory_bytes, fresh.memory_bytes);
+  note(waiting, key + ".concurrency", running.concurrency, fresh.concurrency);
+  note_command(waiting, key, running.command, fresh.command);
 }
 
 void take_apps(Reload& reload, const std::vector<AppConfig>& fresh) {
@@ -133,6 +160,7 @@ void note_worker(Keys& keys, const WorkerConfig& running, const WorkerConfig& fr
             });
   note(keys, "worker.health_interval_s", running.health_interval, fresh.health_interval);
   note(keys, "worker.overheat_s", running.overheat, fresh.overheat);
+  note(keys, "worker.run_as", running.run_as, fresh.run_as);
   note(keys, "worker.kill_grace_s", running.kill_grace, fresh.kill_grace);
   note(keys, "worker.slot_check_s", running.slot_check, fresh.slot_check);
   note(keys, "worker.heartbeat_interval_s", running.heartbeat_interval, fresh.heartbeat_interval);

@@ -102,7 +102,8 @@ void Section::text(std::string_view key, std::string& target, TextRule rule, Nee
   if (text == nullptr || !rule.allows(text->get())) reject(key, rule.expected, found_in(*node));
 }
 
-void Section::texts(std::string_view key, std::vector<std::string>& target, TextRule rule) {
+void Section::texts(std::string_view key, std::vector<std::string>& target, TextRule rule,
+                    Repeats repeats) {
   const auto* node = find(key, Need::optional, rule.expected);
   if (node == nullptr) return;
   const auto* list = node->as_array();
@@ -114,7 +115,8 @@ void Section::texts(std::string_view key, std::vector<std::string>& target, Text
     const FilePlace place{.line = line_of(item.source()), .key = name_of(key)};
     if (text == nullptr || !rule.allows(text->get()))
       findings_.add(place, rule.expected, found_in(item));
-    else if (std::find(target.begin(), target.end(), text->get()) != target.end())
+    else if (repeats == Repeats::refused &&
+             std::find(target.begin(), target.end(), text->get()) != target.end())
       findings_.add(place, "each entry once", found_in(item) + " again");
     else
       target.push_back(text->get());
@@ -194,6 +196,16 @@ void Section::duration(std::string_view key, Duration& target, Range allowed, Ne
 
 void Section::amount(std::string_view key, GpuTime& target, Range allowed, Need need) {
   if (const auto ms = milliseconds_of(key, allowed, need)) target = GpuTime{*ms};
+}
+
+void Section::real(std::string_view key, double& target) {
+  const auto* node = find(key, Need::optional, "a number");
+  if (node == nullptr) return;
+  const auto written = node->is_number() ? node->value<double>() : std::nullopt;
+  if (written && std::isfinite(*written))
+    target = *written;
+  else
+    reject(key, "a number", found_in(*node));
 }
 
 void Section::moment(std::string_view key, Instant& target) {

@@ -60,6 +60,7 @@ struct TextRule {
 };
 
 enum class Need : std::uint8_t { optional = 1, required = 2 };
+enum class Repeats : std::uint8_t { refused = 1, allowed = 2 };  // of an entry in a list of texts
 
 class Section {
  public:
@@ -68,7 +69,8 @@ class Section {
       : table_(table), place_(std::move(place)), findings_(findings) {}
 
   void text(std::string_view key, std::string& target, TextRule rule, Need need = Need::optional);
-  void texts(std::string_view key, std::vector<std::string>& target, TextRule rule);
+  void texts(std::string_view key, std::vector<std::string>& target, TextRule rule,
+             Repeats repeats = Repeats::refused);
   // A list of whole numbers, each once.
   void numbers(std::string_view key, std::vector<std::uint32_t>& target, Range allowed);
   void flag(std::string_view key, bool& target);
@@ -77,11 +79,15 @@ class Section {
   // Seconds in the file, whole or to the millisecond; `allowed` is in milliseconds.
   void duration(std::string_view key, Duration& target, Range allowed, Need = Need::optional);
   void amount(std::string_view key, GpuTime& target, Range allowed, Need = Need::optional);
+  // Any finite number, whole or not.
+  void real(std::string_view key, double& target);
   // A moment with its time zone, as TOML writes it: 2026-12-01T08:00:00Z.
   void moment(std::string_view key, Instant& target);
   // Made relative to the file's folder, if it was relative. A default is left as it is.
   void path(std::string_view key, std::string& target, Need need = Need::optional);
 
+  // Of the file, as it was named.
+  std::filesystem::path folder() const { return findings_.file().parent_path(); }
   // Whether it stands in the file.
   bool has(std::string_view key) const { return table_ != nullptr && table_->contains(key); }
   Section section(std::string_view key);

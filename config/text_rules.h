@@ -50,6 +50,11 @@ inline constexpr TextRule user_rule{
                       std::string_view("._@+-").find(c) != std::string_view::npos;
              });
     }};
+// Of an account of this machine, as useradd takes it; root is none to run a stranger's program.
+inline constexpr TextRule account_name_rule{
+    .expected = "an account of this machine other than root", .allows = [](std::string_view text) {
+      return !text.empty() && text.size() <= 32 && text != "root" && is_name(text);
+    }};
 // What fits into the address of a Unix socket, with its final zero.
 inline constexpr std::size_t socket_path_bytes_max = 107;
 inline constexpr TextRule client_rule{
@@ -97,7 +102,9 @@ inline constexpr std::string_view roles[] = {"broker", "worker"};
 inline constexpr std::string_view algorithms[] = {"HS256", "EdDSA"};
 inline constexpr std::string_view device_kinds[] = {"cpu", "cuda"};
 inline constexpr std::string_view precisions[] = {"f32", "bf16"};
-inline constexpr std::string_view executors[] = {"diffusion", "noop"};
+inline constexpr std::string_view executors[] = {"diffusion", "noop", "command"};
+inline constexpr std::string_view parameter_types[] = {"text", "integer", "number", "boolean"};
+inline constexpr std::string_view sandboxes[] = {"bubblewrap", "none"};
 inline constexpr std::string_view spreads[] = {"devices", "device", "nodes"};
 inline constexpr std::string_view journals[] = {"sqlite", "postgres"};
 inline constexpr std::string_view levels[] = {"trace", "debug", "info", "warn", "error", "off"};
@@ -106,7 +113,11 @@ inline constexpr TextRule algorithm_rule{"\"HS256\" or \"EdDSA\"", is_one_of<alg
 inline constexpr TextRule device_rule{"\"cpu\" or \"cuda\"", is_one_of<device_kinds>};
 inline constexpr TextRule precision_rule{"\"f32\" or \"bf16\"", is_one_of<precisions>};
 inline constexpr Range memory_range{0, std::int64_t{1} << 50U};  // of a device, or of an app
-inline constexpr TextRule executor_rule{"\"diffusion\" or \"noop\"", is_one_of<executors>};
+inline constexpr TextRule executor_rule{"\"diffusion\", \"command\" or \"noop\"",
+                                        is_one_of<executors>};
+inline constexpr TextRule parameter_type_rule{"\"text\", \"integer\", \"number\" or \"boolean\"",
+                                              is_one_of<parameter_types>};
+inline constexpr TextRule sandbox_rule{"\"bubblewrap\" or \"none\"", is_one_of<sandboxes>};
 inline constexpr TextRule spread_rule{"\"devices\", \"device\" or \"nodes\"", is_one_of<spreads>};
 inline constexpr std::string_view durations[] = {"declared", "auto"};
 inline constexpr TextRule app_duration_rule{"\"declared\" or \"auto\"", is_one_of<durations>};

@@ -171,6 +171,29 @@ Result<std::string> Client::fetch(const Receipt& receipt) {
   return result;
 }
 
+Result<std::string> Client::upload(std::string_view archive) {
+  Hash hash;
+  hash.take(archive);
+  const std::string name = hash.text();
+  const std::int64_t total = std::ssize(archive);
+  // The first question says how far an earlier call came. Each answer says where to go on.
+  std::string_view piece;
+  for (std::int64_t stored = 0;;) {
+    const Result<UploadAnswer> answer = ask<UploadAnswer>(
+        *conversation_,
+        ClientUpload{.hash = name, .total = total, .offset = stored, .bytes = std::string(piece)});
+    if (!answer) return answer.error();
+    const bool is_stuck = !piece.empty() && answer->stored <= stored;
+    if (answer->stored == total) return name;
+    if (is_stuck || answer->stored < 0 || answer->stored > total ||
+        answer->stored % limits::upload_piece_bytes != 0)
+      return Error{.code = Errc::outcome_unknown, .detail = "the pool does not take the files"};
+    stored = answer->stored;
+    piece = archive.substr(static_cast<std::size_t>(stored),
+                           static_cast<std::size_t>(limits::upload_piece_bytes));
+  }
+}
+
 Result<LogChunk> Client::logs(JobId job, std::int64_t offset) {
   Result<LogChunk> chunk = ask<LogChunk>(*conversation_, ClientLogs{.job = job, .offset = offset});
   if (chunk && chunk->error != Errc{}) return Error{.code = chunk->error};

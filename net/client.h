@@ -103,6 +103,10 @@ class Client {
   // What such a request would cost, and when it would start; nothing is submitted. Where it would
   // be refused the answer's `refusal` says why.
   Result<QuoteAnswer> quote(const JobRequest& body);
+  // Files for jobs of this account: a tar archive, in pieces, durable in the pool when this returns
+  // its SHA-256, which a request then names (argument "files"). What is there already is not sent
+  // again. Errors: forbidden, overloaded, bad_request (too large).
+  Result<std::string> upload(std::string_view archive);
   // A command of an operator, word by word: {"drain", "node-2"}. {"help"} lists what there is.
   Result<Table> operate(std::vector<std::string> words);
   // What takes a result's bytes, piece by piece; its error ends the fetch.

@@ -45,6 +45,8 @@ constexpr unsigned char type_of<ClientUsage> = 21;
 template <>
 constexpr unsigned char type_of<ClientQuote> = 22;
 template <>
+constexpr unsigned char type_of<ClientUpload> = 23;
+template <>
 constexpr unsigned char type_of<SessionWelcome> = 64;
 template <>
 constexpr unsigned char type_of<SessionError> = 65;
@@ -78,6 +80,8 @@ template <>
 constexpr unsigned char type_of<UsageAnswer> = 82;
 template <>
 constexpr unsigned char type_of<QuoteAnswer> = 83;
+template <>
+constexpr unsigned char type_of<UploadAnswer> = 84;
 
 constexpr unsigned char two_elements = 0x92;  // msgpack: an array of two
 constexpr std::size_t header_bytes = 2;       // that byte and the type

@@ -34,9 +34,10 @@ struct Bye {
   auto fields() { return std::tie(unused); }
 };
 
-using FromClient = std::variant<Hello, Bye, ClientPing, ClientSubmit, ClientCancel, ClientWatch,
-                                ClientQuota, ClientReceipts, ClientJobs, ClientExplain, ClientFetch,
-                                ClientLogs, ClientChanges, ClientOperate, ClientUsage, ClientQuote>;
+using FromClient =
+    std::variant<Hello, Bye, ClientPing, ClientSubmit, ClientCancel, ClientWatch, ClientQuota,
+                 ClientReceipts, ClientJobs, ClientExplain, ClientFetch, ClientLogs, ClientChanges,
+                 ClientOperate, ClientUsage, ClientQuote, ClientUpload>;
 
 // frame_too_large if the packed message would not fit into limits::frame_bytes_max.
 Result<std::string> encode(const FromClient& message);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "actors/worker/command_arguments.h"
 #include "actors/worker/diffusion_arguments.h"
 #include "config/limits.h"
 
@@ -49,6 +50,17 @@ void examine_duration(const AppConfig& app, Duration declared, Admission& admiss
 }
 
 void examine_arguments(const AppConfig& app, const JobRequest& body, Admission& admission) {
+  if (app.executor == ExecutorKind::command) {
+    const auto words = command_words(app.command, body.arguments);
+    if (!words) object(admission, words.error());
+    admission.files = files_of(app.command, body.arguments);
+    const std::string unset = unset_secrets(app.command);
+    if (!unset.empty())
+      object(admission, {.code = Errc::forbidden,
+                         .detail = "the app runs nothing until its secrets are set in the "
+                                   "configuration: " +
+                                   unset});
+  }
   if (app.executor != ExecutorKind::diffusion) return;
   const auto arguments = parse_diffusion_arguments(body.arguments);
   if (!arguments) object(admission, arguments.error());

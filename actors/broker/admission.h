@@ -25,6 +25,7 @@ struct Admission {
   std::int64_t have = 0;
   std::string detail;
   Spread spread = Spread::devices;
+  std::string files;       // SHA-256 of the upload that it works on; empty: none
   bool automatic = false;  // what is held at first is learned, and `declared` the longest
 };
 

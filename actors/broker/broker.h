@@ -137,6 +137,9 @@ class Broker {
   void on(const RunEnded& ended);
   void on(const RankShared& shared);
   void on(const RankLost& lost);
+  void on(const RunWarned& warned);
+  void on(const FetchFiles& wanted);
+  void on(const FilesPiece& piece);
   std::string ranks_text(const Job& job) const;
   void on(const Tick& tick);
   void expect_silence(Instant at) { silence_due_ = std::min(silence_due_, at); }
@@ -159,6 +162,7 @@ class Broker {
   void dispatch(Partition& partition);
   void lease(Job& job, const Place& place);
   void lose_attempt(Job& job, Errc cause, const std::string& detail);
+  bool may_run_again(const Job& job, Errc cause) const;
   void settle(Job& job, Settle how);
   void end_grace();
   bool leaves_room(const Partition& partition) const;

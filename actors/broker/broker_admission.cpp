@@ -91,7 +91,8 @@ Reserve Broker::reserve_for(const Caller& caller, const JobRequest& request, Ask
                   .verdict = found.verdict,
                   .want = found.want,
                   .have = found.have,
-                  .detail = found.detail};
+                  .detail = found.detail,
+                  .files = found.files};
   const AppConfig* app = config_->app(request.app);
   if (found.automatic && app != nullptr)
     reserve.learned = learned_.first_held(app->name, app->default_duration);

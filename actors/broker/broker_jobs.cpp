@@ -180,7 +180,7 @@ void Broker::lose_attempt(Job& job, Errc cause, const std::string& detail) {
   ++job.losses;
   if (job.cancelling) {
     settle(job, {.outcome = Outcome::cancelled});
-  } else if (job.losses >= limits::attempts_max) {
+  } else if (job.losses >= limits::attempts_max || !may_run_again(job, cause)) {
     settle(job, {.outcome = Outcome::failed, .cause = cause, .detail = detail});
   } else {
     job.phase = Phase::requeueing;
@@ -196,6 +196,15 @@ void Broker::lose_attempt(Job& job, Errc cause, const std::string& detail) {
     partition_of(job).returning[job.hold->job] = waiting_of(job.hold);
     ask_ledger(*job.requeue);
   }
+}
+
+// A command may have done something that must not happen twice, from the moment at which it began.
+// Whether one on a lost node did, nobody knows. Precondition: this loss is counted already.
+bool Broker::may_run_again(const Job& job, Errc cause) const {
+  const AppConfig* app = config_->app(job.hold->body->app);
+  if (!app || app->executor != ExecutorKind::command) return true;
+  const bool never_began = cause == Errc::lease_refused || (!job.began && cause != Errc::node_lost);
+  return never_began || job.losses <= app->command.retries;
 }
 
 void Broker::on(const Requeued& requeued) {

@@ -333,6 +333,27 @@ void Broker::on(const RunStep& step) {
   tell(*job);
 }
 
+// Whose files they are, and which, the hold says.
+void Broker::on(const FetchFiles& wanted) {
+  const Job* job = run_of(wanted.node, wanted.job, wanted.attempt);
+  if (!job || job->hold->files.empty()) return;
+  FetchFiles asked = wanted;
+  asked.account = job->hold->account;
+  asked.hash = job->hold->files;
+  ask_ledger(std::move(asked));
+}
+
+void Broker::on(const FilesPiece& piece) {
+  if (run_of(piece.node, piece.job, piece.attempt)) tell_worker(piece.node, piece);
+}
+
+void Broker::on(const RunWarned& warned) {
+  Job* job = run_of(warned.node, warned.job, warned.attempt);
+  if (!job || job->phase != Phase::running) return;
+  job->notice = "it ends in " + std::to_string(warned.left.ms / 1000) + " s: it was sent SIGUSR1";
+  tell(*job);
+}
+
 // Ranks on several nodes find each other through their workers and the broker.
 void Broker::on(const RankShared& shared) {
   const Job* job = find(shared.job);
@@ -420,6 +441,7 @@ void Broker::on(const RunEnded& ended) {
   job->leases = std::max(job->leases, ended.attempt);
   if (Node* node = placement_.find(ended.node)) job->node_name = node->name;
   if (ended.pool_fault) {
+    if (!ended.began || !job->began) job->began = ended.began ? now_ : Instant{};
     lose_attempt(*job, ended.cause, ended.detail);
     return;
   }
@@ -437,7 +459,9 @@ void Broker::on(const RunEnded& ended) {
                 .detail = std::move(detail),
                 .ran = ended.ran,
                 .result = ended.result,
-                .log = ended.log});
+                .log = ended.log,
+                .exit_code = ended.exit_code,
+                .signal = ended.signal});
 }
 
 }  // namespace gpupool

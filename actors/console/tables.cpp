@@ -6,7 +6,9 @@
 
 #include "actors/console/command_line.h"
 #include "actors/describe.h"
+#include "actors/worker/command_arguments.h"
 #include "config/limits.h"
+#include "config/parameter.h"
 
 namespace gpupool {
 namespace {
@@ -155,6 +157,19 @@ Table table_of_tiers(const Config& config, const Standing& standing) {
   return table;
 }
 
+// "steps: a whole number from 1 to 100 [30]; prompt: text of at most 200 bytes".
+std::string parameters_of(const AppConfig& app) {
+  if (app.executor == ExecutorKind::diffusion) return "prompt, steps, seed, guidance, pixels";
+  if (app.executor != ExecutorKind::command) return {};
+  std::string text = app.command.is_any() ? "a command of the caller's own: gpupool run" : "";
+  for (const ParameterConfig& one : app.command.parameters)
+    text += (text.empty() ? "" : "; ") + one.name + ": " + expected_of(one) +
+            (one.has_default ? " [" + one.default_value + "]" : "");
+  if (const std::string unset = unset_secrets(app.command); !unset.empty())
+    text += (text.empty() ? "" : "; ") + ("runs nothing until its secrets are set: " + unset);
+  return text;
+}
+
 Table table_of_apps(const Config& config) {
   Table table{.title = "apps",
               .columns = {{"app"},
@@ -166,13 +181,14 @@ Table table_of_apps(const Config& config) {
                           {"tiers"},
                           {"start_limit", CellKind::duration},
                           {"stall", CellKind::duration},
-                          {"duration"}}};
+                          {"duration"},
+                          {"parameters"}}};
   for (const AppConfig& app : config.apps)
     table.rows.push_back({app.name, app.size, cell(app.default_duration), cell(app.longest),
-                          app.executor == ExecutorKind::noop ? "noop" : "diffusion", app.partition,
+                          std::string(word_of(app.executor)), app.partition,
                           app.tiers.empty() ? "all" : bounded(list_of(app.tiers)),
                           cell(app.start_limit), cell(app.stall),
-                          app.automatic ? "auto" : "declared"});
+                          app.automatic ? "auto" : "declared", bounded(parameters_of(app))});
   if (table.rows.size() > rows_max) {
     table.note =
         "the first " + std::to_string(rows_max) + " of " + counted(config.apps.size(), "app");

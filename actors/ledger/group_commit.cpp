@@ -27,9 +27,10 @@ std::optional<std::uint64_t> ticket_of_order(const ToLedger& message) {
 }  // namespace
 
 GroupCommit::GroupCommit(const Config& config, Journal& journal)
-    : journal_(journal), ledger_(config) {}
+    : journal_(journal), ledger_(config), uploads_(journal) {}
 
 Status GroupCommit::recover(const std::optional<Snapshot>& snapshot) {
+  if (const Status found = uploads_.recover(); !found) return found;
   if (snapshot) {
     Ledger ledger = ledger_;
     RowReader rows(snapshot->state);
@@ -105,6 +106,7 @@ Result<GroupCommit::Frozen> GroupCommit::freeze() {
 void GroupCommit::take(Instant now, ToLedger message) {
   if (taken_.empty()) ledger_.begin_batch();
   if (const auto* wanted = std::get_if<ReadJournal>(&message)) reader_ = *wanted;
+  take_files(now, message);
   is_lead_asked_ = is_lead_asked_ || std::holds_alternative<Lead>(message);
   const std::size_t records = effects_.journal.size();
   ledger_.step(now, message, effects_);
@@ -114,20 +116,39 @@ void GroupCommit::take(Instant now, ToLedger message) {
   taken_.push_back(std::move(message));
 }
 
+// The bytes are kept once.
+void GroupCommit::take_files(Instant now, ToLedger& message) {
+  if (auto* piece = std::get_if<StoreUpload>(&message)) {
+    uploads_.take(now, *piece, [this] {
+      std::set<UploadName> names;
+      for (const Shared<Hold>& hold : ledger_.holds_with_files())
+        names.insert({hold->account, hold->files});
+      return names;
+    });
+    piece->bytes = {};
+  } else if (const auto* wanted = std::get_if<FetchFiles>(&message)) {
+    uploads_.take(*wanted);
+  } else if (auto* reserve = std::get_if<Reserve>(&message)) {
+    uploads_.check(now, *reserve);
+  }
+}
+
 bool GroupCommit::full() const {
   return std::cmp_greater_equal(taken_.size(), limits::ledger_batch_max) ||
-         std::cmp_greater_equal(blob_bytes_, limits::ledger_batch_blob_bytes_max);
+         std::cmp_greater_equal(blob_bytes_ + uploads_.bytes_waiting(),
+                                limits::ledger_batch_blob_bytes_max);
 }
 
 Result<Effects> GroupCommit::commit(Instant now, const ClockStamp& stamp) {
   refusal_.reset();
+  Effects answers;
+  uploads_.write(answers);
   // Without records there is nothing to wait for: all that these answers saw is durable already.
   if (!effects_.journal.empty()) {
     const Status written = journal_.append(effects_.journal, stamp);
     if (!written && written.error().code != Errc::journal_refused) return written.error();
     if (!written) refusal_ = written.error();
   }
-  Effects answers;
   if (refusal_) {
     ledger_.undo_batch();
     if (const Status settled = settle_from_reserve(now, stamp, answers); !settled)
@@ -135,7 +156,7 @@ Result<Effects> GroupCommit::commit(Instant now, const ClockStamp& stamp) {
     answer_without_journal(now, *refusal_, answers);
   } else {
     ledger_.keep_batch();
-    answers.send = std::move(effects_.send);
+    std::move(effects_.send.begin(), effects_.send.end(), std::back_inserter(answers.send));
   }
   taken_.clear();
   effects_.journal.clear();
@@ -193,7 +214,7 @@ Status GroupCommit::settle_from_reserve(Instant now, const ClockStamp& stamp, Ef
   }
   ledger_.keep_batch();
   std::erase_if(taken_, [](const ToLedger& one) { return std::holds_alternative<Settle>(one); });
-  answers.send = std::move(settled.send);
+  std::move(settled.send.begin(), settled.send.end(), std::back_inserter(answers.send));
   return ok();
 }
 

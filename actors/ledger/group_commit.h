@@ -5,7 +5,8 @@
 // batch becomes a refusal (ledger_unavailable, with its numbers), an operator's command is answered
 // that it was not done, questions and repeats are answered from the state that is durable, and the
 // broker's other commands stay unanswered: it sends them again. In doubt, the
-// batch can be neither answered nor undone: the process ends. Owns the ledger; one thread.
+// batch can be neither answered nor undone: the process ends. Callers' files become durable before
+// the batch that they came with. Owns the ledger; one thread.
 
 #include <memory>
 #include <optional>
@@ -14,6 +15,7 @@
 
 #include "actors/ledger/journal.h"
 #include "actors/ledger/ledger.h"
+#include "actors/ledger/uploads.h"
 
 namespace gpupool {
 
@@ -57,6 +59,7 @@ class GroupCommit {
   Status replay_into(Ledger& ledger, const JournalTail& from);
   Result<Shared<Hold>> whole(const Shared<Hold>& hold);
   Status check_blobs();
+  void take_files(Instant now, ToLedger& message);
   Status add_blobs(Effects& answers);
   Status settle_from_reserve(Instant now, const ClockStamp& stamp, Effects& answers);
   bool is_read_due(const Effects& answers) const;
@@ -65,6 +68,7 @@ class GroupCommit {
 
   Journal& journal_;
   Ledger ledger_;
+  Uploads uploads_;
   std::vector<ToLedger> taken_;
   std::optional<ReadJournal> reader_;  // the history waits for what follows this
   Effects effects_;                    // of what was taken

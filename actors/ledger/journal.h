@@ -16,6 +16,27 @@
 
 namespace gpupool {
 
+// Whose files, by the hash that the account has announced.
+struct UploadName {
+  AccountId account;
+  std::string hash;
+  friend auto operator<=>(const UploadName&, const UploadName&) = default;
+};
+
+// The pieces of an upload come in order, without gaps.
+struct UploadPiece {
+  UploadName name;
+  std::int64_t total = 0;  // of all of it
+  std::int64_t offset = 0;
+  std::string bytes;
+};
+
+struct UploadFound {
+  UploadName name;
+  std::int64_t total = 0;
+  std::int64_t stored = 0;  // of it, from the beginning
+};
+
 class Journal {
  public:
   Journal() = default;
@@ -46,6 +67,14 @@ class Journal {
 
   // The bytes of an open job's blob; empty: there is none.
   virtual Result<std::string> blob(JobId job) = 0;
+
+  // Files of callers (actors/ledger/uploads.h), beside the records. All of these pieces become
+  // durable, or none: journal_refused, or outcome_unknown where a later look will tell.
+  virtual Status add_to_uploads(std::span<const UploadPiece> pieces) = 0;
+  virtual Result<std::vector<UploadFound>> uploads() = 0;
+  // The piece that begins there; empty: none does.
+  virtual Result<std::string> upload_piece(const UploadName& name, std::int64_t offset) = 0;
+  virtual Status remove_upload(const UploadName& name) = 0;
 
   // Until when nobody else can own it. None: nobody can while it is open.
   virtual std::shared_ptr<const SureUntil> sure_until() const { return nullptr; }

@@ -90,12 +90,40 @@ class JournalMemory final : public Journal {
     return found == blobs_.end() ? std::string() : found->second;
   }
 
+  Status add_to_uploads(std::span<const UploadPiece> pieces) override {
+    if (fault_ == JournalFault::refused)
+      return Error{.code = Errc::journal_refused, .detail = "the disk is full (injected)"};
+    if (fault_ == JournalFault::none)
+      for (const UploadPiece& piece : pieces) uploads_[piece.name].try_emplace(piece.offset, piece);
+    return fault_ == JournalFault::none
+               ? ok()
+               : Status{Error{.code = Errc::outcome_unknown, .detail = "injected"}};
+  }
+  Result<std::vector<UploadFound>> uploads() override {
+    std::vector<UploadFound> found;
+    for (const auto& [name, pieces] : uploads_) {
+      found.push_back({.name = name, .total = pieces.begin()->second.total});
+      for (const auto& [offset, piece] : pieces) found.back().stored += std::ssize(piece.bytes);
+    }
+    return found;
+  }
+  Result<std::string> upload_piece(const UploadName& name, std::int64_t offset) override {
+    const auto found = uploads_.find(name);
+    if (found == uploads_.end() || !found->second.contains(offset)) return std::string();
+    return found->second.at(offset).bytes;
+  }
+  Status remove_upload(const UploadName& name) override {
+    uploads_.erase(name);
+    return ok();
+  }
+
   std::vector<std::string>& batches() { return batches_; }  // for tests to look at and to damage
   std::map<JobId, std::string>& blobs() { return blobs_; }  // likewise
 
  private:
   std::vector<std::string> batches_;
   std::map<JobId, std::string> blobs_;
+  std::map<UploadName, std::map<std::int64_t, UploadPiece>> uploads_;
   JournalTail tail_;
   JournalFault fault_ = JournalFault::none;
   std::size_t reserve_ = 0;

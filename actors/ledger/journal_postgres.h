@@ -34,6 +34,10 @@ class JournalPostgres final : public Journal {
                                                  std::size_t bytes_max) override;
   Result<JournalTail> tail() override;
   Result<std::string> blob(JobId job) override;
+  Status add_to_uploads(std::span<const UploadPiece> pieces) override;
+  Result<std::vector<UploadFound>> uploads() override;
+  Result<std::string> upload_piece(const UploadName& upload, std::int64_t offset) override;
+  Status remove_upload(const UploadName& upload) override;
   std::shared_ptr<const SureUntil> sure_until() const override {
     return lead_ ? lead_->sure_until() : nullptr;
   }

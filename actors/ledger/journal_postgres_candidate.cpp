@@ -38,7 +38,10 @@ Result<std::unique_ptr<PostgresCandidate>> PostgresCandidate::enter(const Postgr
   PostgresSession& own = *candidate->session_;
   auto found = identify(own, candidate->tables_, place);
   if (!found) return found.error();
-  if (*found == PostgresSchema::ledger) return candidate;  // else there is something to make
+  if (*found == PostgresSchema::ledger) {
+    if (const Status there = create_uploads(own, candidate->tables_); !there) return there.error();
+    return candidate;
+  }
   if (const Status made = create_layout(own, candidate->tables_, place); !made) return made.error();
   found = identify(own, candidate->tables_, place);
   if (!found) return found.error();

@@ -41,6 +41,13 @@ std::string layout_sql(const PostgresTables& tables) {
          tables.leadership + " VALUES (0, 0, true, '', NULL, NULL) ON CONFLICT DO NOTHING;";
 }
 
+// Added without a layout of its own: a gpupool that does not know it leaves it alone.
+std::string uploads_sql(const PostgresTables& tables) {
+  return "CREATE TABLE IF NOT EXISTS " + tables.uploads +
+         " (account text NOT NULL, hash text NOT NULL, place bigint NOT NULL,"
+         " total bigint NOT NULL, bytes bytea NOT NULL, PRIMARY KEY (account, hash, place));";
+}
+
 std::string literal(const std::string& text) {
   std::string quoted = "'";
   for (const char c : text) quoted += c == '\'' ? std::string("''") : std::string(1, c);
@@ -55,6 +62,7 @@ PostgresTables tables_in(const PostgresSession& session, const std::string& sche
           .meta = quoted + ".meta",
           .batches = quoted + ".batches",
           .blobs = quoted + ".blobs",
+          .uploads = quoted + ".uploads",
           .leadership = quoted + ".leadership"};
 }
 
@@ -122,6 +130,13 @@ Result<PostgresSchema> identify(PostgresSession& session, const PostgresTables& 
   return is_older ? PostgresSchema::older : PostgresSchema::ledger;
 }
 
+Status create_uploads(PostgresSession& session, const PostgresTables& tables) {
+  const PostgresAnswer there = session.run("SELECT to_regclass($1::text)::text", {tables.uploads});
+  if (there.done() && !there.is_null(0)) return ok();
+  const PostgresAnswer created = session.run(uploads_sql(tables));
+  return created.done() ? ok() : Status{refusal(session, created)};
+}
+
 // The lock is for two daemons that meet an empty database together: the second finds it made. What
 // one of them cannot do is undone with the rest, since all of it is one transaction.
 Status create_layout(PostgresSession& session, const PostgresTables& tables,
@@ -132,7 +147,7 @@ Status create_layout(PostgresSession& session, const PostgresTables& tables,
   std::string sql =
       "SELECT pg_advisory_xact_lock(hashtext(" + literal("gpupool ledger " + place.schema) + "));";
   if (has_schema.rows() == 0) sql += "CREATE SCHEMA IF NOT EXISTS " + tables.schema + ";";
-  sql += layout_sql(tables);
+  sql += layout_sql(tables) + uploads_sql(tables);
   sql += "INSERT INTO " + tables.meta + " VALUES (true, " + literal(application) + ", " +
          std::to_string(postgres_layout_version) + ", " + literal(place.pool) +
          ") ON CONFLICT DO NOTHING;" + "UPDATE " + tables.meta +

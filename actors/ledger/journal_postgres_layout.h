@@ -15,6 +15,7 @@ struct PostgresTables {
   std::string meta;        // one row: application, layout, pool
   std::string batches;     // a row a commit, named by its last record
   std::string blobs;       // a row for each open job's request that is too large for its record
+  std::string uploads;     // a row for each piece of files that jobs work on
   std::string leadership;  // one row: who leads (actors/ledger/leadership.h)
 };
 
@@ -34,6 +35,9 @@ Status prepare_to_write(PostgresSession& session);
 // (another program's tables, another pool's ledger) or unsupported (another layout).
 Result<PostgresSchema> identify(PostgresSession& session, const PostgresTables& tables,
                                 const PostgresPlace& place);
+
+// Where callers' files lie, for a ledger that was made before there were any.
+Status create_uploads(PostgresSession& session, const PostgresTables& tables);
 
 // Makes what is absent, or what an older layout lacks, all or nothing; two that do it at once make
 // it once.

@@ -25,6 +25,18 @@ CREATE TABLE blobs (
 ) STRICT;
 )sql";
 
+// Added without a layout of its own: a gpupool that does not know it leaves it alone.
+constexpr const char* schema_of_uploads = R"sql(
+CREATE TABLE IF NOT EXISTS uploads (
+  account TEXT NOT NULL,
+  hash    TEXT NOT NULL,
+  place   INTEGER NOT NULL,
+  total   INTEGER NOT NULL,
+  bytes   BLOB NOT NULL,
+  PRIMARY KEY (account, hash, place)
+) STRICT;
+)sql";
+
 }  // namespace
 
 JournalSqlite::JournalSqlite(std::string path) : path_(std::move(path)) {}
@@ -130,9 +142,9 @@ Status JournalSqlite::take_file() {
 // A new file, one whose creation was cut short, or one of the layout before: tables and names
 // appear in one transaction.
 Status JournalSqlite::create_layout() {
-  if (found_version_ == layout_version) return ok();
+  if (found_version_ == layout_version) return execute(schema_of_uploads, Errc::file_unwritable);
   const std::string create = std::string("BEGIN IMMEDIATE;") + (found_version_ == 0 ? schema : "") +
-                             schema_of_blobs +
+                             schema_of_blobs + schema_of_uploads +
                              "PRAGMA application_id=" + std::to_string(application_id) +
                              ";PRAGMA user_version=" + std::to_string(layout_version) + ";COMMIT;";
   const auto created = execute(create.c_str(), Errc::file_unwritable);
@@ -146,7 +158,12 @@ Status JournalSqlite::prepare_statements() {
       {&read_batches_, "SELECT batch FROM batches WHERE last_sequence > ?1 ORDER BY last_sequence"},
       {&insert_blob_, "INSERT INTO blobs (job, request) VALUES (?1, ?2)"},
       {&remove_blob_, "DELETE FROM blobs WHERE job = ?1"},
-      {&read_blob_, "SELECT request FROM blobs WHERE job = ?1"}};
+      {&read_blob_, "SELECT request FROM blobs WHERE job = ?1"},
+      {&insert_piece_,
+       "INSERT INTO uploads (account, hash, place, total, bytes)"
+       " VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING"},
+      {&read_piece_, "SELECT bytes FROM uploads WHERE account = ?1 AND hash = ?2 AND place = ?3"},
+      {&remove_upload_, "DELETE FROM uploads WHERE account = ?1 AND hash = ?2"}};
   for (const auto& [statement, sql] : wanted) {
     auto prepared = prepare(sql);
     if (!prepared) return prepared.error();

@@ -36,6 +36,10 @@ class JournalSqlite final : public Journal {
                                                  std::size_t bytes_max) override;
   Result<JournalTail> tail() override;
   Result<std::string> blob(JobId job) override;
+  Status add_to_uploads(std::span<const UploadPiece> pieces) override;
+  Result<std::vector<UploadFound>> uploads() override;
+  Result<std::string> upload_piece(const UploadName& name, std::int64_t offset) override;
+  Status remove_upload(const UploadName& name) override;
 
  private:
   explicit JournalSqlite(std::string path);
@@ -64,6 +68,9 @@ class JournalSqlite final : public Journal {
   SqliteStatement insert_blob_;
   SqliteStatement remove_blob_;
   SqliteStatement read_blob_;
+  SqliteStatement insert_piece_;
+  SqliteStatement read_piece_;
+  SqliteStatement remove_upload_;
   JournalTail tail_;
   RecentBatches recent_;  // that this process wrote
   DiskReserve reserve_;

@@ -273,6 +273,14 @@ std::vector<Shared<Hold>> Ledger::holds_with_blobs() const {
   return holds;
 }
 
+std::vector<Shared<Hold>> Ledger::holds_with_files() const {
+  std::vector<Shared<Hold>> holds;
+  open_.each([&holds](const OpenJob& open) {
+    if (!open.hold->files.empty()) holds.push_back(open.hold);
+  });
+  return holds;
+}
+
 const Account* Ledger::account(const AccountId& id) const {
   const AccountRow* row = accounts_.get(id);
   return row == nullptr ? nullptr : &row->account;

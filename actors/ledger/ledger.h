@@ -85,6 +85,8 @@ class Ledger {
   const StandingOrders& orders() const { return orders_; }
   std::vector<OpenHold> open_holds() const;  // in order of arrival
   std::vector<Shared<Hold>> holds_with_blobs() const;
+  // Likewise of those that work on an upload.
+  std::vector<Shared<Hold>> holds_with_files() const;
   Epoch epoch() const { return core_.epoch; }
   std::uint64_t last_sequence() const { return core_.sequence; }
   Instant last_record() const { return core_.at; }
@@ -174,7 +176,10 @@ class Ledger {
 
   // ledger.cpp: commands.
   void handle(Instant, const Tick&, Effects&) const {}
-  void handle(Instant, const ReadJournal&, Effects&) const {}  // its group commit answers it
+  // Its group commit answers these.
+  void handle(Instant, const ReadJournal&, Effects&) const {}
+  void handle(Instant, const StoreUpload&, Effects&) const {}
+  void handle(Instant, const FetchFiles&, Effects&) const {}
   void handle(Instant now, const Lead& lead, Effects& effects);
   void handle(Instant now, const Reserve& asked, Effects& effects);
   void admit(Instant now, const Reserve& reserve, const Account* account, Effects& effects);

@@ -201,6 +201,7 @@ Hold Ledger::hold_for(Instant now, const Reserve& reserve, const TierLimits& tie
             .recognised_by = recognised_by(reserve.caller),
             .window_ends = span.ends};
   if (held_first(reserve) != reserve.declared) hold.learned = reserve.learned;
+  hold.files = reserve.files;
   const GpuTime spent = window == nullptr ? GpuTime{} : window->used + window->held;
   GPUPOOL_ENSURE(quota == GpuTime{} || spent + quota <= tier.allowance, spent, quota);
   return hold;
@@ -256,7 +257,9 @@ HoldSettled Ledger::settle_for(Instant now, const Settle& settle, const OpenJob&
           .result = settle.result,
           .left = left_after(now, account, job.hold, {job.held(), charged}),
           .log = settle.log,
-          .has_blob = has_blob(job.hold)};
+          .has_blob = has_blob(job.hold),
+          .exit_code = settle.exit_code,
+          .signal = settle.signal};
 }
 
 // Of the account once this hold is closed so: a window that is still open has its part back.

@@ -35,6 +35,8 @@ void settle(Receipt& receipt, const HoldSettled& settled, Instant at) {
   receipt.node = settled.node;
   receipt.result = settled.result;
   receipt.log = settled.log;
+  receipt.exit_code = settled.exit_code;
+  receipt.signal = settled.signal;
 }
 
 JobDone done_of(const Settled& settled) {

@@ -69,7 +69,7 @@ template <>
 inline constexpr auto field_names<Hold> = detail::names(
     "job", "request", "body_hash", "account", "tier", "body", "partition", "slots", "factor",
     "declared", "occupancy", "tier_rank", "quota_band", "promise", "quota_part", "credits_part",
-    "window_opened", "admitted_at", "recognised_by", "window_ends", "learned", "blob");
+    "window_opened", "admitted_at", "recognised_by", "window_ends", "learned", "blob", "files");
 template <>
 inline constexpr auto field_names<BlobRef> = detail::names("hash", "bytes");
 template <>
@@ -86,11 +86,9 @@ inline constexpr auto field_names<JobRequeued> = detail::names("job", "attempt",
 template <>
 inline constexpr auto field_names<PromiseRestated> = detail::names("job", "promise", "reason");
 template <>
-inline constexpr auto field_names<HoldSettled> = detail::names("job", "outcome", "cause", "detail",
-                                                               "ran", "charged_quota",
-                                                               "charged_credits", "attempt",
-                                                               "leased_at", "node", "result",
-                                                               "left", "log");
+inline constexpr auto field_names<HoldSettled> =
+    detail::names("job", "outcome", "cause", "detail", "ran", "charged_quota", "charged_credits",
+                  "attempt", "leased_at", "node", "result", "left", "log", "exit_code", "signal");
 template <>
 inline constexpr auto field_names<ResultRef> = detail::names("hash", "bytes", "media_type", "node");
 template <>

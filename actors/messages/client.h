@@ -97,6 +97,18 @@ struct ClientQuote {
   auto fields() { return std::tie(query, body); }
 };
 
+// A piece of the files that a job of the caller's is to work on: of a tar archive of `total` bytes
+// with this SHA-256. Every piece but the last has limits::upload_piece_bytes, and they come in
+// order; one without bytes asks how far it has come.
+struct ClientUpload {
+  std::uint64_t query = 0;
+  std::string hash;
+  std::int64_t total = 0;
+  std::int64_t offset = 0;
+  std::string bytes;
+  auto fields() { return std::tie(query, hash, total, offset, bytes); }
+};
+
 // A command for the console, word by word as typed: {"drain", "node-2"}. Operators only.
 struct ClientOperate {
   std::uint64_t query = 0;
@@ -211,6 +223,15 @@ struct SessionPong {
   auto fields() { return std::tie(query); }
 };
 
+// Which output of a command so many bytes of its log were written to.
+enum class LogStream : std::uint8_t { output = 1, error = 2 };
+
+struct LogPart {
+  LogStream stream = LogStream::output;
+  std::int64_t bytes = 0;
+  auto fields() { return std::tie(stream, bytes); }
+};
+
 // The answer to ClientLogs. `finished`: the run is over and nothing will follow `total`.
 struct LogChunk {
   std::uint64_t query = 0;
@@ -220,8 +241,11 @@ struct LogChunk {
   std::int64_t total = 0;
   std::string bytes;  // at most limits::chunk_bytes_max
   bool finished = false;
-  Errc error{};  // result_gone, or 0
-  auto fields() { return std::tie(query, session, job, offset, total, bytes, finished, error); }
+  Errc error{};                // result_gone, or 0
+  std::vector<LogPart> parts;  // of `bytes`, in their order; empty: not told apart
+  auto fields() {
+    return std::tie(query, session, job, offset, total, bytes, finished, error, parts);
+  }
 };
 
 struct ChangesAnswer {
@@ -273,6 +297,14 @@ struct QuoteAnswer {
     return std::tie(query, caller, app, size, factor, declared, cost, first_held, held_credits,
                     left, likely_start, likely_latest, promise, ahead, balance, refusal);
   }
+};
+
+// So many bytes from the beginning are durable.
+struct UploadAnswer {
+  std::uint64_t query = 0;
+  std::string hash;
+  std::int64_t stored = 0;
+  auto fields() { return std::tie(query, hash, stored); }
 };
 
 struct OperateAnswer {

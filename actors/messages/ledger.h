@@ -39,10 +39,11 @@ struct Reserve {
   // Hold the cost of this at first and extend it later; 0: of `declared`. With it, `declared` is
   // cut to what the tier's longest cost allows, not refused.
   Duration learned{};
+  std::string files;  // as in Hold
   auto fields() {
     return std::tie(ticket, epoch, caller, request, body, body_hash, partition, size, slots, factor,
-                    declared, occupancy, app_longest, promise, verdict, want, have, detail,
-                    learned);
+                    declared, occupancy, app_longest, promise, verdict, want, have, detail, learned,
+                    files);
   }
 };
 
@@ -107,8 +108,11 @@ struct Settle {
   std::string node;
   Shared<ResultRef> result;
   Shared<ResultRef> log;
+  std::int32_t exit_code = 0;  // as in Receipt
+  std::int32_t signal = 0;
   auto fields() {
-    return std::tie(epoch, job, outcome, cause, detail, ran, attempt, leased_at, node, result, log);
+    return std::tie(epoch, job, outcome, cause, detail, ran, attempt, leased_at, node, result, log,
+                    exit_code, signal);
   }
 };
 
@@ -224,10 +228,12 @@ struct HoldSettled {
   // Of the account after this: a receipt stays the same under another configuration.
   GpuTime left;
   Shared<ResultRef> log;
-  bool has_blob = false;  // of its hold, which goes; not part of the record
+  bool has_blob = false;       // of its hold, which goes; not part of the record
+  std::int32_t exit_code = 0;  // as in Receipt
+  std::int32_t signal = 0;
   auto fields() {
     return std::tie(job, outcome, cause, detail, ran, charged_quota, charged_credits, attempt,
-                    leased_at, node, result, left, log);
+                    leased_at, node, result, left, log, exit_code, signal);
   }
 };
 

@@ -163,14 +163,17 @@ struct Receipt {
   std::uint32_t attempts = 0;  // leases that this job had
   std::string node;            // name of the node of the last attempt
   ResultRef result;
-  ResultRef log;            // what the run wrote, if anything
-  GpuTime held_credits;     // how much of `held` were credits
-  GpuTime charged_credits;  // how much of `charged` were credits
+  ResultRef log;               // what the run wrote, if anything
+  GpuTime held_credits;        // how much of `held` were credits
+  GpuTime charged_credits;     // how much of `charged` were credits
+  std::int32_t exit_code = 0;  // of a command that ended by itself
+  std::int32_t signal = 0;     // that ended a command; 0: none
 
   auto fields() {
     return std::tie(job, request, account, tier, app, size, factor, declared, admitted_at, promise,
                     leased_at, ended_at, ran, held, charged, given_back, left, outcome, cause,
-                    detail, attempts, node, result, log, held_credits, charged_credits);
+                    detail, attempts, node, result, log, held_credits, charged_credits, exit_code,
+                    signal);
   }
 };
 
@@ -198,11 +201,12 @@ struct Hold {
   Instant window_ends{};  // of the window that opened then
   Duration learned{};     // what was held at first, to be extended; 0: all of `declared`
   Shared<BlobRef> blob;   // of the request, if it is a large one
+  std::string files;      // SHA-256 of the upload that it works on; empty: none
 
   auto fields() {
     return std::tie(job, request, body_hash, account, tier, body, partition, slots, factor,
                     declared, occupancy, tier_rank, quota_band, promise, quota_part, credits_part,
-                    window_opened, admitted_at, recognised_by, window_ends, learned, blob);
+                    window_opened, admitted_at, recognised_by, window_ends, learned, blob, files);
   }
 };
 

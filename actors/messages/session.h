@@ -129,6 +129,28 @@ struct ExplainQuery {
   auto fields() { return std::tie(session, query, account, job, request); }
 };
 
+// A ClientUpload, of an account; the answer leaves when the piece is durable.
+struct StoreUpload {
+  SessionId session;
+  std::uint64_t query = 0;
+  AccountId account;
+  std::string hash;
+  std::int64_t total = 0;
+  std::int64_t offset = 0;
+  std::string bytes;
+  auto fields() { return std::tie(session, query, account, hash, total, offset, bytes); }
+};
+
+struct UploadStored {
+  SessionId session;
+  UploadAnswer answer;
+  Errc error{};  // bad_request, overloaded, ledger_unavailable, or 0
+  std::int64_t want = 0;
+  std::int64_t have = 0;
+  std::string detail;
+  auto fields() { return std::tie(session, answer, error, want, have, detail); }
+};
+
 // Day by day, at most so many days, the newest first.
 struct UsageQuery {
   SessionId session;
@@ -207,7 +229,8 @@ struct FetchResult {
   auto fields() { return std::tie(session, query, job, hash, offset); }
 };
 
-// The log of a run: by `hash` once it is over, else what the slot that runs `attempt` has so far.
+// The log of a run: by `hash` and its media type once it is over, else what the slot that runs
+// `attempt` has so far.
 struct FetchLog {
   SessionId session;
   std::uint64_t query = 0;
@@ -215,7 +238,8 @@ struct FetchLog {
   std::uint32_t attempt = 0;
   std::string hash;
   std::int64_t offset = 0;
-  auto fields() { return std::tie(session, query, job, attempt, hash, offset); }
+  std::string media_type;
+  auto fields() { return std::tie(session, query, job, attempt, hash, offset, media_type); }
 };
 
 // ---- Session <-> console ------------------------------------------------------------------------

@@ -171,6 +171,41 @@ struct RunStep {
   auto fields() { return std::tie(node, job, attempt, step, of_steps); }
 };
 
+// The executor of a run wants the next piece of the files that it works on: through its worker and
+// the broker, which knows whose they are, to the ledger.
+struct FetchFiles {
+  NodeId node;
+  SlotIndex slot;
+  JobId job;
+  std::uint32_t attempt = 0;
+  std::int64_t offset = 0;
+  AccountId account;  // filled in by the broker, as is the hash
+  std::string hash;
+  auto fields() { return std::tie(node, slot, job, attempt, offset, account, hash); }
+};
+
+// And back the same way.
+struct FilesPiece {
+  NodeId node;
+  SlotIndex slot;
+  JobId job;
+  std::uint32_t attempt = 0;
+  std::int64_t offset = 0;
+  std::int64_t total = 0;
+  std::string bytes;
+  Errc error{};  // result_gone, ledger_unavailable, or 0
+  auto fields() { return std::tie(node, slot, job, attempt, offset, total, bytes, error); }
+};
+
+// A command was told that it has only so long left.
+struct RunWarned {
+  NodeId node;
+  JobId job;
+  std::uint32_t attempt = 0;
+  Duration left{};
+  auto fields() { return std::tie(node, job, attempt, left); }
+};
+
 // How a run ended; its result, if any, is durable. Sent again until acknowledged.
 struct RunEnded {
   NodeId node;
@@ -185,9 +220,12 @@ struct RunEnded {
   ResultRef result;
   ResultRef log;
   bool slots_free = false;  // what it ran on can be lent again at once; else a heartbeat says when
+  bool began = false;
+  std::int32_t exit_code = 0;  // as in Receipt
+  std::int32_t signal = 0;
   auto fields() {
     return std::tie(node, job, attempt, epoch, outcome, cause, pool_fault, detail, ran, result, log,
-                    slots_free);
+                    slots_free, began, exit_code, signal);
   }
 };
 
@@ -232,7 +270,9 @@ struct StartRun {
   Shared<JobRequest> body;
   std::uint32_t rank = 0;   // of those that do it together; 0 gives the result
   std::uint32_t ranks = 1;  // how many there are
-  auto fields() { return std::tie(slot, job, attempt, app, body, rank, ranks); }
+  std::uint32_t slots = 1;  // that the job has here
+  Duration declared{};
+  auto fields() { return std::tie(slot, job, attempt, app, body, rank, ranks, slots, declared); }
 };
 
 // What a rank leaves for the others to find it by, and what one of them has left.
@@ -253,13 +293,14 @@ struct RankFound {
   auto fields() { return std::tie(slot, job, attempt, key, value); }
 };
 
-// The supervisor ends what runs on the slot: SIGTERM at `at` (worker's boot clock), SIGKILL at
-// `kill_at`. A later EndBy replaces an earlier one.
+// The supervisor ends what runs on the slot: SIGUSR1 at `warn_at` (worker's boot clock; 0: none),
+// SIGTERM at `at`, SIGKILL at `kill_at`. A later EndBy replaces an earlier one.
 struct EndBy {
   SlotIndex slot;
   Instant at{};
   Instant kill_at{};
-  auto fields() { return std::tie(slot, at, kill_at); }
+  Instant warn_at{};
+  auto fields() { return std::tie(slot, at, kill_at, warn_at); }
 };
 
 // The run is over: the timer is off, the executor stays resident.
@@ -314,7 +355,13 @@ struct ExecutorDone {
   std::string detail;
   ResultRef result;
   ResultRef log;
-  auto fields() { return std::tie(slot, job, attempt, cause, stopped, detail, result, log); }
+  Duration ran{};  // a command, from exec to reaped; 0: as long as it took to hear of it
+  std::int32_t exit_code = 0;
+  std::int32_t signal = 0;
+  auto fields() {
+    return std::tie(slot, job, attempt, cause, stopped, detail, result, log, ran, exit_code,
+                    signal);
+  }
 };
 
 // Nothing of the executor is left on the slot: exited or killed, reaped, its children too.

@@ -1,5 +1,7 @@
 #include "actors/session/request_shape.h"
 
+#include <algorithm>
+
 #include "base/pack.h"
 #include "config/limits.h"
 
@@ -94,6 +96,23 @@ Status check_shape(const JobRequest& body) {
   const std::size_t bytes = pack(body).size();
   if (exceeds(bytes, limits::request_bytes_max))
     return too_long("the whole request", bytes, limits::request_bytes_max);
+  return ok();
+}
+
+Status check_shape(const ClientUpload& upload) {
+  if (upload.hash.size() != 64 ||
+      upload.hash.find_first_not_of("0123456789abcdef") != std::string::npos)
+    return bad("an upload is named by its SHA-256, 64 small hexadecimal digits");
+  if (upload.total < 1 || upload.total > limits::files_bytes_max)
+    return bad("the files have " + std::to_string(upload.total) + " bytes as an archive; 1 to " +
+               std::to_string(limits::files_bytes_max) + " are allowed");
+  if (upload.bytes.empty()) return ok();  // a question
+  const std::int64_t left = upload.total - upload.offset;
+  if (upload.offset < 0 || left < 1 || upload.offset % limits::upload_piece_bytes != 0 ||
+      std::ssize(upload.bytes) != std::min(left, limits::upload_piece_bytes))
+    return bad("a piece of an upload begins at a multiple of " +
+               std::to_string(limits::upload_piece_bytes) +
+               " bytes and has so many, or all that is left");
   return ok();
 }
 

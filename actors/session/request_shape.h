@@ -19,6 +19,9 @@ bool is_utf8(std::string_view text);
 Status check_shape(const ClientSubmit& submit);
 Status check_shape(const JobRequest& body);
 
+// Likewise of a piece of files.
+Status check_shape(const ClientUpload& upload);
+
 // bad_request, likewise, for the words of an operator's command.
 Status check_words(const std::vector<std::string>& words);
 

@@ -484,5 +484,7 @@ void Session::remember_result(const Receipt& receipt) {
 // For session_logs.cpp.
 template bool Session::may_ask(const ClientLogs& logs);
 template std::optional<ClientLogs> Session::take(std::uint64_t number);
+template bool Session::may_ask(const ClientUpload& upload);
+template std::optional<ClientUpload> Session::take(std::uint64_t number);
 
 }  // namespace gpupool

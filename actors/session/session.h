@@ -46,7 +46,7 @@ class Session {
   };
   using Asked = std::variant<ClientSubmit, ClientCancel, ClientWatch, ClientQuota, ClientReceipts,
                              ClientJobs, ClientExplain, ClientFetch, ClientLogs, ClientChanges,
-                             ClientUsage, ClientOperate, ClientQuote, Refused>;
+                             ClientUsage, ClientOperate, ClientQuote, ClientUpload, Refused>;
   struct Question {
     Asked asked;
     Instant due{};
@@ -74,6 +74,8 @@ class Session {
   void on(const ClientUsage& usage);
   void on(const ClientQuote& quote);
   void on(const ClientOperate& operate);
+  void on(const ClientUpload& upload);
+  void on(const UploadStored& stored);
   void on(const LogChunk& chunk);
   void on(const ChangesFound& found);
   void on(const Operated& operated);
@@ -115,6 +117,7 @@ class Session {
   bool has_room_for_job() const;
   void remember_result(const Receipt& receipt);
   void fetch_from_node(const ClientFetch& fetch, const ResultRef& result);
+  bool takes_files() const;
   // Logs (session_logs.cpp)
   bool follow_log(const JobsList& list);
   void fetch_log(const ClientLogs& logs, const ResultRef& log);

@@ -79,7 +79,8 @@ void Session::fetch_log(const ClientLogs& logs, const ResultRef& log) {
                     .query = number,
                     .job = logs.job,
                     .hash = log.hash,
-                    .offset = logs.offset});
+                    .offset = logs.offset,
+                    .media_type = log.media_type});
 }
 
 // "24 h", or "90.0 s" where the configuration says no whole hours.

@@ -23,9 +23,10 @@ struct ExecutorPrograms {
   std::filesystem::path supervisor;
   std::filesystem::path diffusion;
   std::filesystem::path diffusion_cuda;  // the same on a GPU; a build without CUDA has none
+  std::filesystem::path command;
 
-  // gpupool-supervisor, gpupool-diffusion and gpupool-diffusion-cuda in the folder of the running
-  // program.
+  // gpupool-supervisor, gpupool-diffusion, gpupool-diffusion-cuda and gpupool-command in the folder
+  // of the running program.
   static ExecutorPrograms beside_this_program();
 };
 

@@ -17,6 +17,7 @@
 #include <system_error>
 #include <utility>
 
+#include "actors/worker/process_cgroup.h"
 #include "base/clock.h"
 
 extern char** environ;
@@ -154,6 +155,7 @@ Result<std::unique_ptr<ExecutorChild>> ExecutorChild::start(const ChildPlan& pla
 }
 
 ExecutorChild::~ExecutorChild() {
+  remove_cgroup(cgroup_of(marker_));
   std::error_code ignored;
   std::filesystem::remove(record_, ignored);
 }
@@ -162,8 +164,11 @@ void ExecutorChild::order(const SupervisorOrder& order) {
   ::send(control_.get(), &order, sizeof order, MSG_NOSIGNAL);
 }
 
-void ExecutorChild::end_by(Instant at, Instant kill_at) {
-  order({.kind = SupervisorOrder::Kind::end_by, .at_ms = at.ms, .kill_at_ms = kill_at.ms});
+void ExecutorChild::end_by(const EndBy& when) {
+  order({.kind = SupervisorOrder::Kind::end_by,
+         .at_ms = when.at.ms,
+         .kill_at_ms = when.kill_at.ms,
+         .warn_at_ms = when.warn_at.ms});
 }
 
 void ExecutorChild::disarm() { order({.kind = SupervisorOrder::Kind::disarm}); }
@@ -282,6 +287,7 @@ std::size_t sweep_leftovers(const std::filesystem::path& folder) {
         clean_rounds = kill_marked(marker) == 0 && noted.empty() ? clean_rounds + 1 : 0;
         ::poll(nullptr, 0, sweep_round_ms);
       }
+      remove_cgroup(cgroup_of(marker));
     }
     std::filesystem::remove(entry->path(), failure);
   }

@@ -37,7 +37,7 @@ class ExecutorChild {
   int socket() const { return socket_.get(); }
   int output() const { return output_.get(); }
 
-  void end_by(Instant at, Instant kill_at);
+  void end_by(const EndBy& when);
   void disarm();
   // The supervisor kills everything, then itself ends.
   void kill();

@@ -9,6 +9,7 @@
 
 #include "actors/worker/executor.h"
 #include "actors/worker/executor_loop.h"
+#include "actors/worker/executor_sandbox.h"
 #include "base/clock.h"
 #include "config/limits.h"
 
@@ -97,6 +98,52 @@ void ExecutorHost::Loop::heard(SlotIndex slot, Resident& resident, const ChildHe
                       .log = end_log(slot, resident)});
 }
 
+void ExecutorHost::Loop::heard(SlotIndex slot, Resident& resident, const ChildWrote& message) {
+  if (resident.run == RunName{message.job, message.attempt}) logs_.add(slot, message);
+}
+
+void ExecutorHost::Loop::heard(SlotIndex slot, Resident& resident, const ChildWants& message) {
+  if (resident.run != RunName{message.job, message.attempt}) return;
+  report(FetchFiles{
+      .slot = slot, .job = message.job, .attempt = message.attempt, .offset = message.offset});
+}
+
+// A command's own failure is no fault of the pool, whatever it left.
+void ExecutorHost::Loop::heard(SlotIndex slot, Resident& resident, const ChildEnded& message) {
+  if (resident.run != RunName{message.job, message.attempt}) return;
+  resident.run.reset();
+  ExecutorDone done{.slot = slot,
+                    .job = message.job,
+                    .attempt = message.attempt,
+                    .stopped = message.stopped,
+                    .ran = message.ran,
+                    .exit_code = message.exit_code,
+                    .signal = message.signal};
+  if (!message.detail.empty() || message.exit_code != 0 || message.signal != 0) {
+    done.cause = Errc::program_failed;
+    done.detail = cut(!message.detail.empty() ? message.detail
+                      : message.signal != 0
+                          ? "the command was ended by signal " + std::to_string(message.signal)
+                          : "the command exited with code " + std::to_string(message.exit_code),
+                      limits::detail_bytes_max);
+  }
+  if (!message.files.empty()) {
+    auto hash = settings_.results.store(wall_time(), message.files);
+    if (hash) {
+      done.result = {.hash = *std::move(hash),
+                     .bytes = std::ssize(message.files),
+                     .media_type = "application/x-tar",
+                     .node = settings_.node};
+    } else {
+      logs_.remark(slot, "[what the command left in $GPUPOOL_OUT could not be stored: " +
+                             hash.error().detail + too_large_text(hash.error()) + "]");
+      if (done.cause == Errc{}) done.cause = hash.error().code;
+    }
+  }
+  done.log = end_log(slot, resident);
+  report(std::move(done));
+}
+
 // ---- The host --------------------------------------------------------------------------------
 
 ExecutorPrograms ExecutorPrograms::beside_this_program() {
@@ -104,24 +151,31 @@ ExecutorPrograms ExecutorPrograms::beside_this_program() {
   const auto folder = std::filesystem::read_symlink("/proc/self/exe", failure).parent_path();
   return {.supervisor = folder / "gpupool-supervisor",
           .diffusion = folder / "gpupool-diffusion",
-          .diffusion_cuda = folder / "gpupool-diffusion-cuda"};
+          .diffusion_cuda = folder / "gpupool-diffusion-cuda",
+          .command = folder / "gpupool-command"};
 }
 
 Result<std::unique_ptr<ExecutorHost>> ExecutorHost::open(const Config& config, NodeId node,
                                                          ExecutorPrograms programs,
                                                          ResultStore& results, Report report) {
-  const bool needs_programs =
-      std::any_of(config.apps.begin(), config.apps.end(),
-                  [](const AppConfig& app) { return app.executor == ExecutorKind::diffusion; });
-  for (const auto& program : {programs.supervisor, programs.diffusion})
-    if (needs_programs && ::access(program.c_str(), X_OK) != 0)
+  const auto has_app = [&config](ExecutorKind kind) {
+    return std::any_of(config.apps.begin(), config.apps.end(),
+                       [kind](const AppConfig& app) { return app.executor == kind; });
+  };
+  const bool draws = has_app(ExecutorKind::diffusion);
+  const bool commands = has_app(ExecutorKind::command);
+  for (const auto& [program, is_needed] :
+       {std::pair{programs.supervisor, draws || commands}, std::pair{programs.diffusion, draws},
+        std::pair{programs.command, commands}})
+    if (is_needed && ::access(program.c_str(), X_OK) != 0)
       return Error{.code = Errc::file_unreadable, .detail = system_error(program.string()).detail};
 
   const auto& devices = config.worker.devices;
   const auto gpu = std::find_if(devices.begin(), devices.end(), [](const DeviceConfig& one) {
     return one.kind == DeviceKind::cuda;
   });
-  if (gpu != devices.end() && ::access(programs.diffusion_cuda.c_str(), X_OK) != 0)
+  if (gpu != devices.end() && (draws || !commands) &&
+      ::access(programs.diffusion_cuda.c_str(), X_OK) != 0)
     return Error{.code = Errc::unsupported,
                  .detail = "worker.devices[" + std::to_string(gpu - devices.begin()) +
                            "] is a cuda device, and there is no " +
@@ -140,6 +194,10 @@ Result<std::unique_ptr<ExecutorHost>> ExecutorHost::open(const Config& config, N
                  .detail = folder.string() + " is in use by another worker"};
   sweep_leftovers(folder / "executors");
 
+  std::string no_sandbox;
+  if (needs_sandbox(config))
+    if (const Status there = check_sandbox(programs.command, config.worker.run_as); !there)
+      no_sandbox = there.error().detail;
   FileDescriptor wake{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
   if (!wake) return system_error("an eventfd could not be made");
   return std::unique_ptr<ExecutorHost>{
@@ -149,6 +207,7 @@ Result<std::unique_ptr<ExecutorHost>> ExecutorHost::open(const Config& config, N
                                                              .results = results,
                                                              .report = std::move(report),
                                                              .lock = std::move(lock),
+                                                             .no_sandbox = std::move(no_sandbox),
                                                              .wake = std::move(wake)}))};
 }
 

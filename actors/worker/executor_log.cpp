@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/clock.h"
+#include "base/pack.h"
 #include "config/limits.h"
 
 namespace gpupool {
@@ -12,6 +13,53 @@ namespace {
 constexpr std::int64_t last_line_bytes_max = 160;
 constexpr std::int64_t kept_bytes_max = limits::log_bytes_max - last_line_bytes_max;
 constexpr std::size_t ended_max = 512;
+
+// How the log of a run lies in the store that told its outputs apart. The type is the pool's own
+// word for it: what a run wrote can't be taken for it.
+constexpr const char* split_log = "application/x-gpupool-log";
+struct StoredLog {
+  std::vector<LogPart> parts;
+  std::string text;
+  auto fields() { return std::tie(parts, text); }
+};
+
+// A piece of the log from chunk.offset on, with its own parts.
+void cut_piece(const std::string& text, const std::vector<LogPart>& parts, LogChunk& chunk) {
+  chunk.total = std::ssize(text);
+  if (chunk.offset < 0 || chunk.offset >= chunk.total) return;
+  chunk.bytes = text.substr(static_cast<std::size_t>(chunk.offset),
+                            static_cast<std::size_t>(limits::chunk_bytes_max));
+  const std::int64_t end = chunk.offset + std::ssize(chunk.bytes);
+  std::int64_t at = 0;
+  for (const LogPart& part : parts) {
+    const std::int64_t from = std::max(at, chunk.offset);
+    at += part.bytes;
+    const std::int64_t to = std::min(at, end);
+    if (from < to) chunk.parts.push_back({part.stream, to - from});
+  }
+}
+
+// The whole of it is read for each piece: it is one file of limits::log_bytes_max and a little.
+LogChunk read_split(const std::string& hash, const ResultStore& results, LogChunk chunk) {
+  std::string bytes;
+  for (;;) {
+    const auto piece = results.read(hash, std::ssize(bytes));
+    if (!piece || piece->total > 2 * limits::log_bytes_max) {
+      chunk.error = piece ? Errc::result_gone : piece.error().code;
+      return chunk;
+    }
+    bytes += piece->bytes;
+    if (piece->bytes.empty() || std::ssize(bytes) >= piece->total) break;
+  }
+  const auto log = unpack<StoredLog>(bytes);
+  if (!log) {
+    chunk.error = Errc::result_gone;
+    return chunk;
+  }
+  chunk.finished = true;
+  cut_piece(log->text, log->parts, chunk);
+  return chunk;
+}
 
 }  // namespace
 
@@ -24,20 +72,54 @@ bool RunLogs::add(SlotIndex slot, std::string_view bytes) {
   const std::scoped_lock lock{mutex_};
   const auto it = live_.find(slot);
   if (it == live_.end()) return false;
-  Live& log = it->second;
-  const auto room = static_cast<std::size_t>(kept_bytes_max - std::ssize(log.kept));
-  const std::size_t taken = std::min(room, bytes.size());
-  log.kept += bytes.substr(0, taken);
-  log.left_out += static_cast<std::int64_t>(bytes.size() - taken);
+  keep(it->second, bytes, LogStream::error);
   return true;
 }
 
-std::string RunLogs::text_of(Live log) {
-  if (log.left_out == 0) return std::move(log.kept);
-  if (!log.kept.ends_with('\n')) log.kept += '\n';
-  return log.kept + "[" + std::to_string(log.left_out) +
-         " more bytes were written and not kept; a log holds " +
-         std::to_string(limits::log_bytes_max) + " bytes]\n";
+void RunLogs::add(SlotIndex slot, const ChildWrote& wrote) {
+  const std::scoped_lock lock{mutex_};
+  const auto it = live_.find(slot);
+  if (it == live_.end()) return;
+  Live& log = it->second;
+  if (log.parts.empty() && !log.kept.empty())
+    log.parts.push_back({LogStream::error, std::ssize(log.kept)});
+  if (log.parts.empty()) log.parts.push_back({wrote.stream, 0});
+  keep(log, wrote.bytes, wrote.stream);
+  log.left_out += std::max<std::int64_t>(wrote.left_out, 0);
+}
+
+void RunLogs::remark(SlotIndex slot, const std::string& line) {
+  const std::scoped_lock lock{mutex_};
+  const auto it = live_.find(slot);
+  if (it == live_.end()) return;
+  const bool begins_line = it->second.kept.empty() || it->second.kept.ends_with('\n');
+  keep(it->second, (begins_line ? "" : "\n") + line + "\n", LogStream::error);
+}
+
+// One that changes from one output to the other more often than is kept apart goes on with the
+// last.
+void RunLogs::keep(Live& log, std::string_view bytes, LogStream stream) {
+  const auto room =
+      static_cast<std::size_t>(std::max(kept_bytes_max - std::ssize(log.kept), std::int64_t{0}));
+  const std::size_t taken = std::min(room, bytes.size());
+  log.kept += bytes.substr(0, taken);
+  log.left_out += static_cast<std::int64_t>(bytes.size() - taken);
+  if (log.parts.empty() || taken == 0) return;
+  if (log.parts.back().stream != stream && std::ssize(log.parts) < limits::log_parts_max)
+    log.parts.push_back({stream, 0});
+  log.parts.back().bytes += static_cast<std::int64_t>(taken);
+}
+
+// The last line says what is missing.
+void RunLogs::close(Live& log) {
+  if (log.left_out == 0) return;
+  std::string line = log.kept.ends_with('\n') ? "[" : "\n[";
+  line += std::to_string(log.left_out) + " more bytes were written and not kept; a log holds " +
+          std::to_string(limits::log_bytes_max) + " bytes]\n";
+  log.kept += line;
+  if (log.parts.empty()) return;
+  if (log.parts.back().stream != LogStream::error) log.parts.push_back({LogStream::error, 0});
+  log.parts.back().bytes += std::ssize(line);
 }
 
 ResultRef RunLogs::end(SlotIndex slot, NodeId node, ResultStore& results) {
@@ -49,18 +131,23 @@ ResultRef RunLogs::end(SlotIndex slot, NodeId node, ResultStore& results) {
     log = it->second;  // readers see it here until it is in the store
   }
   const RunName run = log.run;
-  ResultRef stored;
-  const std::string text = text_of(std::move(log));
-  if (auto hash =
-          text.empty() ? Result<std::string>{std::string{}} : results.store(wall_time(), text);
-      hash && !hash->empty())
-    stored = {.hash = *std::move(hash),
-              .bytes = std::ssize(text),
-              .media_type = "text/plain",
-              .node = node};
+  close(log);
+  ResultRef stored{.bytes = std::ssize(log.kept),
+                   .media_type = log.parts.empty() ? "text/plain" : split_log,
+                   .node = node};
+  const std::string bytes =
+      log.parts.empty()
+          ? std::move(log.kept)
+          : pack(StoredLog{.parts = std::move(log.parts), .text = std::move(log.kept)});
+  auto hash =
+      stored.bytes == 0 ? Result<std::string>{std::string{}} : results.store(wall_time(), bytes);
+  if (hash && !hash->empty())
+    stored.hash = *std::move(hash);
+  else
+    stored = {};
   const std::scoped_lock lock{mutex_};
   live_.erase(slot);
-  ended_.push_back({run, stored.hash});
+  ended_.push_back({run, stored.hash, stored.media_type});
   if (ended_.size() > ended_max) ended_.pop_front();
   return stored;
 }
@@ -69,15 +156,14 @@ LogChunk RunLogs::read(const FetchLog& fetch, const ResultStore& results) const 
   LogChunk chunk{
       .query = fetch.query, .session = fetch.session, .job = fetch.job, .offset = fetch.offset};
   std::string hash = fetch.hash;
+  std::string media_type = fetch.media_type;
   if (hash.empty()) {
     const RunName run{fetch.job, fetch.attempt};
     const std::scoped_lock lock{mutex_};
     for (const auto& [slot, log] : live_) {
       if (log.run != run) continue;
       chunk.total = std::ssize(log.kept);
-      if (fetch.offset >= 0 && fetch.offset < chunk.total)
-        chunk.bytes = log.kept.substr(static_cast<std::size_t>(fetch.offset),
-                                      static_cast<std::size_t>(limits::chunk_bytes_max));
+      cut_piece(log.kept, log.parts, chunk);
       return chunk;
     }
     const auto ended = std::find_if(ended_.rbegin(), ended_.rend(),
@@ -89,7 +175,9 @@ LogChunk RunLogs::read(const FetchLog& fetch, const ResultStore& results) const 
     chunk.finished = true;
     if (ended->hash.empty()) return chunk;
     hash = ended->hash;
+    media_type = ended->media_type;
   }
+  if (media_type == split_log) return read_split(hash, results, std::move(chunk));
   auto piece = results.read(hash, fetch.offset);
   if (!piece) {
     chunk.error = piece.error().code;

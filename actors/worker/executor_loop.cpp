@@ -235,17 +235,44 @@ Result<std::unique_ptr<ExecutorChild>> ExecutorHost::Loop::start_child(SlotIndex
   const std::filesystem::path folder{settings_.config.worker.folder};
   const SlotShare& share = shares_[slot.value];
   const ExecutorPrograms& programs = settings_.programs;
-  const auto& program =
-      share.kind == DeviceKind::cuda ? programs.diffusion_cuda : programs.diffusion;
-  std::vector<std::string> command{program.string(), "--model", app.model};
-  command.insert(command.end(), share.arguments.begin(), share.arguments.end());
-  const std::vector<std::string> ranks = rank_arguments(settings_.config, app);
-  command.insert(command.end(), ranks.begin(), ranks.end());
+  const bool is_command = app.executor == ExecutorKind::command;
+  if (is_command && app.command.sandbox != SandboxKind::none && !settings_.no_sandbox.empty())
+    return Error{.code = Errc::unsupported, .detail = settings_.no_sandbox};
+  std::vector<std::string> command;
+  if (is_command) {
+    command = command_program(slot, app);
+  } else {
+    const auto& program =
+        share.kind == DeviceKind::cuda ? programs.diffusion_cuda : programs.diffusion;
+    command = {program.string(), "--model", app.model};
+    command.insert(command.end(), share.arguments.begin(), share.arguments.end());
+    const std::vector<std::string> ranks = rank_arguments(settings_.config, app);
+    command.insert(command.end(), ranks.begin(), ranks.end());
+  }
   return ExecutorChild::start(
       {.supervisor = programs.supervisor,
        .command = std::move(command),
        .environment = share.environment,
        .record = folder / "executors" / ("slot-" + std::to_string(slot.value) + "-" + app.name)});
+}
+
+std::vector<std::string> ExecutorHost::Loop::command_program(SlotIndex slot,
+                                                             const AppConfig& app) const {
+  const WorkerConfig& worker = settings_.config.worker;
+  const auto folder =
+      std::filesystem::absolute(worker.folder) / "runs" / std::to_string(slot.value);
+  const bool is_bare = app.command.sandbox == SandboxKind::none;
+  return {settings_.programs.command.string(),
+          "--run-as",
+          worker.run_as,
+          "--scratch",
+          std::to_string(app.command.scratch_bytes),
+          "--memory-max",
+          std::to_string(app.command.memory_max_bytes),
+          "--processes-max",
+          std::to_string(app.command.processes_max),
+          "--folder",
+          is_bare ? folder.string() : std::string()};
 }
 
 // The one that was set aside there and is still well.
@@ -275,11 +302,25 @@ void ExecutorHost::Loop::perform(const StartRun& command) {
   collect_output(command.slot, **resident);  // what it wrote before this run
   logs_.begin(command.slot, run.job, run.attempt);
   (*resident)->run = run;
-  const Status sent = (*resident)->child->send(ChildRun{.job = run.job,
-                                                        .attempt = run.attempt,
-                                                        .arguments = command.body->arguments,
-                                                        .rank = command.rank,
-                                                        .ranks = command.ranks});
+  ChildRun order{.job = run.job,
+                 .attempt = run.attempt,
+                 .arguments = command.body->arguments,
+                 .rank = command.rank,
+                 .ranks = command.ranks};
+  const AppConfig* app = settings_.config.app(command.app);
+  if (app && app->executor == ExecutorKind::command) {
+    auto plan = plan_of(settings_.config, *app, shares_[command.slot.value], command);
+    // The broker admitted it by another configuration than this node's.
+    if (!plan)
+      return heard(command.slot, **resident,
+                   ChildFailed{.job = run.job,
+                               .attempt = run.attempt,
+                               .cause = Errc::program_failed,
+                               .detail = plan.error().detail});
+    order.plan = *std::move(plan);
+    order.arguments.clear();
+  }
+  const Status sent = (*resident)->child->send(order);
   if (!sent) (*resident)->child->kill();
 }
 
@@ -291,9 +332,21 @@ void ExecutorHost::Loop::perform(const RankFound& command) {
   if (!sent) (*resident)->child->kill();
 }
 
+void ExecutorHost::Loop::perform(const FilesPiece& piece) {
+  auto* resident = place(piece.slot);
+  if (!resident || !*resident || (*resident)->run != RunName{piece.job, piece.attempt}) return;
+  const Status sent = (*resident)->child->send(ChildPiece{.job = piece.job,
+                                                          .attempt = piece.attempt,
+                                                          .offset = piece.offset,
+                                                          .total = piece.total,
+                                                          .bytes = piece.bytes,
+                                                          .error = piece.error});
+  if (!sent) (*resident)->child->kill();
+}
+
 void ExecutorHost::Loop::perform(const EndBy& command) {
   auto* resident = place(command.slot);
-  if (resident && *resident) (*resident)->child->end_by(command.at, command.kill_at);
+  if (resident && *resident) (*resident)->child->end_by(command);
 }
 
 void ExecutorHost::Loop::perform(const Disarm& command) {

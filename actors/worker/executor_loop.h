@@ -27,7 +27,8 @@ class ExecutorHost::Loop {
     ExecutorPrograms programs;
     ResultStore& results;
     Report report;
-    FileDescriptor lock;  // of worker.folder
+    FileDescriptor lock;       // of worker.folder
+    std::string no_sandbox{};  // why commands can't have one here; empty: they can
     FileDescriptor wake;
   };
 
@@ -71,6 +72,7 @@ class ExecutorHost::Loop {
   void watch_aside(SlotIndex slot);
   std::vector<ExecutorChild*> children() const;
   Result<std::unique_ptr<ExecutorChild>> start_child(SlotIndex slot, const AppConfig& app);
+  std::vector<std::string> command_program(SlotIndex slot, const AppConfig& app) const;
   void report(ToWorker message);
   void listen(SlotIndex slot, Resident& resident);
   void collect_output(SlotIndex slot, Resident& resident);
@@ -83,6 +85,7 @@ class ExecutorHost::Loop {
   void perform(const KillExecutor& command);
   void perform(const RankFound& command);
   void perform(const SetAside& command);
+  void perform(const FilesPiece& piece);
 
   void heard(SlotIndex slot, Resident& resident, const ChildReady& message);
   void heard(SlotIndex slot, Resident& resident, const ChildBegan& message);
@@ -92,6 +95,9 @@ class ExecutorHost::Loop {
   void heard(SlotIndex slot, Resident& resident, const ChildStopped& message);
   void heard(SlotIndex slot, Resident& resident, const ChildLeft& message);
   void heard(SlotIndex slot, Resident& resident, const ChildHelped& message);
+  void heard(SlotIndex slot, Resident& resident, const ChildWrote& message);
+  void heard(SlotIndex slot, Resident& resident, const ChildEnded& message);
+  void heard(SlotIndex slot, Resident& resident, const ChildWants& message);
 
   Settings settings_;
   const std::vector<SlotShare> shares_;  // of each slot

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "actors/messages.h"
+#include "actors/worker/command_plan.h"
 #include "base/pack.h"
 #include "config/limits.h"
 
@@ -25,7 +26,8 @@ struct ChildRun {
   std::vector<Argument> arguments;
   std::uint32_t rank = 0;  // of the programs that do it together
   std::uint32_t ranks = 1;
-  auto fields() { return std::tie(job, attempt, arguments, rank, ranks); }
+  CommandPlan plan;  // of a command app
+  auto fields() { return std::tie(job, attempt, arguments, rank, ranks, plan); }
 };
 
 // What another rank of this run has left.
@@ -74,6 +76,24 @@ struct ChildResult {
   auto fields() { return std::tie(job, attempt, media_type, bytes); }
 };
 
+// The program wants what follows of the files of this run.
+struct ChildWants {
+  JobId job;
+  std::uint32_t attempt = 0;
+  std::int64_t offset = 0;
+  auto fields() { return std::tie(job, attempt, offset); }
+};
+
+struct ChildPiece {
+  JobId job;
+  std::uint32_t attempt = 0;
+  std::int64_t offset = 0;
+  std::int64_t total = 0;
+  std::string bytes;
+  Errc error{};
+  auto fields() { return std::tie(job, attempt, offset, total, bytes, error); }
+};
+
 // The run ended without a result: program_failed by its own fault, anything else by the pool's.
 struct ChildFailed {
   JobId job;
@@ -96,9 +116,34 @@ struct ChildStopped {
   auto fields() { return std::tie(job, attempt); }
 };
 
-using ToChild = std::variant<ChildRun, ChildFound>;
-using FromChild = std::variant<ChildReady, ChildBegan, ChildStep, ChildResult, ChildFailed,
-                               ChildStopped, ChildLeft, ChildHelped>;
+// A command wrote this, or, with `left_out`, so many bytes that its log has no room for.
+struct ChildWrote {
+  JobId job;
+  std::uint32_t attempt = 0;
+  LogStream stream = LogStream::output;
+  std::string bytes;
+  std::int64_t left_out = 0;
+  auto fields() { return std::tie(job, attempt, stream, bytes, left_out); }
+};
+
+// A command is over, reaped, and nothing that it started is left in its sandbox. `files` is a tar
+// archive of what it left in $GPUPOOL_OUT; empty: nothing. `stopped`: it was sent SIGTERM before.
+struct ChildEnded {
+  JobId job;
+  std::uint32_t attempt = 0;
+  std::int32_t exit_code = 0;
+  std::int32_t signal = 0;
+  bool stopped = false;
+  Duration ran{};      // from exec to reaped
+  std::string detail;  // why it could not be run, by its own fault; empty: it ran
+  std::string files;
+  auto fields() { return std::tie(job, attempt, exit_code, signal, stopped, ran, detail, files); }
+};
+
+using ToChild = std::variant<ChildRun, ChildFound, ChildPiece>;
+using FromChild =
+    std::variant<ChildReady, ChildBegan, ChildStep, ChildResult, ChildFailed, ChildStopped,
+                 ChildLeft, ChildHelped, ChildWrote, ChildEnded, ChildWants>;
 
 inline constexpr std::size_t frame_head_bytes = 4;
 inline constexpr std::size_t child_frame_bytes_max = limits::result_bytes_max + 4096;

@@ -3,21 +3,27 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <spawn.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <charconv>
 #include <cstring>
 #include <memory>
 #include <utility>
 
+extern char** environ;
+
 namespace gpupool {
 namespace {
 
 constexpr std::size_t proc_file_bytes_max = 1024 * 1024;
+constexpr std::size_t said_bytes_max = 4096;
 
 // A file of /proc, whole; empty if it can't be read.
 std::string read_proc(const std::string& path) {
@@ -182,6 +188,36 @@ std::size_t kill_marked(const std::string& marker) {
     kill_if(pid, [&] { return has_marker(pid, marker); });
   });
   return found;
+}
+
+Finished run_to_end(const std::vector<std::string>& command) {
+  int ends[2] = {-1, -1};
+  if (::pipe2(ends, O_CLOEXEC) != 0) return {.good = false, .said = std::strerror(errno)};
+  const FileDescriptor read_end{ends[0]};
+  FileDescriptor write_end{ends[1]};
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  posix_spawn_file_actions_adddup2(&actions, write_end.get(), STDERR_FILENO);
+  std::vector<char*> arguments;
+  for (const auto& one : command) arguments.push_back(const_cast<char*>(one.c_str()));
+  arguments.push_back(nullptr);
+  pid_t pid = 0;
+  const int failed =
+      ::posix_spawn(&pid, arguments[0], &actions, nullptr, arguments.data(), environ);
+  posix_spawn_file_actions_destroy(&actions);
+  write_end.close();
+  if (failed != 0) return {.good = false, .said = command[0] + ": " + std::strerror(failed)};
+  Finished finished;
+  std::array<char, 512> piece{};
+  for (ssize_t got = 0; (got = ::read(read_end.get(), piece.data(), piece.size())) > 0;)
+    if (finished.said.size() < said_bytes_max)
+      finished.said.append(piece.data(), static_cast<std::size_t>(got));
+  int status = 0;
+  while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+  }
+  while (finished.said.ends_with('\n')) finished.said.pop_back();
+  finished.good = WIFEXITED(status) && WEXITSTATUS(status) == 0;
+  return finished;
 }
 
 Status send_all(int socket, std::string_view bytes) {

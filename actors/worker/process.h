@@ -58,11 +58,20 @@ void kill_exactly(const ProcessName& name);
 std::vector<ProcessName> descendants_of(pid_t root);
 
 inline constexpr const char* marker_variable = "GPUPOOL_EXECUTOR";
+// The control group of what has a marker, if it has one (actors/worker/process_cgroup.h).
+inline std::string cgroup_of(const std::string& marker) { return "gpupool-" + marker; }
 // SIGKILL to every process whose environment has this marker. Returns how many there were. A look
 // through /proc is not one moment: a process that forks and exits meanwhile can hide its child, so
 // only several rounds in a row that find nothing mean that nothing is left.
 std::size_t kill_marked(const std::string& marker);
 inline constexpr int clean_rounds_enough = 3;
+
+// A program that ran to its end: what it wrote to its standard error, and whether it ended with 0.
+struct Finished {
+  bool good = false;
+  std::string said;
+};
+Finished run_to_end(const std::vector<std::string>& command);
 
 // Sends all of `bytes` over a socket; never raises SIGPIPE.
 Status send_all(int socket, std::string_view bytes);
@@ -80,6 +89,7 @@ struct SupervisorOrder {
   std::uint32_t unused = 0;
   std::int64_t at_ms = 0;  // end_by, on the boot clock
   std::int64_t kill_at_ms = 0;
+  std::int64_t warn_at_ms = 0;  // SIGUSR1 to the executor alone; 0: none
 };
 
 struct SupervisorReport {

@@ -26,10 +26,10 @@ RunEnded pool_fault(Errc cause, std::string detail) {
 
 Slot::Slot(const Config& config, Place place) : config_(config), place_(std::move(place)) {
   // The first diffusion app of its partition is the warm one: its model takes the longest to load.
-  for (const AppConfig& app : config.apps)
-    if (warm_app_.empty() && app.executor == ExecutorKind::diffusion &&
-        app.partition == place_.partition)
-      warm_app_ = app.name;
+  for (const ExecutorKind kind : {ExecutorKind::diffusion, ExecutorKind::command})
+    for (const AppConfig& app : config.apps)
+      if (warm_app_.empty() && app.executor == kind && app.partition == place_.partition)
+        warm_app_ = app.name;
 }
 
 const AppConfig& Slot::app_of(const Run& run) const {
@@ -105,12 +105,19 @@ void Slot::set_end(SlotActions& out) {
   run_->end_at = run_->began + run_->held;
   if (run_->rank.number > 0) run_->end_at = run_->end_at + config_.worker.kill_grace;
   run_->kill_at = run_->end_at + config_.worker.kill_grace;
-  out.executors.emplace_back(
-      EndBy{.slot = place_.slot, .at = run_->end_at, .kill_at = run_->kill_at});
+  // A hold that may grow is no end yet.
+  const bool is_warned = app_of(*run_).executor == ExecutorKind::command &&
+                         run_->held == run_->lease.declared && run_->held > command_warning;
+  run_->warn_at = is_warned ? run_->end_at - command_warning : Instant::never();
+  out.executors.emplace_back(EndBy{.slot = place_.slot,
+                                   .at = run_->end_at,
+                                   .kill_at = run_->kill_at,
+                                   .warn_at = is_warned ? run_->warn_at : Instant{}});
 }
 
 void Slot::hand_over(SlotActions& out) {
   const Lease& lease = run_->lease;
+  const std::size_t slots = 1 + lease.more_slots.size();
   run_->handed_over = true;
   const Instant last = run_->start_by + config_.worker.kill_grace;
   out.executors.emplace_back(EndBy{.slot = place_.slot, .at = last, .kill_at = last});
@@ -120,7 +127,9 @@ void Slot::hand_over(SlotActions& out) {
                                       .app = lease.app,
                                       .body = lease.body,
                                       .rank = run_->rank.number,
-                                      .ranks = run_->rank.of});
+                                      .ranks = run_->rank.of,
+                                      .slots = static_cast<std::uint32_t>(slots),
+                                      .declared = lease.declared});
   for (const RankLeft& left : run_->found) tell_found(left, out);
 }
 
@@ -155,6 +164,12 @@ void Slot::on(Instant now, const ExecutorDone& done, SlotActions& out) {
   if (!carries(done.job, done.attempt) || !run_->handed_over) return;
   RunEnded how = verdict_of(now, done);
   how.log = done.log;
+  how.exit_code = done.exit_code;
+  how.signal = done.signal;
+  if (app_of(*run_).executor == ExecutorKind::command && !how.pool_fault) {
+    how.result = done.result;  // also what one that failed or was stopped has left
+    how.ran = run_->began ? std::clamp(done.ran, Duration{}, run_->held) : Duration{};
+  }
   if (how.outcome == Outcome::succeeded) device_faults_ = 0;
   if (done.cause != Errc{} && fault_of(done.cause) == Fault::device) suspect(now, done.detail, out);
   end(now, std::move(how), out);
@@ -171,7 +186,7 @@ Duration Slot::ran(Instant now) const {
 std::string Slot::remark() const {
   const Lease& lease = run_->lease;
   const std::size_t slots = 1 + lease.more_slots.size() + lease.elsewhere;
-  if (slots == 1) return {};
+  if (slots == 1 || app_of(*run_).executor == ExecutorKind::command) return {};
   if (run_->rank.of == 1)
     return "ran on one of the " + std::to_string(slots) +
            " slots that it held: a noop app has no ranks";
@@ -218,13 +233,20 @@ void Slot::end(Instant now, RunEnded how, SlotActions& out) {
   how.job = run_->lease.job;
   how.attempt = run_->lease.attempt;
   how.epoch = run_->lease.epoch;
+  how.began = run_->began != Instant{};
   if (how.detail.size() > limits::detail_bytes_max) how.detail.resize(limits::detail_bytes_max);
   if (helps_elsewhere() && how.pool_fault && !companion_->is_over)
     companion_->lost = Error{.code = how.cause, .detail = how.detail};
   (run_->rank.number == 0 ? out.ended : out.rank_ended) = std::move(how);
-  const bool had_executor = app_ == run_->lease.app;
+  const bool had_executor =
+      app_ == run_->lease.app && (life_ == Life::starting || life_ == Life::ready);
+  // What a command has left behind must go: its executor serves one run, and the end of that kills
+  // everything that it started.
+  const bool was_used = run_->handed_over && app_of(*run_).executor == ExecutorKind::command;
   run_.reset();
-  if (had_executor && (life_ == Life::starting || life_ == Life::ready))
+  if (had_executor && was_used)
+    kill_executor(now, out);
+  else if (had_executor)
     out.executors.emplace_back(Disarm{.slot = place_.slot});
   restore(now, out);
 }
@@ -243,6 +265,7 @@ void Slot::advance_run(Instant now, SlotActions& out) {
                                             .detail = "the executor could not be ended"}),
                out);
   if (run_->give_up != Instant::never()) return;
+  if (now >= run_->warn_at) warn(now, out);
   const AppConfig& app = app_of(*run_);
   if (!run_->began && !run_->cancelled && now >= run_->start_by) {
     run_->doom = Error{.code = Errc::start_limit_missed,
@@ -258,9 +281,21 @@ void Slot::advance_run(Instant now, SlotActions& out) {
   if (life_ != Life::ending) kill_executor(now, out);
 }
 
-// After the declared end the executor is stopping and owes no step; the kill is near anyway.
+// The supervisor sends the signal by its own timer; this is for those who follow the job.
+void Slot::warn(Instant now, SlotActions& out) {
+  run_->warn_at = Instant::never();
+  if (run_->cancelled || run_->doom || now >= run_->end_at) return;
+  out.broker.emplace_back(RunWarned{.node = place_.node,
+                                    .job = run_->lease.job,
+                                    .attempt = run_->lease.attempt,
+                                    .left = command_warning});
+}
+
+// After the declared end the executor is stopping and owes no step; the kill is near anyway. What
+// a command does is its own affair.
 Instant Slot::stalls_at() const {
   if (!run_->began || run_->cancelled) return Instant::never();
+  if (app_of(*run_).executor == ExecutorKind::command) return Instant::never();
   const Instant at = run_->last_step + app_of(*run_).stall;
   return at < run_->end_at ? at : Instant::never();
 }
@@ -268,7 +303,7 @@ Instant Slot::stalls_at() const {
 Instant Slot::run_deadline() const {
   if (run_->give_up != Instant::never()) return run_->give_up;
   if (run_->cancelled) return run_->kill_at;
-  return std::min(run_->began ? stalls_at() : run_->start_by, run_->kill_at);
+  return std::min({run_->began ? stalls_at() : run_->start_by, run_->kill_at, run_->warn_at});
 }
 
 Instant Slot::next_deadline() const {

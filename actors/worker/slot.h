@@ -15,6 +15,9 @@
 
 namespace gpupool {
 
+// So long before its declared end a command that may run for longer than this is sent SIGUSR1.
+inline constexpr Duration command_warning = seconds(5);
+
 // What a slot wants done, in order: its executor's commands, the broker's news, a run's end.
 struct SlotActions {
   std::vector<ToExecutors> executors;
@@ -137,6 +140,7 @@ class Slot {
     Duration held{};           // how long it may last: all that it declared, or less
     Instant end_at{};          // its end by that; known once it began
     Instant kill_at = Instant::never();
+    Instant warn_at = Instant::never();  // when a command is told that its end is near
     Instant last_step{};
     Instant last_told{};                 // when the broker heard of a step; 0: never
     bool cancelled = false;              // by the broker, before the declared end
@@ -156,6 +160,7 @@ class Slot {
   bool helps_elsewhere() const { return companion_ && !companion_->runs_on; }
   void hand_over(SlotActions& out);
   void set_end(SlotActions& out);
+  void warn(Instant now, SlotActions& out);
   void run_nothing(Instant now, SlotActions& out);
   void restore(Instant now, SlotActions& out);
   void advance_run(Instant now, SlotActions& out);

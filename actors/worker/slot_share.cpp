@@ -5,12 +5,16 @@
 namespace gpupool {
 namespace {
 
-std::string part_of(const std::vector<std::uint32_t>& cores, std::uint32_t part,
-                    std::uint32_t parts) {
-  const std::size_t each = cores.size() / parts;
+std::vector<std::uint32_t> part_of(const std::vector<std::uint32_t>& cores, std::uint32_t part,
+                                   std::uint32_t parts) {
+  const auto each = static_cast<std::ptrdiff_t>(cores.size() / parts);
+  const auto begin = cores.begin() + static_cast<std::ptrdiff_t>(part) * each;
+  return {begin, begin + each};
+}
+
+std::string text_of(const std::vector<std::uint32_t>& cores) {
   std::string text;
-  for (std::size_t i = part * each; i < (part + 1) * each; ++i)
-    text += (text.empty() ? "" : ",") + std::to_string(cores[i]);
+  for (const std::uint32_t core : cores) text += (text.empty() ? "" : ",") + std::to_string(core);
   return text;
 }
 
@@ -20,11 +24,13 @@ SlotShare share_of(const DeviceConfig& device, std::uint32_t slot) {
     // CUDA counts only what it sees, by PCI bus as the driver's own tools do.
     share.environment = {"CUDA_DEVICE_ORDER=PCI_BUS_ID", "CUDA_VISIBLE_DEVICES=" + device.device};
     share.arguments = {"--device", "cuda:" + device.device};
+    share.device = device.device;
   } else {
-    share.arguments = {"--threads", std::to_string(std::max(device.threads / device.slots, 1U))};
-    if (!device.cores.empty())
-      share.arguments.insert(share.arguments.end(),
-                             {"--cores", part_of(device.cores, slot, device.slots)});
+    share.threads = std::max(device.threads / device.slots, 1U);
+    share.cores = part_of(device.cores, slot, device.slots);
+    share.arguments = {"--threads", std::to_string(share.threads)};
+    if (!share.cores.empty())
+      share.arguments.insert(share.arguments.end(), {"--cores", text_of(share.cores)});
   }
   if (device.precision != Precision::f32)
     share.arguments.insert(share.arguments.end(),

@@ -2,6 +2,7 @@
 // What one slot has of its device, in the words that its executor's program understands: arguments
 // behind the model's, and variables of its environment. Pure.
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -13,6 +14,9 @@ struct SlotShare {
   DeviceKind kind = DeviceKind::cpu;
   std::vector<std::string> arguments;
   std::vector<std::string> environment;  // "NAME=value"
+  std::string device;                    // a GPU, as configured; empty: none
+  std::uint32_t threads = 0;             // of a cpu device
+  std::vector<std::uint32_t> cores;      // that they are kept on; empty: any
 };
 
 // Of all slots of a node, in their order. A cpu device's slots share its threads, each has at

@@ -380,6 +380,18 @@ void Worker::on(Instant, const EndSeen& seen, Effects&) { unseen_.erase({seen.jo
 void Worker::on(Instant, const FetchResult&, Effects&) {}
 void Worker::on(Instant, const FetchLog&, Effects&) {}
 
+// A run's files come from the ledger, through the broker. What gets lost is asked for again.
+void Worker::on(Instant, const FetchFiles& wanted, Effects& out) {
+  FetchFiles asked = wanted;
+  asked.node = node_;
+  if (carries(wanted.job, wanted.attempt)) out.to(to_broker(), ToBroker{std::move(asked)});
+}
+void Worker::on(Instant, const FilesPiece& piece, Effects& out) {
+  const bool is_here = piece.slot.value < slots_.size() &&
+                       slots_[piece.slot.value].carries(piece.job, piece.attempt);
+  if (is_here) out.to(to_executors(), ToExecutors{piece});
+}
+
 // ---- Executors -------------------------------------------------------------------------------
 
 template <class Report>

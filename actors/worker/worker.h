@@ -73,6 +73,8 @@ class Worker {
   void on(Instant now, const ExecutorExited&, Effects& out);
   void on(Instant now, const RankLeft&, Effects& out);
   void on(Instant now, const RankShared&, Effects& out);
+  void on(Instant now, const FetchFiles&, Effects& out);
+  void on(Instant now, const FilesPiece&, Effects& out);
   void on(Instant now, const DeviceHealth&, Effects& out);
   void on(Instant now, const ResumeSlots&, Effects& out);
 

@@ -130,7 +130,8 @@ TEST_CASE("A reload knows every key that a configuration file may hold") {
                   .result_keep = seconds(1),
                   .result_bytes_max = 1,
                   .health_interval = seconds(1),
-                  .overheat = seconds(1)};
+                  .overheat = seconds(1),
+                  .run_as = "r"};
   other.identity = {.keys = {KeyConfig{}},
                     .audience = "a",
                     .anonymous = false,
@@ -153,13 +154,26 @@ TEST_CASE("A reload knows every key that a configuration file may hold") {
                    .model = "m",
                    .tiers = {"pro"},
                    .automatic = true,
-                   .memory_bytes = 1};
+                   .memory_bytes = 1,
+                   .command = {.words = {"x"},
+                               .parameters = {{.name = "p"}},
+                               .environment = {"A=b"},
+                               .secrets = {{.name = "S", .value = "v"}},
+                               .sandbox = SandboxKind::none,
+                               .network = true,
+                               .read_only = {"/x"},
+                               .memory_max_bytes = 1,
+                               .scratch_bytes = 1,
+                               .processes_max = 1,
+                               .retries = 1},
+                   .concurrency = 1};
   other.reservations = {{.name = "r"}};
   const Reload next = reloaded(running, other);
   std::set<std::string> told(next.changed.begin(), next.changed.end());
   told.insert(next.waiting.begin(), next.waiting.end());
 
-  const std::set<std::string> whole{"sizes", "worker.devices", "identity.keys", "reservations"};
+  const std::set<std::string> whole{"sizes",        "worker.devices",        "identity.keys",
+                                    "reservations", "apps.emoji.parameters", "apps.emoji.secrets"};
   for (std::string key : config_keys()) {
     for (const auto& [table, entry] :
          {std::pair<std::string, std::string>{"tiers.", "anonymous"}, {"apps.", "emoji"}})

@@ -75,7 +75,8 @@ Hold hold() {
           .recognised_by = "token for ada, key k1",
           .window_ends = noon + hours(22),
           .learned = seconds(12),
-          .blob = BlobRef{.hash = std::string(64, 'b'), .bytes = 5'000}};
+          .blob = BlobRef{.hash = std::string(64, 'b'), .bytes = 5'000},
+          .files = std::string(64, 'c')};
 }
 
 JobEvent event() {
@@ -128,7 +129,9 @@ Receipt receipt() {
                   .media_type = "text/plain",
                   .node = {0x123456789abcdef0U}},
           .held_credits = {10'000},
-          .charged_credits = {2'400}};
+          .charged_credits = {2'400},
+          .exit_code = 3,
+          .signal = 9};
 }
 
 Refusal refusal() {
@@ -187,6 +190,11 @@ void add_questions(std::vector<Sample>& samples) {
   add("client_changes", ClientChanges{.query = 17, .since = noon - hours(24), .limit = 10});
   add("client_usage", ClientUsage{.query = 19, .since = noon - hours(24), .limit = 7});
   add("client_quote", ClientQuote{.query = 20, .body = body()});
+  add("client_upload", ClientUpload{.query = 21,
+                                    .hash = std::string(64, 'c'),
+                                    .total = 49'160,
+                                    .offset = 49'152,
+                                    .bytes = std::string{"tar\0\xff end", 8}});
   add("client_operate", ClientOperate{.query = 18, .words = {"drain", "node-2"}});
 }
 
@@ -226,7 +234,9 @@ void add_answers(std::vector<Sample>& samples) {
                             .total = 312,
                             .bytes = std::string{"step 12\n\0\xff", 10},
                             .finished = true,
-                            .error = Errc::result_gone});
+                            .error = Errc::result_gone,
+                            .parts = {{.stream = LogStream::output, .bytes = 8},
+                                      {.stream = LogStream::error, .bytes = 2}}});
   add("changes_answer",
       ChangesAnswer{
           .query = 17, .changes = {change()}, .more = true, .known_since = noon - hours(24 * 30)});
@@ -255,6 +265,7 @@ void add_answers(std::vector<Sample>& samples) {
                                   .ahead = 3,
                                   .balance = balance(),
                                   .refusal = refusal()});
+  add("upload_answer", UploadAnswer{.query = 21, .hash = std::string(64, 'c'), .stored = 49'160});
   add("session_notice", SessionNotice{.text = "maintenance at noon"});
 }
 

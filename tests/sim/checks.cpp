@@ -234,8 +234,10 @@ void Checks::enact(const HoldSettled& settled) {
           "charged = min(held, actual x factor)", settled.job, charged, settled.ran);
   require(!is_pool_fault(settled.cause) || charged == GpuTime{}, "the pool's fault is free",
           settled.job, gpupool::name_of(settled.cause), charged);
+  // One that began may not have another attempt at all.
+  const bool is_command = config_.app(hold.body->app)->executor == ExecutorKind::command;
   require(settled.outcome != Outcome::failed || !is_pool_fault(settled.cause) ||
-              job.requeues == limits::attempts_max - 1,
+              job.requeues == limits::attempts_max - 1 || is_command,
           "a job fails by the pool's fault after its last attempt only", settled.job, job.requeues);
   require(began_.contains(settled.job) || charged == GpuTime{}, "what never ran is free",
           settled.job, charged);

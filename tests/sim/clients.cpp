@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "actors/worker/command_arguments.h"
+#include "base/pack.h"
 #include "config/limits.h"
 
 namespace gpupool::sim {
@@ -76,7 +78,7 @@ RequestId Client::draw_id() {
 }
 
 JobRequest Client::draw_body() {
-  static const std::vector<std::string> apps{"draw", "draw", "paint", "nothing", "secret"};
+  static const std::vector<std::string> apps{"draw", "draw", "paint", "nothing", "secret", "tool"};
   JobRequest body{.app = apps[rng_.below(apps.size())],
                   .declared = rng_.one_in(3) ? Duration{} : seconds(rng_.between(0, 12)),
                   .detached = rng_.one_in(4)};
@@ -85,6 +87,9 @@ JobRequest Client::draw_body() {
   if (body.app == "draw" || body.app == "paint") {
     body.arguments.push_back({"prompt", "a red heart"});
     if (rng_.one_in(3)) body.arguments.push_back({"seed", std::to_string(rng_.below(100))});
+  } else if (body.app == "tool") {
+    body.arguments.push_back({command_argument, packed_words({"true", "a b"})});
+    if (rng_.one_in(2)) body.arguments.push_back({files_argument, files()});
   } else if (rng_.one_in(3)) {  // at times more than a record has room for
     body.arguments.push_back({"notes", std::string(rng_.below(9'000), 'n')});
   }
@@ -136,7 +141,10 @@ void Client::submit(Request& request) {
 void Client::ask_something() {
   const std::uint64_t query = ++last_query_;
   const Request* known = requests_.empty() ? nullptr : &requests_[rng_.below(requests_.size())];
-  switch (rng_.below(12)) {
+  switch (rng_.below(13)) {
+    case 12:
+      return say(
+          ClientUpload{.query = query, .hash = files(), .total = 5, .bytes = files().substr(0, 5)});
     case 11:
       return say(ClientQuote{.query = query, .body = draw_body()});
     case 10:
@@ -279,6 +287,17 @@ void Client::on(const QuoteAnswer& answer) {
   require(answer.promise > Instant{} && answer.cost > GpuTime{} &&
               answer.first_held <= answer.declared && answer.left >= GpuTime{},
           "a quote has its numbers", answer.cost, answer.left);
+}
+
+// Each account has files of its own.
+std::string Client::files() const {
+  std::string hash = std::to_string(hash_of(plan_.account));
+  hash.insert(0, 64 - hash.size(), 'a');
+  return hash.substr(hash.size() - 5) + hash.substr(5);
+}
+
+void Client::on(const UploadAnswer& answer) {
+  require(answer.hash == files() && answer.stored == 5, "files are stored whole", answer.stored);
 }
 
 void Client::on(const UsageAnswer& answer) {

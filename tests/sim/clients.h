@@ -77,6 +77,8 @@ class Client {
   void on(const ExplainAnswer& answer);
   void on(const ResultChunk& chunk);
   void on(const SessionPong&) {}
+  void on(const UploadAnswer& answer);
+  std::string files() const;
 
   Request* by_query(std::uint64_t query);
   void say(ToSession message) { gateway_.say(session_, std::move(message)); }

@@ -1,6 +1,9 @@
 #include "tests/sim/executors.h"
 
 #include <algorithm>
+#include <utility>
+
+#include "actors/worker/command_arguments.h"
 
 namespace gpupool::sim {
 
@@ -70,7 +73,10 @@ void Executors::on(const StartRun& start) {
   executor.run = start;
   executor.found = 0;
   executor.ignores_sigterm = chance(plan_.ignores_sigterm);
+  executor.began = {};
   if (chance(plan_.hangs)) return;
+  executor.is_fetching = !files_of(config_.app(start.app)->command, start.body->arguments).empty();
+  if (executor.is_fetching) return fetch_files(start.slot);
   if (start.ranks == 1)
     return later(start.slot, draw(1, 50), [this, slot = start.slot] { begin(slot); });
   say(RankLeft{.slot = start.slot,
@@ -78,6 +84,26 @@ void Executors::on(const StartRun& start) {
                .attempt = start.attempt,
                .key = std::to_string(start.rank),
                .value = "its address"});
+}
+
+// What gets lost on the way is asked for again.
+void Executors::fetch_files(SlotIndex slot) {
+  const Executor& executor = slots_[slot];
+  if (!executor.is_fetching) return;
+  say(FetchFiles{.slot = slot, .job = executor.run.job, .attempt = executor.run.attempt});
+  later(slot, seconds(1), [this, slot] { fetch_files(slot); });
+}
+
+void Executors::on(const FilesPiece& piece) {
+  Executor& executor = slots_[piece.slot];
+  const StartRun& run = executor.run;
+  if (executor.life != Life::running || run.job != piece.job || run.attempt != piece.attempt ||
+      !std::exchange(executor.is_fetching, false))
+    return;
+  if (piece.error != Errc{}) return done(piece.slot, {.cause = Errc::executor_crashed});
+  require(piece.bytes == files_of(config_.app(run.app)->command, run.body->arguments).substr(0, 5),
+          "a run gets its own files", run.job, piece.bytes);
+  later(piece.slot, draw(1, 50), [this, slot = piece.slot] { begin(slot); });
 }
 
 // A rank begins when it has found all the others.
@@ -145,6 +171,7 @@ void Executors::done(SlotIndex slot, ExecutorDone how) {
   how.slot = slot;
   how.job = executor.run.job;
   how.attempt = executor.run.attempt;
+  if (executor.began) how.ran = schedule_.now() - executor.began;
   executor.life = Life::ready;
   executor.serial = ++serial_;  // whatever this run had planned is void
   executor.timer = 0;

@@ -45,6 +45,7 @@ class Executors {
     StartRun run;
     std::uint32_t found = 0;  // of the other ranks
     Instant began{};
+    bool is_fetching = false;  // files, without which it does not begin
     bool ignores_sigterm = false;
     std::uint64_t timer = 0;  // serial of the timer that counts
   };
@@ -56,6 +57,8 @@ class Executors {
   void on(const KillExecutor& kill);
   void on(const RankFound& found);
   void on(const SetAside& aside);
+  void on(const FilesPiece& piece);
+  void fetch_files(SlotIndex slot);
 
   void begin(SlotIndex slot);
   void step(SlotIndex slot, std::uint32_t number, std::uint32_t of_steps, Duration each);

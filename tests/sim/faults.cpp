@@ -41,6 +41,10 @@ Config draw_config(Prng rng, bool combined) {
   config.apps = {app("draw", ExecutorKind::diffusion), app("paint", ExecutorKind::diffusion),
                  app("nothing", ExecutorKind::noop), app("secret", ExecutorKind::diffusion)};
   config.apps.back().tiers = {"pro"};
+  config.apps.push_back(app("tool", ExecutorKind::command));
+  config.apps.back().tiers = {"free", "pro"};
+  config.apps.back().spread = Spread::device;
+  config.apps.back().command.retries = static_cast<std::uint32_t>(rng.below(3));
   config.apps[1].automatic = rng.one_in(2);
   if (rng.one_in(4)) config.apps[2].partition = "other";
   config.worker.kill_grace = milliseconds(rng.between(200, 2000));

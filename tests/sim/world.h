@@ -97,6 +97,14 @@ class World {
     }
     Result<JournalTail> tail() override { return memory_.tail(); }
     Result<std::string> blob(JobId job) override { return memory_.blob(job); }
+    Status add_to_uploads(std::span<const UploadPiece> pieces) override {
+      return memory_.add_to_uploads(pieces);
+    }
+    Result<std::vector<UploadFound>> uploads() override { return memory_.uploads(); }
+    Result<std::string> upload_piece(const UploadName& name, std::int64_t offset) override {
+      return memory_.upload_piece(name, offset);
+    }
+    Status remove_upload(const UploadName& name) override { return memory_.remove_upload(name); }
     void set_fault(JournalFault fault) { memory_.set_fault(fault); }
     void tear_at(std::uint64_t bytes) { memory_.tear_at(bytes); }
     void restart() { memory_.restart(); }

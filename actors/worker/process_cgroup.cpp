@@ -1,0 +1,112 @@
+#include "actors/worker/process_cgroup.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <fstream>
+#include <sstream>
+#include <string_view>
+
+#include "actors/worker/process.h"
+
+namespace gpupool {
+namespace {
+
+// A folder of the cgroup file system in which groups can be made, and what they can bound.
+struct Hierarchy {
+  std::string folder;
+  bool is_v2 = false;
+  bool has_memory = false;
+  bool has_pids = false;
+};
+
+bool write_text(const std::string& path, const std::string& text) {
+  const FileDescriptor file{::open(path.c_str(), O_WRONLY | O_CLOEXEC)};
+  return file && ::write(file.get(), text.data(), text.size()) == std::ssize(text);
+}
+
+bool has_word(const std::string& words, std::string_view word, char between) {
+  std::istringstream list(words);
+  for (std::string one; std::getline(list, one, between);)
+    if (one == word) return true;
+  return false;
+}
+
+// Only of groups whose own children may have controllers: where processes are there can be none,
+// so it may be the one above.
+void add_v2(const std::string& path, std::vector<Hierarchy>& found) {
+  for (const std::string root : {"/sys/fs/cgroup", "/sys/fs/cgroup/unified"}) {
+    std::string folder = root + (path == "/" ? "" : path);
+    for (int above = 0; above < 2 && folder.size() > root.size(); ++above) {
+      std::string controllers;
+      std::getline(std::ifstream(folder + "/cgroup.subtree_control"), controllers);
+      Hierarchy one{.folder = folder,
+                    .is_v2 = true,
+                    .has_memory = has_word(controllers, "memory", ' '),
+                    .has_pids = has_word(controllers, "pids", ' ')};
+      if (one.has_memory || one.has_pids) return found.push_back(std::move(one));
+      folder = folder.substr(0, folder.rfind('/'));
+    }
+  }
+}
+
+// Lines of /proc/self/cgroup: "4:memory:/a/b", and "0::/a/b" for v2.
+std::vector<Hierarchy> hierarchies() {
+  std::vector<Hierarchy> found;
+  std::ifstream lines("/proc/self/cgroup");
+  for (std::string line; std::getline(lines, line);) {
+    const auto first = line.find(':');
+    const auto second = line.find(':', first + 1);
+    if (second == std::string::npos) continue;
+    const std::string controllers = line.substr(first + 1, second - first - 1);
+    const std::string path = line.substr(second + 1);
+    if (controllers.empty()) {
+      add_v2(path, found);
+      continue;
+    }
+    Hierarchy one{.folder = "/sys/fs/cgroup/" + controllers + (path == "/" ? "" : path),
+                  .is_v2 = false,
+                  .has_memory = has_word(controllers, "memory", ','),
+                  .has_pids = has_word(controllers, "pids", ',')};
+    if (one.has_memory || one.has_pids) found.push_back(std::move(one));
+  }
+  return found;
+}
+
+bool set_limits(const Hierarchy& hierarchy, const std::string& group, const CgroupLimits& limits) {
+  if (hierarchy.has_memory && limits.memory_bytes > 0) {
+    const std::string file = hierarchy.is_v2 ? "/memory.max" : "/memory.limit_in_bytes";
+    const std::string most = std::to_string(limits.memory_bytes);
+    if (!write_text(group + file, most)) return false;
+    // Swap is none of it; not every kernel counts it.
+    write_text(group + (hierarchy.is_v2 ? "/memory.swap.max" : "/memory.memsw.limit_in_bytes"),
+               hierarchy.is_v2 ? "0" : most);
+  }
+  return !hierarchy.has_pids || limits.processes == 0 ||
+         write_text(group + "/pids.max", std::to_string(limits.processes));
+}
+
+}  // namespace
+
+std::vector<std::string> join_cgroup(const std::string& name, const CgroupLimits& limits) {
+  std::vector<std::string> bounded;
+  for (const Hierarchy& hierarchy : hierarchies()) {
+    const std::string group = hierarchy.folder + "/" + name;
+    if (::mkdir(group.c_str(), 0755) != 0) continue;
+    if (!set_limits(hierarchy, group, limits) || !write_text(group + "/cgroup.procs", "0")) {
+      ::rmdir(group.c_str());
+      continue;
+    }
+    if (hierarchy.has_memory && limits.memory_bytes > 0) bounded.emplace_back("memory");
+    if (hierarchy.has_pids && limits.processes > 0) bounded.emplace_back("pids");
+  }
+  return bounded;
+}
+
+void remove_cgroup(const std::string& name) {
+  for (const Hierarchy& hierarchy : hierarchies()) ::rmdir((hierarchy.folder + "/" + name).c_str());
+}
+
+}  // namespace gpupool
