@@ -8,6 +8,7 @@ namespace gpupool {
 namespace {
 
 constexpr Duration look_again = seconds(1);
+constexpr Duration look_pause = milliseconds(100);  // while somebody looks at a run
 // After Ctrl-C a job that the pool has not named yet is waited for so long, to be cancelled.
 constexpr int looks_for_its_name = 5;
 
@@ -58,18 +59,33 @@ void FollowedJob::work(Until until) {
   while (!over_ && (until == Until::done || !event_)) {
     if (interrupts_.count() > 0 && (event_ || ++looks_after_interrupt > looks_for_its_name))
       return cancel();
-    const Result<ClientEvent> event = client_.next_event(look_again);
+    const bool looks = look_ && event_ && event_->state == JobState::running;
+    const Result<ClientEvent> event = client_.next_event(looks ? look_pause : look_again);
     if (event)
       std::visit([this](const auto& one) { on(one); }, *event);
     else if (event.error().code != Errc::timed_out && event.error().code != Errc::interrupted)
       lose(event.error());
+    look();
   }
   progress_.clear();
 }
 
+void FollowedJob::look() {
+  if (look_ && !over_ && event_ && event_->state == JobState::running) look_(*event_);
+}
+
+// What a run writes must not meet a line that is written over.
+void FollowedJob::show(const JobEvent& event) {
+  if (!look_ || event.state != JobState::running) return progress_.show(event);
+  progress_.clear();
+  if (!event.notice.empty() && event.notice != told_notice_)
+    progress_.note("job " + std::to_string(event.job.value) + ": " + event.notice);
+  told_notice_ = event.notice;
+}
+
 void FollowedJob::on(const JobEvent& event) {
   event_ = event;
-  progress_.show(event);
+  show(event);
 }
 
 void FollowedJob::on(const JobDone& done) {

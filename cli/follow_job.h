@@ -3,7 +3,9 @@
 // connections and restarts of the pool. Ctrl-C cancels the job and waits for its receipt; a second
 // one leaves the job to itself. What there is to say when no receipt comes has been said.
 
+#include <functional>
 #include <optional>
+#include <string>
 
 #include "cli/connection.h"
 #include "cli/exit_code.h"
@@ -27,6 +29,11 @@ class FollowedJob {
  public:
   FollowedJob(const Connection& connection, Client& client, const Submission& submission,
               Progress& progress);
+
+  // Before run(): called with every event while the job runs, and some times a second in between.
+  // Who looks shows what the run does; its progress is then shown only until it runs.
+  using Look = std::function<void(const JobEvent&)>;
+  void look_while_running(Look look) { look_ = std::move(look); }
 
   // To the end of the job. Nothing: code() says how this command ends.
   std::optional<JobDone> run();
@@ -55,6 +62,11 @@ class FollowedJob {
   const Submission& submission_;
   Progress& progress_;
   InterruptGuard interrupts_;
+  void show(const JobEvent& event);
+  void look();
+
+  Look look_;
+  std::string told_notice_;        // of the run that is looked at
   std::optional<JobEvent> event_;  // the latest
   std::optional<JobDone> done_;
   bool over_ = false;

@@ -194,7 +194,8 @@ void add_operator_views(CLI::App& app, CommandLine& line) {
                                         "  gpupool nodes\n  gpupool nodes --json\n");
   nodes.add_option("--after", options.after, "go on behind this one")->type_name("NODE[/SLOT]");
 
-  add_console_command(app, line, "apps", "what the pool can run", "  gpupool apps\n");
+  add_console_command(app, line, "apps", "what the pool can run, with the parameters of each",
+                      "  gpupool apps\n  gpupool apps --json\n");
 }
 
 // What operators order once: a repeat with the same --id changes nothing more.
@@ -288,6 +289,40 @@ void add_submit(CLI::App& app, CommandLine& line) {
       [&line] { line.command = [&line] { return submit(line.connection, line.submission); }; });
 }
 
+void add_run(CLI::App& app, CommandLine& line) {
+  CLI::App& command = add_command(
+      app, "run", "run a command on a slot, as if it ran here",
+      "  gpupool run -- nvidia-smi\n"
+      "  gpupool run --duration 60 --file train.py --file data --out results -- python3 train.py\n"
+      "  gpupool run --size xlarge --json -- ./bench\n"
+      "It runs in a sandbox, in an empty folder with the files that --file names; what it writes\n"
+      "comes as it is written, and what it leaves in $GPUPOOL_OUT comes back with --out.\n"
+      "Nothing is passed to its standard input. 5 s before its declared end it is sent SIGUSR1,\n"
+      "then SIGTERM.\n"
+      "Ctrl-C cancels it and shows what was charged and given back; twice leaves it.\n"
+      "The exit code is the command's own, or 128 and the signal that ended it; 126 and 127: it\n"
+      "could not be started. The pool's: 121 refused, 122 no pool reachable, 123 it failed by the\n"
+      "pool's fault, 124 stopped at its declared end, 125 files that can't go or\n"
+      "come, 130 cancelled; --json tells them from a command's own.\n");
+  RunOptions& options = line.run;
+  command.add_option("command", options.command, "the program and its arguments, behind --")
+      ->required()
+      ->type_name("CMD ...");
+  command.add_option("--file", options.files, "a file or folder that it works on; may be repeated")
+      ->type_name("PATH")
+      ->allow_extra_args(false);
+  command.add_option("--out", options.out, "where what it leaves in $GPUPOOL_OUT goes [nowhere]")
+      ->type_name("FOLDER");
+  command.add_option("--duration", options.duration_s, "how long it may run [the app's default]")
+      ->type_name("SECONDS");
+  command.add_option("--size", options.size, "large or xlarge [the app's]")->type_name("SIZE");
+  command.add_option("--max-wait", options.max_wait_s, "refuse if a later start must be promised")
+      ->type_name("SECONDS");
+  command.add_option("--app", options.app, "the app that runs any command")->capture_default_str();
+  command.callback(
+      [&line] { line.command = [&line] { return run_command(line.connection, line.run); }; });
+}
+
 void add_jobs(CLI::App& app, CommandLine& line) {
   CLI::App& waiting = add_command(
       app, "wait", "follow jobs to their ends; 4 if any did not succeed",
@@ -339,6 +374,7 @@ int run(int argc, char** argv) {
   add_generate(app, line);
   add_questions(app, line);
   add_submit(app, line);
+  add_run(app, line);
   add_jobs(app, line);
   add_changes(app, line);
   add_usage(app, line);

@@ -17,6 +17,7 @@
 #include "cli/operator.h"
 #include "cli/pki_command.h"
 #include "cli/questions.h"
+#include "cli/run_command.h"
 #include "cli/simulate.h"
 #include "cli/token_command.h"
 
@@ -41,6 +42,7 @@ struct CommandLine {
   KeygenOptions keygen;
   PkiOptions pki;
   SubmitOptions submission;
+  RunOptions run;
   LogsOptions log;
   ResultOptions result;
   SimulateOptions simulation;
