@@ -194,8 +194,25 @@ void add_operator_views(CLI::App& app, CommandLine& line) {
                                         "  gpupool nodes\n  gpupool nodes --json\n");
   nodes.add_option("--after", options.after, "go on behind this one")->type_name("NODE[/SLOT]");
 
-  add_console_command(app, line, "apps", "what the pool can run, with the parameters of each",
-                      "  gpupool apps\n  gpupool apps --json\n");
+  CLI::App& apps = add_console_command(
+      app, line, "apps", "what the pool can run, with the parameters of each",
+      "  gpupool apps\n  gpupool apps --json\n"
+      "  gpupool apps duplicate count count-2 --config pool.toml >> pool.toml\n");
+  CLI::App& copy = *apps.add_subcommand(
+      "duplicate", "print the tables of a new app like an old one, without its secrets");
+  copy.fallthrough();
+  copy.add_option("from", line.duplicate.from, "the app that there is")->required();
+  copy.add_option("to", line.duplicate.to, "the name of the new one")->required();
+  copy.add_option("--config", line.duplicate.config, "the pool's configuration")
+      ->required()
+      ->type_name("FILE");
+  // The outer command's comes last, whichever of the two was typed.
+  apps.callback([&line, &copy] {
+    line.command = [&line, is_copy = copy.parsed()] {
+      return is_copy ? duplicate_app(line.connection, line.duplicate)
+                     : operate(line.connection, "apps", line.operation);
+    };
+  });
 }
 
 // What operators order once: a repeat with the same --id changes nothing more.

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "cli/apps_command.h"
 #include "cli/audit.h"
 #include "cli/connection.h"
 #include "cli/exit_code.h"
@@ -43,6 +44,7 @@ struct CommandLine {
   PkiOptions pki;
   SubmitOptions submission;
   RunOptions run;
+  DuplicateOptions duplicate;
   LogsOptions log;
   ResultOptions result;
   SimulateOptions simulation;
