@@ -216,6 +216,7 @@ class Server {
   bool read_socket();
   bool handle(const ChildRun& run);
   bool handle(const ChildFound&) { return true; }  // of a run that is over
+  bool handle(const ChildPiece&) { return true; }  // it asks for no files
   Result<std::unique_ptr<Comm>> meet(const ChildRun& run);
   FromChild failed(const ChildRun& run, const Error& error);
   FromChild draw(const ChildRun& run, const GenerateRequest& request, Comm* ranks);
