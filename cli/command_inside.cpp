@@ -14,6 +14,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdint>
 #include <cstdlib>
 #include <fstream>
 #include <utility>
@@ -29,6 +30,7 @@ constexpr int killed_exit = 2;
 constexpr rlim_t descriptors_max = 4096;
 constexpr int last_rounds_max = 200;  // of 10 ms, for what a command without a sandbox left
 constexpr int last_round_ms = 10;
+constexpr int first_of_glibc = 32;  // up to SIGRTMIN
 
 void report(InsideReport::Kind kind, int number = 0) {
   const InsideReport report{.kind = kind, .number = number};
@@ -82,9 +84,13 @@ void offer_to_the_oom_killer() {
     const ssize_t written = ::write(file.get(), "1000", 4);
 }
 
-// Nobody's ignored signal is the command's: the daemon ignores SIGPIPE.
+// Nobody's ignored signal is the command's: the daemon ignores SIGPIPE, and glibc's posix_spawn the
+// two that threads use, which its signal() then refuses to touch.
 void reset_signals() {
   for (int each = 1; each < NSIG; ++each) ::signal(each, SIG_DFL);
+  constexpr unsigned long nothing_set[4] = {};  // the kernel's own sigaction: the default
+  for (int each = first_of_glibc; each < SIGRTMIN; ++each)
+    ::syscall(SYS_rt_sigaction, each, nothing_set, nullptr, sizeof(std::uint64_t));
   sigset_t none;
   ::sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
