@@ -165,7 +165,10 @@ Status make_folders(const std::string& base) {
   for (const char* name : {"work", "out", "tmp", "shm"})
     if (::mkdir((base + "/" + name).c_str(), 0700) != 0)
       return Error{.code = Errc::file_unwritable,
-                   .detail = base + "/" + name + ": " + std::strerror(errno)};
+                   .detail = base + "/" + name + ": " + std::strerror(errno) +
+                             (errno == EACCES ? "; worker.run_as needs a way (x) through each "
+                                                "folder above it"
+                                              : "")};
   return ok();
 }
 

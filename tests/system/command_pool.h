@@ -35,6 +35,10 @@ class CommandPool : public PoolProcess {
   explicit CommandPool(const std::string& more = "", const std::string& apps = "")
       : PoolProcess({.settings = command_apps(more) + apps,
                      .worker_settings = std::string("kill_grace_s = 1\n") + one_slot}) {
+    // The user that commands run as has to get through it.
+    std::filesystem::permissions(folder(), std::filesystem::perms::owner_all |
+                                               std::filesystem::perms::group_exec |
+                                               std::filesystem::perms::others_exec);
     start();
   }
 
