@@ -118,15 +118,14 @@ class Output {
  public:
   Output(const Connection& connection, Client& client) : connection_(connection), client_(client) {}
 
-  // All that there is now; false if it could not be asked for.
-  bool read(JobId job) {
+  // All that there is now of this attempt; false if it could not be asked for.
+  bool read(JobId job, std::uint32_t attempt) {
+    if (attempt != attempt_) begin(attempt);
     for (;;) {
       const Result<LogChunk> chunk = client_.logs(job, offset_);
       if (!chunk) return false;
-      if (chunk->total < offset_) {  // the pool runs the job again
-        offset_ = 0;
-        continue;
-      }
+      // Between the end of a run and its receipt there is no log of it.
+      if (chunk->total < offset_) return true;
       write(*chunk);
       offset_ += std::ssize(chunk->bytes);
       if (offset_ >= chunk->total || chunk->bytes.empty()) return true;
@@ -138,6 +137,14 @@ class Output {
   }
 
  private:
+  // The pool runs the job for the first time, or again.
+  void begin(std::uint32_t attempt) {
+    attempt_ = attempt;
+    offset_ = 0;
+    output_.clear();
+    errors_.clear();
+  }
+
   void write(const LogChunk& chunk) {
     std::string_view rest = chunk.bytes;
     for (const LogPart& part : chunk.parts) {
@@ -161,6 +168,7 @@ class Output {
 
   const Connection& connection_;
   Client& client_;
+  std::uint32_t attempt_ = 0;
   std::int64_t offset_ = 0;
   std::string output_;  // with --json
   std::string errors_;
@@ -285,11 +293,11 @@ ExitCode run_command(const Connection& connection, const RunOptions& options) {
                     style_of(STDERR_FILENO));
   FollowedJob job(connection, **client, submission, progress);
   Output output(connection, **client);
-  job.look_while_running([&](const JobEvent& event) { output.read(event.job); });
+  job.look_while_running([&](const JobEvent& event) { output.read(event.job, event.attempt); });
   const std::optional<JobDone> done = job.run();
   if (!done) return of_the_pool(job.code());
   const Receipt& receipt = done->receipt;
-  if (!receipt.log.hash.empty() && !output.read(receipt.job) && !connection.json)
+  if (!receipt.log.hash.empty() && !output.read(receipt.job, receipt.attempts) && !connection.json)
     print_error("gpupool: the end of its output could not be fetched: gpupool logs " +
                 std::to_string(receipt.job.value) + "\n");
   const auto files = options.out.empty()
