@@ -53,7 +53,7 @@ TEST_CASE("A command that never began runs again, as anything else does") {
   const Lease first = pool.only_lease();
   pool.end(pool.loss(first, false));
   CHECK(pool.receipt(job) == nullptr);
-  pool.pass(seconds(1));
+  pool.beat(pool.nodes.at(first.node));
   CHECK(pool.only_lease().job == job);
 }
 
@@ -67,7 +67,7 @@ TEST_CASE("An app says how often a command that began may run again") {
     REQUIRE(lease.job == job);
     pool.begin(lease);
     pool.end(pool.loss(lease, true));
-    pool.pass(seconds(1));
+    pool.beat(pool.nodes.at(lease.node));
   }
   REQUIRE(pool.receipt(job) != nullptr);
   CHECK(pool.receipt(job)->outcome == Outcome::failed);
