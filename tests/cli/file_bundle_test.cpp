@@ -71,7 +71,7 @@ TEST_CASE("Files come out of an archive as they went in, and the same files are 
   const std::vector<BundledFile> files{
       {.name = "b/d\xc3\xa4tei", .bytes = std::string(100'000, 'x')},
       {.name = "a", .bytes = "", .is_executable = true},
-      {.name = std::string(120, 'n') + "/" + std::string(200, 'm'),
+      {.name = std::string(120, 'n').append("/").append(200, 'm'),
        .bytes = std::string("\0\xff", 2)}};
   const auto packed = pack_files(files);
   REQUIRE(packed);
