@@ -293,7 +293,8 @@ void Client::on(const QuoteAnswer& answer) {
 std::string Client::files() const {
   std::string hash = std::to_string(hash_of(plan_.account));
   hash.insert(0, 64 - hash.size(), 'a');
-  return hash.substr(hash.size() - 5) + hash.substr(5);
+  std::rotate(hash.begin(), hash.end() - 5, hash.end());
+  return hash;
 }
 
 void Client::on(const UploadAnswer& answer) {
