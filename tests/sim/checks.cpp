@@ -356,8 +356,10 @@ void Checks::executors_told(NodeId node, const ToExecutors& message) {
   gang_runs_ += slots > 1 && start->rank == 0 ? 1U : 0U;
   runs_across_nodes_ += leased->slots.size() > 1 && start->rank == 0 ? 1U : 0U;
   runs_of_ranks_ += start->ranks > 1 && start->rank == 0 ? 1U : 0U;
-  require(start->rank < start->ranks && start->ranks == slots, "each slot of a run is a rank",
-          start->job, start->rank, start->ranks);
+  const bool is_alone = config_.app(start->app)->executor == ExecutorKind::command;
+  require(start->rank < start->ranks && start->ranks == (is_alone ? 1 : slots),
+          "each slot of a run is a rank, but of a command's", start->job, start->rank,
+          start->ranks);
   const bool helps = leased->helping.contains(node);
   require(!helps || start->rank > 0, "rank 0 is on the node that runs the job", node, start->job);
   // A broker that died can have given the name to other slots before.
@@ -440,7 +442,10 @@ void Checks::executor_said(Instant now, NodeId node, const ToWorker& message) {
     const auto began = began_at_.find({node, done->job, done->attempt});
     require(began != began_at_.end() && jobs_.contains(done->job), "what ended had begun", node,
             done->job);
-    const Duration ran = std::min(now - began->second, jobs_.at(done->job).hold->declared);
+    const Hold& hold = *jobs_.at(done->job).hold;
+    // A command's executor says itself how long it ran.
+    const bool tells = config_.app(hold.body->app)->executor == ExecutorKind::command;
+    const Duration ran = std::min(tells ? done->ran : now - began->second, hold.declared);
     const auto held = first_held_.find({node, {done->job, done->attempt}});
     results_[done->result.hash] = {done->job, done->attempt, ran,
                                    held == first_held_.end() ? Duration{} : held->second};
