@@ -28,5 +28,6 @@ template void Effects::to(Address, ToExecutors&&);
 template void Effects::to(Address, ToConsole&&);
 template void Effects::to(Address, ToGateway&&);
 template void Effects::to(Address, ToHistory&&);
+template void Effects::to(Address, ToDeviceApi&&);
 
 }  // namespace gpupool

@@ -24,7 +24,8 @@ enum class Role : std::uint8_t {
   executors,
   console,
   gateway,
-  history
+  history,
+  device_api
 };
 
 struct Address {
@@ -39,13 +40,14 @@ inline Address to_history() { return {Role::history}; }
 inline Address to_executors() { return {Role::executors}; }
 inline Address to_console() { return {Role::console}; }
 inline Address to_gateway() { return {Role::gateway}; }
+inline Address to_device_api() { return {Role::device_api}; }
 inline Address to_worker(NodeId node) { return {Role::worker, node.value}; }
 inline Address to_session(SessionId session) { return {Role::session, session.value}; }
 inline Address to_client(SessionId session) { return {Role::client, session.value}; }
 
 // The message of a Send: one of the variants of messages.h, matching the role of its address.
 using Message = std::variant<ToBroker, ToLedger, ToWorker, ToSession, ToClient, ToExecutors,
-                             ToConsole, ToGateway, ToHistory>;
+                             ToConsole, ToGateway, ToHistory, ToDeviceApi>;
 
 // What a Message takes to be moved or destroyed is made once, in effects.cpp: it is half of the
 // work of compiling a core otherwise.

@@ -20,6 +20,7 @@
 #include "actors/messages/ledger.h"
 #include "actors/messages/parts.h"
 #include "actors/messages/session.h"
+#include "actors/messages/visitor.h"
 #include "actors/messages/worker.h"
 
 namespace gpupool {
@@ -35,7 +36,8 @@ using ToBroker =
                  AlreadyHeld, Requeued, Restated, Settled, LedgerRefused, Join, Heartbeat,
                  LeaseRefused, RunBegan, RunStep, RunEnded, NodesQuery, QueueQuery, OperatorCancel,
                  DrainNodes, Stop, Extended, NotExtended, SettledBefore, Quote, SlotChanged,
-                 ResumeNode, RankShared, RankLost, RemoveNode, RunWarned, FetchFiles, FilesPiece>;
+                 ResumeNode, RankShared, RankLost, RemoveNode, RunWarned, FetchFiles, FilesPiece,
+                 RunGranted, VisitorSubmits, VisitorAsks, VisitorLeaves>;
 
 using ToLedger =
     std::variant<Tick, Lead, Reserve, Leased, Requeue, Restate, Settle, QuotaQuery, ReceiptsQuery,
@@ -50,7 +52,8 @@ using ToHistory =
 using ToWorker = std::variant<Tick, Joined, HeartbeatSeen, Lease, EndSeen, CancelRun, FetchResult,
                               ExecutorReady, ExecutorBegan, ExecutorStep, ExecutorDone,
                               ExecutorExited, FetchLog, Stop, ExtendRun, RankLeft, DeviceHealth,
-                              ResumeSlots, RankShared, FetchFiles, FilesPiece>;
+                              ResumeSlots, RankShared, FetchFiles, FilesPiece, AllowProcess,
+                              ReleaseLease, ProcessGone>;
 
 using ToSession =
     std::variant<Tick, SessionOpened, SessionClosed, ClientSubmit, ClientCancel, ClientWatch,
@@ -70,7 +73,11 @@ using ToClient = std::variant<SessionWelcome, SessionError, SessionRefused, JobE
                               UsageAnswer, QuoteAnswer, UploadAnswer>;
 
 using ToExecutors = std::variant<StartExecutor, StartRun, EndBy, Disarm, KillExecutor, RankFound,
-                                 SetAside, FilesPiece>;
+                                 SetAside, FilesPiece, WatchProcess, KillProcess>;
+
+// What a node's device API is told, by its worker and for its visitors.
+using ToDeviceApi = std::variant<LeaseAnswer, VisitorRecognised, VisitorRefused, VisitorFailed,
+                                 VisitorMoved, VisitorSettled, VisitorQuota>;
 
 // What the gateway itself is told, by the console: whom it recognises how, and what it announces.
 using ToGateway = std::variant<Standing>;

@@ -47,6 +47,9 @@ struct Delivery {
   void operator()(ToExecutors&& message) const {
     if (const auto executors = directory.executors()) executors(message);
   }
+  void operator()(ToDeviceApi&& message) const {
+    if (const auto device_api = directory.device_api()) device_api(std::move(message));
+  }
 };
 
 }  // namespace
@@ -101,6 +104,17 @@ void Directory::set_executors(std::function<void(const ToExecutors&)> executors)
   executors_ = std::move(executors);
 }
 
+void Directory::set_device_api(std::function<void(ToDeviceApi)> device_api) {
+  const std::lock_guard lock(mutex_);
+  device_api_ = std::move(device_api);
+}
+
+void Directory::set_visitors(
+    std::function<void(const ToBroker&, const DeviceApiHandle&)> visitors) {
+  const std::lock_guard lock(mutex_);
+  visitors_ = std::move(visitors);
+}
+
 std::size_t Directory::session_count() const {
   const std::lock_guard lock(mutex_);
   return sessions_.size();
@@ -122,6 +136,8 @@ void Directory::clear() {
   client_ = {};
   gateway_ = {};
   executors_ = {};
+  device_api_ = {};
+  visitors_ = {};
 }
 
 BrokerHandle Directory::broker() const {
@@ -169,6 +185,16 @@ std::function<void(const ToGateway&)> Directory::gateway() const {
 std::function<void(const ToExecutors&)> Directory::executors() const {
   const std::lock_guard lock(mutex_);
   return executors_;
+}
+
+std::function<void(ToDeviceApi)> Directory::device_api() const {
+  const std::lock_guard lock(mutex_);
+  return device_api_;
+}
+
+std::function<void(const ToBroker&, const DeviceApiHandle&)> Directory::visitors() const {
+  const std::lock_guard lock(mutex_);
+  return visitors_;
 }
 
 void perform(caf::local_actor& self, const Directory& directory, std::vector<Send> sends) {

@@ -45,6 +45,10 @@ class Directory {
   void set_client(std::function<void(SessionId, ToClient)> client);
   void set_gateway(std::function<void(const ToGateway&)> gateway);
   void set_executors(std::function<void(const ToExecutors&)> executors);
+  // What this node's device API hears, and what takes in the visitors of device APIs, with whom to
+  // answer. Both thread-safe.
+  void set_device_api(std::function<void(ToDeviceApi)> device_api);
+  void set_visitors(std::function<void(const ToBroker&, const DeviceApiHandle&)> visitors);
   // Clients that are connected now.
   std::size_t session_count() const;
   // Drops every handle, so that no cycle of handles keeps actors alive at the end.
@@ -59,6 +63,8 @@ class Directory {
   std::function<void(SessionId, ToClient)> client() const;
   std::function<void(const ToGateway&)> gateway() const;
   std::function<void(const ToExecutors&)> executors() const;
+  std::function<void(ToDeviceApi)> device_api() const;
+  std::function<void(const ToBroker&, const DeviceApiHandle&)> visitors() const;
 
  private:
   LogTo log_;
@@ -73,6 +79,8 @@ class Directory {
   std::function<void(SessionId, ToClient)> client_;
   std::function<void(const ToGateway&)> gateway_;
   std::function<void(const ToExecutors&)> executors_;
+  std::function<void(ToDeviceApi)> device_api_;
+  std::function<void(const ToBroker&, const DeviceApiHandle&)> visitors_;
 };
 
 // What every shell on a node shares.

@@ -41,6 +41,7 @@ using WorkerHandle = HandleOf<ToWorker>;
 using SessionHandle = HandleOf<ToSession>;
 using ConsoleHandle = HandleOf<ToConsole>;
 using HistoryHandle = HandleOf<ToHistory>;
+using DeviceApiHandle = HandleOf<ToDeviceApi>;
 
 // The names identify the types on the wire between nodes; one pool runs one build.
 inline void announce_messages(caf::actor_system_config& config) {
@@ -49,7 +50,8 @@ inline void announce_messages(caf::actor_system_config& config) {
       .add_message_type<Envelope<ToWorker>>("gpupool.to_worker")
       .add_message_type<Envelope<ToSession>>("gpupool.to_session")
       .add_message_type<Envelope<ToConsole>>("gpupool.to_console")
-      .add_message_type<Envelope<ToHistory>>("gpupool.to_history");
+      .add_message_type<Envelope<ToHistory>>("gpupool.to_history")
+      .add_message_type<Envelope<ToDeviceApi>>("gpupool.to_device_api");
 }
 
 // Outside of any actor: a message to a role of this process.

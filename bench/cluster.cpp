@@ -76,7 +76,7 @@ int run_workers(const WorkersPlan& plan) {
     configs.emplace_back(worker_config(plan, plan.first + i));
     auto worker =
         spawn_worker(system, Surroundings{configs.back(), boot_time, std::make_shared<Directory>()},
-                     {}, plan.build);
+                     {}, plan.build, std::string(32, 'b'));
     if (!worker) give_up("a worker cannot start: " + describe(worker.error()));
     parts.push_back(std::move(*worker));
   }

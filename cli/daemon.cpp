@@ -1,12 +1,10 @@
 #include "cli/daemon.h"
 
+#include <sodium.h>
+
 #include <atomic>
 #include <caf/all.hpp>
-#include <cerrno>
-#include <cstdio>
-#include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <mutex>
 
 #include "actors/broker/broker_actor.h"
@@ -28,9 +26,11 @@
 #include "cli/fence.h"
 #include "cli/liveness.h"
 #include "cli/notify.h"
+#include "cli/ready_file.h"
 #include "cli/socket_file.h"
 #include "config/reload.h"
 #include "net/certificate_handshakes.h"
+#include "net/device_api_server.h"
 #include "net/gateway.h"
 
 namespace gpupool {
@@ -119,6 +119,7 @@ class Daemon::Parts {
   State state_ = State::standby;   // guarded by ready_mutex_
   bool wrote_ready_file_ = false;  // guarded by ready_mutex_
   WorkerParts worker_;
+  std::unique_ptr<DeviceApiServer> device_api_;
   std::unique_ptr<Liveness> liveness_;
   std::atomic<bool> drained_ = false;
 };
@@ -326,30 +327,20 @@ void Daemon::Parts::announce_ready() {
     log_.say(LogLevel::error, "ready_file", describe(written.error()));
 }
 
-// For scripts: where the pool can be reached, on ports that the system may have chosen. Replaced
-// whole, so that no reader sees half of it.
 Status Daemon::Parts::write_ready_file(State state) {
   const std::lock_guard lock(ready_mutex_);
   state_ = std::max(state_, state);  // a worker may have been quicker than the end of the start
-  const std::string& path = config_.broker.ready_file;
-  if (path.empty()) return ok();
-  const std::string temporary = path + ".new";
-  errno = 0;
-  std::ofstream file(temporary);
+  if (config_.broker.ready_file.empty()) return ok();
   constexpr const char* names[] = {"standby", "starting", "ready"};
-  file << "state = " << names[static_cast<std::size_t>(state_)] << "\n";
-  if (gateway_) file << "client = " << gateway_->endpoint() << "\n";
-  file << "build = " << build_string() << "\n";
-  if (!worker_endpoint_.empty()) file << "worker = " << worker_endpoint_ << "\n";
-  if (gateway_ && !gateway_->server_key().empty())
-    file << "server_key = " << gateway_->server_key() << "\n";
-  file.close();
-  // Whoever waits for this file would wait for ever.
-  if (!file || std::rename(temporary.c_str(), path.c_str()) != 0)
-    return Error{.code = Errc::file_unwritable,
-                 .detail = "the ready file " + path + ": " + std::strerror(errno)};
-  wrote_ready_file_ = true;
-  return ok();
+  const Status written = gpupool::write_ready_file(
+      config_.broker.ready_file, {{"state", names[static_cast<std::size_t>(state_)]},
+                                  {"client", gateway_ ? gateway_->endpoint() : ""},
+                                  {"build", build_string()},
+                                  {"worker", worker_endpoint_},
+                                  {"server_key", gateway_ ? gateway_->server_key() : ""},
+                                  {"http", device_api_ ? device_api_->endpoint() : ""}});
+  wrote_ready_file_ = wrote_ready_file_ || written;
+  return written;
 }
 
 Status Daemon::Parts::publish(const BrokerHandle& broker) {
@@ -398,11 +389,20 @@ WorkerEvents Daemon::Parts::worker_events() {
 }
 
 Status Daemon::Parts::start_worker() {
-  auto worker = spawn_worker(system_, Surroundings{live_, boot_time, directory_}, worker_events(),
-                             build_string());
+  std::string secret(32, '\0');
+  randombytes_buf(secret.data(), secret.size());
+  const Surroundings around{live_, boot_time, directory_};
+  auto worker = spawn_worker(system_, around, worker_events(), build_string(), secret);
   if (!worker) return worker.error();
   worker_ = std::move(*worker);
-  return ok();
+  if (!config_.http.is_on()) return ok();
+  auto api = DeviceApiServer::open(system_, around, worker_.actor);
+  if (!api) return api.error();
+  log_.say(LogLevel::info, "listening", "Spaces use http://" + (*api)->endpoint());
+  std::unique_lock lock(ready_mutex_);
+  device_api_ = std::move(*api);
+  lock.unlock();
+  return config_.broker_role ? write_ready_file(State::starting) : ok();
 }
 
 void Daemon::Parts::reload(const Result<Config>& fresh) {
@@ -463,6 +463,7 @@ void Daemon::Parts::stop() {
   end_ledger();
   directory_->clear();
   candidate_.reset();
+  device_api_.reset();
   if (gateway_) remove_socket_file(config_.broker.client_endpoint);
   gateway_.reset();
   worker_ = {};

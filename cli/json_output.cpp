@@ -195,6 +195,11 @@ Json json_of(const JobEvent& event) {
   json["admitted_at"] = time_or_null(event.hold->admitted_at);
   json["at"] = time_or_null(event.at);
   json["held_until"] = time_or_null(event.held_until);
+  if (!event.grant->token.empty())
+    json["grant"] = {{"slot", event.grant->slot.value},
+                     {"device", event.grant->device},
+                     {"token", event.grant->token},
+                     {"idle", event.grant->idle}};
   return json;
 }
 

@@ -47,6 +47,8 @@ std::string_view word_of(ExecutorKind kind) {
       return "noop";
     case ExecutorKind::command:
       return "command";
+    case ExecutorKind::external:
+      return "external";
   }
   return "unknown";
 }

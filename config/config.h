@@ -29,7 +29,7 @@ struct SizeConfig {
   std::uint32_t factor = 1;
 };
 
-enum class ExecutorKind : std::uint8_t { diffusion = 1, noop = 2, command = 3 };
+enum class ExecutorKind : std::uint8_t { diffusion = 1, noop = 2, command = 3, external = 4 };
 // How the slots of a bigger job may lie: on different devices of one node, on one device, or on
 // different devices of as few nodes as can be.
 enum class Spread : std::uint8_t { devices = 1, device = 2, nodes = 3 };
@@ -205,6 +205,22 @@ struct DaemonConfig {
   Duration drain_limit = seconds(30);  // SIGTERM: how long running jobs may go on
 };
 
+// Where the device API of this node listens; programs of callers on this machine, and their
+// containers, use it.
+struct HttpConfig {
+  std::string endpoint;  // "127.0.0.1:7480"; empty: none
+  bool is_on() const { return !endpoint.empty(); }
+};
+
+// A program of this machine that lends slots to its visitors through the device API.
+struct SpaceConfig {
+  std::string name;
+  std::string prefix;  // of its paths, which proves who it is: "/s/8f3a..."
+  std::string app;
+  std::string cgroup;  // that its processes are in, or below; empty: any
+  std::string user;    // that they belong to, by name; empty: whoever calls
+};
+
 struct LogConfig {
   std::string level = "info";
   bool json = false;
@@ -221,11 +237,13 @@ struct Config {
   IdentityConfig identity;
   WindowConfig window;
   DaemonConfig daemon;
+  HttpConfig http;
   LogConfig log;
   std::vector<TierConfig> tiers;
   std::vector<SizeConfig> sizes;
   std::vector<AppConfig> apps;
   std::vector<ReservationConfig> reservations;
+  std::vector<SpaceConfig> spaces;
 
   const TierConfig* tier(const std::string& name) const;
   const SizeConfig* size(const std::string& name) const;
@@ -250,8 +268,8 @@ struct HostAndPort {
 };
 
 // The words of a kind and of a precision in a configuration, and in an executor's arguments.
-std::string_view word_of(DeviceKind kind);
 std::string_view word_of(ExecutorKind kind);
+std::string_view word_of(DeviceKind kind);
 std::string_view word_of(Precision precision);
 
 // "127.0.0.1:7401", "[::1]:7401" or "node-1:7401"; config_invalid otherwise.

@@ -75,6 +75,12 @@ inline constexpr std::int64_t announcement_bytes_max = 512;
 inline constexpr std::int64_t log_bytes_max = 1024 * 1024;  // kept of what one run writes
 inline constexpr std::int64_t log_parts_max = 2'000;  // changes from one of its outputs to another
 
+inline constexpr std::int64_t http_connections_max = 8'192;
+inline constexpr std::int64_t http_header_bytes_max = 16 * 1024;  // the request line included
+inline constexpr std::int64_t http_body_bytes_max = 64 * 1024;
+inline constexpr std::int64_t http_parameters_max = 32;     // of one query
+inline constexpr std::int64_t http_events_waiting_max = 8;  // of one stream
+inline constexpr std::int64_t visitors_max = 8'192;         // of one node's device API
 inline constexpr std::int64_t duration_ms_max = 30LL * 24 * 3600 * 1000;
 inline constexpr std::int64_t attempts_max = 3;  // the first run and two more
 inline constexpr std::int64_t id_age_ms_max = 48LL * 3600 * 1000;
@@ -88,5 +94,8 @@ static_assert(request_bytes_max + 8 * 1024 < 64 * 1024, "so do leases");
 static_assert(slots_per_node_max * slot_words_bytes_max < 32 * 1024, "and heartbeats");
 static_assert(jobs_page_max * (request_inline_bytes_max + 1536) < frame_bytes_max);
 static_assert(jobs_max <= requests_max);
+static_assert(token_bytes_max * 3 + 2048 < http_header_bytes_max,
+              "a token, each byte as %XX, fits");
+static_assert(visitors_max <= sessions_max && http_connections_max <= sessions_max);
 
 }  // namespace gpupool::limits

@@ -11,6 +11,7 @@
 #include "config/limits.h"
 #include "config/section.h"
 #include "config/small_file.h"
+#include "config/spaces.h"
 #include "config/text_rules.h"
 
 namespace gpupool {
@@ -351,11 +352,13 @@ AppConfig read_app(Section& section, const Config& config) {
   section.count("concurrency", app.concurrency, {0, limits::slots_per_node_max});
   if (executor == "noop") app.executor = ExecutorKind::noop;
   if (executor == "command") app.executor = ExecutorKind::command;
+  if (executor == "external") app.executor = ExecutorKind::external;
   read_command(section, app);
   // A command runs on one device, whatever its size.
   const bool is_command = app.executor == ExecutorKind::command;
   if (spread == "device" || (is_command && !section.has("spread"))) app.spread = Spread::device;
   if (spread == "nodes") app.spread = Spread::nodes;
+  check_external(section, config, app);
   app.automatic = duration == "auto";
   reject_repeat(section, config.apps, "name", &AppConfig::name, app);
   check_app(section, config, app);
@@ -420,8 +423,11 @@ Config read_document(std::string_view text, Findings& findings) {
   read_window(root.section("window"), config);
   read_identity(root.section("identity"), config);
   read_daemon(root.section("daemon"), config);
+  read_http(root.section("http"), config);
   read_log(root.section("log"), config);
   read_apps(root, {nullptr, {.line = last_line, .key = "apps"}, findings}, config);
+  root.list<SpaceConfig>("spaces", config.spaces, entries_max,
+                         [&](Section& one) { return read_space(one, config); });
   root.list<ReservationConfig>("reservations", config.reservations, entries_max,
                                [&](Section& one) { return read_reservation(one, config); });
   root.finish();
@@ -465,9 +471,7 @@ std::vector<std::string> config_keys() {
   Findings findings{std::filesystem::path{}};
   (void)read_document(
       "[[tiers]]\n[[sizes]]\n[[apps]]\n[[apps.parameters]]\n[[apps.secrets]]\n"
-      "[[worker.devices]]\n"
-      "[[identity.keys]]\n"
-      "[[reservations]]\n",
+      "[[worker.devices]]\n[[identity.keys]]\n[[reservations]]\n[[spaces]]\n",
       findings);
   return {findings.known_keys().begin(), findings.known_keys().end()};
 }

@@ -199,6 +199,12 @@ void note_rest(Keys& keys, const Config& running, const Config& fresh) {
   note(keys, "daemon.drain_limit_s", running.daemon.drain_limit, fresh.daemon.drain_limit);
   note(keys, "log.level", running.log.level, fresh.log.level);
   note(keys, "log.json", running.log.json, fresh.log.json);
+  note(keys, "http.endpoint", running.http.endpoint, fresh.http.endpoint);
+  note_list(keys, "spaces", running.spaces, fresh.spaces,
+            [](const SpaceConfig& a, const SpaceConfig& b) {
+              return std::tie(a.name, a.prefix, a.app, a.cgroup, a.user) ==
+                     std::tie(b.name, b.prefix, b.app, b.cgroup, b.user);
+            });
   note_list(keys, "sizes", running.sizes, fresh.sizes,
             [](const SizeConfig& a, const SizeConfig& b) {
               return std::tie(a.name, a.slots, a.factor) == std::tie(b.name, b.slots, b.factor);

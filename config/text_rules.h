@@ -102,7 +102,7 @@ inline constexpr std::string_view roles[] = {"broker", "worker"};
 inline constexpr std::string_view algorithms[] = {"HS256", "EdDSA"};
 inline constexpr std::string_view device_kinds[] = {"cpu", "cuda"};
 inline constexpr std::string_view precisions[] = {"f32", "bf16"};
-inline constexpr std::string_view executors[] = {"diffusion", "noop", "command"};
+inline constexpr std::string_view executors[] = {"diffusion", "noop", "command", "external"};
 inline constexpr std::string_view parameter_types[] = {"text", "integer", "number", "boolean"};
 inline constexpr std::string_view sandboxes[] = {"bubblewrap", "none"};
 inline constexpr std::string_view spreads[] = {"devices", "device", "nodes"};
@@ -113,7 +113,7 @@ inline constexpr TextRule algorithm_rule{"\"HS256\" or \"EdDSA\"", is_one_of<alg
 inline constexpr TextRule device_rule{"\"cpu\" or \"cuda\"", is_one_of<device_kinds>};
 inline constexpr TextRule precision_rule{"\"f32\" or \"bf16\"", is_one_of<precisions>};
 inline constexpr Range memory_range{0, std::int64_t{1} << 50U};  // of a device, or of an app
-inline constexpr TextRule executor_rule{"\"diffusion\", \"command\" or \"noop\"",
+inline constexpr TextRule executor_rule{"\"diffusion\", \"command\", \"external\" or \"noop\"",
                                         is_one_of<executors>};
 inline constexpr TextRule parameter_type_rule{"\"text\", \"integer\", \"number\" or \"boolean\"",
                                               is_one_of<parameter_types>};

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <atomic>
 #include <mutex>
+#include <unordered_map>
 
 #include "actors/session/session_actor.h"
 #include "base/clock.h"
@@ -87,6 +88,116 @@ class Bridge {
       std::make_shared<std::atomic<std::int64_t>>(0);
 };
 
+// Visitors of the device APIs of nodes: a session for each, as for a client, but for the way there
+// and back. Called by the broker's shell and by the sessions.
+class Visitors {
+ public:
+  Visitors(Surroundings around, std::shared_ptr<Bridge> bridge)
+      : around_(std::move(around)), bridge_(std::move(bridge)) {}
+
+  void hear(const ToBroker& message, const DeviceApiHandle& api) {
+    if (const auto* submits = std::get_if<VisitorSubmits>(&message)) {
+      if (open(submits->session, {submits->token, submits->address}, api))
+        bridge_->receive(submits->session, ClientSubmit{.query = submit_query,
+                                                        .request = submits->request,
+                                                        .body = submits->body});
+    } else if (const auto* asks = std::get_if<VisitorAsks>(&message)) {
+      if (open(asks->session, {asks->token, asks->address}, api))
+        bridge_->receive(asks->session, ClientQuota{.query = submit_query});
+    } else if (const auto* leaves = std::get_if<VisitorLeaves>(&message)) {
+      leaves->session ? close(*leaves) : close_all(api);
+    }
+  }
+
+  // Whether the session is a visitor's, who then was told.
+  bool tell(SessionId session, const ToClient& message) {
+    if (!is_visitor(session)) return false;
+    DeviceApiHandle api;
+    {
+      const std::lock_guard lock(mutex_);
+      if (const auto it = visitors_.find(session); it != visitors_.end()) api = it->second;
+    }
+    if (api && around_.directory->may_speak())
+      std::visit([&](const auto& one) { tell(api, session, one); }, message);
+    return true;
+  }
+
+ private:
+  static constexpr std::uint64_t submit_query = 1;
+  static constexpr std::uint64_t cancel_query = 2;
+
+  bool open(SessionId session, const Introduction& introduction, const DeviceApiHandle& api) {
+    if (!is_visitor(session)) return false;
+    auto caller =
+        recognise(around_.config.current(), introduction, around_.now(), *bridge_->rulings());
+    if (!caller) {
+      post<ToDeviceApi>(api, VisitorFailed{.session = session,
+                                           .code = Errc::unauthenticated,
+                                           .detail = caller.error().detail});
+      return false;
+    }
+    {
+      const std::lock_guard lock(mutex_);
+      const bool is_full = std::cmp_greater_equal(visitors_.size(), limits::sessions_max);
+      if (is_full || !visitors_.emplace(session, api).second) {
+        post<ToDeviceApi>(
+            api, VisitorFailed{.session = session, .code = Errc::overloaded, .detail = {}});
+        return false;
+      }
+    }
+    post<ToDeviceApi>(api, VisitorRecognised{.session = session, .caller = *caller});
+    // A token that is good now stays good for the one job of this session, however long it waits.
+    caller->expires = Instant::never();
+    bridge_->receive(session, SessionOpened{.session = session, .caller = *caller});
+    return true;
+  }
+
+  void close(const VisitorLeaves& leaves) {
+    {
+      const std::lock_guard lock(mutex_);
+      if (visitors_.erase(leaves.session) == 0) return;
+    }
+    if (leaves.job)
+      bridge_->receive(leaves.session, ClientCancel{.query = cancel_query, .job = leaves.job});
+    bridge_->receive(leaves.session, SessionClosed{leaves.session});
+  }
+
+  // Its node is gone. What its visitors had in the queue is cancelled when its time is up.
+  void close_all(const DeviceApiHandle& api) {
+    std::vector<SessionId> gone;
+    {
+      const std::lock_guard lock(mutex_);
+      for (const auto& [session, handle] : visitors_)
+        if (handle == api) gone.push_back(session);
+    }
+    for (const SessionId session : gone) close({.session = session, .job = {}});
+  }
+
+  template <class Other>
+  void tell(const DeviceApiHandle&, SessionId, const Other&) const {}
+  void tell(const DeviceApiHandle& api, SessionId session, const SessionRefused& refused) const {
+    post<ToDeviceApi>(api, VisitorRefused{.session = session, .refusal = refused.refusal});
+  }
+  void tell(const DeviceApiHandle& api, SessionId session, const SessionError& error) const {
+    post<ToDeviceApi>(
+        api, VisitorFailed{.session = session, .code = error.code, .detail = error.detail});
+  }
+  void tell(const DeviceApiHandle& api, SessionId session, const JobEvent& event) const {
+    post<ToDeviceApi>(api, VisitorMoved{.session = session, .event = event});
+  }
+  void tell(const DeviceApiHandle& api, SessionId session, const JobDone& done) const {
+    post<ToDeviceApi>(api, VisitorSettled{.session = session, .done = done});
+  }
+  void tell(const DeviceApiHandle& api, SessionId session, const QuotaAnswer& answer) const {
+    post<ToDeviceApi>(api, VisitorQuota{.session = session, .answer = answer});
+  }
+
+  const Surroundings around_;
+  const std::shared_ptr<Bridge> bridge_;
+  std::mutex mutex_;
+  std::unordered_map<SessionId, DeviceApiHandle, IdHash> visitors_;  // bounded
+};
+
 // The console's word, on its thread: the socket's thread carries it out.
 void obey(Bridge& bridge, GatewaySocket& socket, const Standing& standing) {
   const bool announces = bridge.rulings()->announcement() != standing.announcement;
@@ -126,8 +237,13 @@ Result<std::shared_ptr<GatewaySocket>> open_gateway(caf::actor_system& system, S
        .may_speak = [around] { return around.directory->may_speak(); }});
   if (!opened) return opened.error();
   const std::shared_ptr<GatewaySocket> socket = std::move(*opened);
-  around.directory->set_client(
-      [socket](SessionId id, ToClient message) { socket->send(id, std::move(message)); });
+  const auto visitors = std::make_shared<Visitors>(around, bridge);
+  around.directory->set_visitors([visitors](const ToBroker& message, const DeviceApiHandle& api) {
+    visitors->hear(message, api);
+  });
+  around.directory->set_client([socket, visitors](SessionId id, ToClient message) {
+    if (!visitors->tell(id, message)) socket->send(id, std::move(message));
+  });
   around.directory->set_gateway([bridge, socket](const ToGateway& message) {
     std::visit([&](const Standing& present) { obey(*bridge, *socket, present); }, message);
   });

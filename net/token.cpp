@@ -281,8 +281,29 @@ Result<Times> check_times(const Json& claims, Instant now) {
   return Times{.issued = *issued, .expires = *expires};
 }
 
+// Of somebody without an account, whom a proxy knows by a network address and says so: as anonymous
+// as if the connection came from there.
+Result<Credentials> credentials_of_address(const Config& config, const Json& claims,
+                                           const KeyConfig& key, const Times& times) {
+  const std::optional<std::string> address = text_claim(claims, "ip");
+  const std::string network = address ? network_of(*address) : std::string{};
+  if (network.empty() || claims.contains("sub") || claims.contains("role") ||
+      claims.contains("tier"))
+    return malformed("a token with an address (ip) is of nobody else, and has no tier or role");
+  if (!config.identity.anonymous)
+    return Error{.code = Errc::unauthenticated,
+                 .detail = "this pool needs a token of a user, and this one is of an address"};
+  return Credentials{
+      .caller = {.account = {std::string{address_prefix} + network},
+                 .tier = config.identity.anonymous_tier,
+                 .recognised_by = "network address " + *address + " by a token, key " + key.kid,
+                 .expires = times.expires},
+      .issued = times.issued};
+}
+
 Result<Credentials> credentials_of(const Config& config, const Json& claims, const KeyConfig& key,
                                    const Times& times) {
+  if (claims.contains("ip")) return credentials_of_address(config, claims, key, times);
   const std::optional<std::string> subject = text_claim(claims, "sub");
   const std::optional<std::string> tier = text_claim(claims, "tier");
   const std::optional<std::string> token_id = text_claim(claims, "jti");
@@ -368,7 +389,7 @@ Result<Caller> recognise(const Config& config, const Introduction& introduction,
 }
 
 Result<std::string> mint(const KeyConfig& key, const Claims& claims) {
-  if (!names_a_user(claims.subject))
+  if (claims.address.empty() && !names_a_user(claims.subject))
     return Error{.code = Errc::bad_request,
                  .detail = "a user name has letters, digits and ._@+- only"};
   if (!is_token_id(claims.token_id))
@@ -376,10 +397,18 @@ Result<std::string> mint(const KeyConfig& key, const Claims& claims) {
                  .detail = "a token's id has at most " + std::to_string(token_id_bytes_max) +
                            " visible characters"};
   const Json header = {{"alg", key.algorithm}, {"typ", "JWT"}, {"kid", key.kid}};
-  Json body = {{"sub", claims.subject},
-               {"aud", claims.audience},
+  if (!claims.address.empty() && (network_of(claims.address).empty() || !claims.subject.empty() ||
+                                  !claims.tier.empty() || claims.is_operator))
+    return Error{.code = Errc::bad_request,
+                 .detail = "a token is of a user, or of a network address and of nobody else"};
+  Json body = {{"aud", claims.audience},
                {"iat", claims.issued.ms / 1000},
                {"exp", claims.expires.ms / 1000}};
+  if (claims.address.empty())
+    body["sub"] = claims.subject;
+  else
+    body["ip"] = claims.address;
+  if (!claims.error.empty()) body["error"] = claims.error;
   if (claims.not_before) body["nbf"] = claims.not_before.ms / 1000;
   if (!claims.tier.empty()) body["tier"] = claims.tier;
   if (claims.is_operator) body["role"] = "operator";

@@ -53,6 +53,8 @@ struct Claims {
   Instant not_before{};  // 0: at once
   Instant expires{};
   std::string token_id;  // "jti": what the token can be revoked by; empty: none
+  std::string address;   // "ip": in place of a subject, of somebody known by their address alone
+  std::string error;     // why it is of an address: Spaces tell their visitors; empty: nothing
 };
 
 // Errors: bad_request for a subject that no account can have, or an id that is too long;

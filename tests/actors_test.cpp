@@ -73,6 +73,22 @@ class ScriptedWorker : public WorkerHandle::base {
   BrokerHandle broker_;
 };
 
+// Plays a device API's actor.
+class ScriptedApi : public DeviceApiHandle::base {
+ public:
+  ScriptedApi(caf::actor_config& config, BrokerHandle broker, ToBroker message)
+      : DeviceApiHandle::base(config), broker_(std::move(broker)), message_(std::move(message)) {}
+
+ private:
+  behavior_type make_behavior() override {
+    send(broker_, Envelope<ToBroker>{message_});
+    return {[](const Envelope<ToDeviceApi>&) {}};
+  }
+
+  BrokerHandle broker_;
+  const ToBroker message_;
+};
+
 template <class Message, class Variant>
 std::size_t count(const std::vector<Variant>& heard) {
   return static_cast<std::size_t>(std::count_if(heard.begin(), heard.end(), [](const auto& one) {
@@ -102,6 +118,9 @@ class ShellPool {
         {.ready = [this] { ++ready; }, .deposed = nullptr, .stopped = [this] { ++stopped; }},
         build));
     directory_->set_gateway([this](const ToGateway& message) { announced.push_back(message); });
+    directory_->set_visitors([this](const ToBroker& message, const DeviceApiHandle& api) {
+      visited.emplace_back(message, api);
+    });
     spawn_console(system_, around);
     directory_->set_session(session, spawn_session(system_, around, session, in_flight));
     run();
@@ -123,6 +142,18 @@ class ShellPool {
 
   void add_worker() {
     worker_ = system_.spawn<ScriptedWorker>(std::ref(heard), directory_->broker());
+    run();
+  }
+
+  // From a device API on some node, whose actor it gives back.
+  DeviceApiHandle add_device_api(const ToBroker& message) {
+    const auto api = system_.spawn<ScriptedApi>(directory_->broker(), message);
+    run();
+    return api;
+  }
+
+  void end(const DeviceApiHandle& api) {
+    caf::anon_send_exit(api, caf::exit_reason::kill);
     run();
   }
 
@@ -161,6 +192,7 @@ class ShellPool {
   std::vector<ToClient> told;
   std::vector<ToWorker> heard;
   std::vector<ToGateway> announced;
+  std::vector<std::pair<ToBroker, DeviceApiHandle>> visited;  // of the gateway's part for visitors
   bool silent = false;  // as a pool whose lead is not sure any more
   int ready = 0;
   int stopped = 0;
@@ -214,6 +246,7 @@ TEST_CASE("Every message between nodes survives CAF's own bytes") {
   check_round_trips(system, static_cast<ToWorker*>(nullptr));
   check_round_trips(system, static_cast<ToSession*>(nullptr));
   check_round_trips(system, static_cast<ToConsole*>(nullptr));
+  check_round_trips(system, static_cast<ToDeviceApi*>(nullptr));
   const Lease lease{
       .job = {9},
       .attempt = 2,
@@ -409,6 +442,19 @@ TEST_CASE("A session ends with its client and leaves the directory") {
   CHECK(pool.knows_session());
   pool.client_says(SessionClosed{.session = ShellPool::session});
   CHECK_FALSE(pool.knows_session());
+}
+
+TEST_CASE("What a device API says is handed on with whom to answer, and so is its end") {
+  ShellPool pool;
+  const VisitorAsks asks{.session = SessionId{visitor_bit | 7}, .token = "ada's", .address = {}};
+  DeviceApiHandle api = pool.add_device_api(asks);
+  REQUIRE(pool.visited.size() == 1);
+  CHECK(std::get<VisitorAsks>(pool.visited.back().first).token == "ada's");
+  CHECK(pool.visited.back().second == api);
+  pool.end(api);
+  REQUIRE(pool.visited.size() == 2);
+  CHECK_FALSE(std::get<VisitorLeaves>(pool.visited.back().first).session);
+  CHECK(pool.visited.back().second == api);
 }
 
 TEST_CASE("An alarm is armed only for what comes earlier than the one under way") {

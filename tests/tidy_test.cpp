@@ -129,7 +129,8 @@ Layer layer_of(const std::string& path) {
   if (std::regex_match(path, journal)) return Layer::journal;
   if (std::regex_match(path, executor)) return Layer::executor;
   if (path.starts_with("actors/")) return Layer::core;
-  if (path == "net/gateway.h" || path == "net/gateway.cpp") return Layer::gateway;
+  if (path.starts_with("net/gateway.") || path.starts_with("net/device_api_server."))
+    return Layer::gateway;
   if (path.starts_with("net/")) return Layer::net;
   if (path.starts_with("simulate/")) return Layer::simulate;
   if (path.starts_with("cli/")) return Layer::cli;
@@ -148,7 +149,7 @@ bool may_include(const std::string& from, const std::string& to) {
       {executor, {base, config, core, executor}},
       {shell, {base, config, core, journal, executor, shell}},
       {net, {base, config, core, net}},
-      {gateway, {base, config, core, shell, net, gateway}},
+      {gateway, {base, config, core, executor, shell, net, gateway}},
       {cli, {base, config, core, simulate, journal, executor, shell, net, gateway, cli}},
   };
   const Layer layer = layer_of(from);
@@ -196,6 +197,7 @@ const std::vector<Library>& libraries() {
          return is_shell(path) || layer_of(path) == Layer::gateway ||
                 starts_with_any(path, {"cli/daemon.", "cli/liveness.", "tests/actors_test.cpp"});
        }},
+      {std::regex("boost/(asio|beast).*"), only({"net/http.", "tests/", "bench/"})},
       {std::regex("zmq.*"), only({"net/", "tests/net/", "tests/system/"})},
       {std::regex("sqlite3\\.h"),
        only({"actors/ledger/journal_sqlite", "actors/ledger/history_sqlite",
@@ -209,7 +211,7 @@ const std::vector<Library>& libraries() {
       {std::regex("msgpack.*"), only({"base/pack.h", "net/", "tests/", "bench/"})},
       {std::regex("sodium.*"),
        only({"net/", "actors/ledger/batch", "actors/ledger/request_table", "actors/ledger/snapshot",
-             "actors/worker/result_store", "cli/", "tests/"})},
+             "actors/worker/result_store", "actors/worker/lease_token", "cli/", "tests/"})},
       {std::regex("spdlog/.*"),
        [](const std::string& path) {
          return is_shell(path) || layer_of(path) == Layer::gateway ||

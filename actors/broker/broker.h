@@ -103,6 +103,10 @@ class Broker {
   void on(const ResumeNode& resume);
   void on(const SlotChanged& changed);
   void on(const RemoveNode& remove);
+  // The shell hands these on to the gateway.
+  void on(const VisitorSubmits&) {}
+  void on(const VisitorAsks&) {}
+  void on(const VisitorLeaves&) {}
   NodeView view_of(const Node& node) const;
   Instant latest_end(const Job& job) const;
   QueueEntry entry_of(const Job& job) const;
@@ -133,6 +137,7 @@ class Broker {
   void on(const Heartbeat& heartbeat);
   void on(const LeaseRefused& refused);
   void on(const RunBegan& began);
+  void on(const RunGranted& granted);
   void on(const RunStep& step);
   void on(const RunEnded& ended);
   void on(const RankShared& shared);
@@ -145,6 +150,7 @@ class Broker {
   void expect_silence(Instant at) { silence_due_ = std::min(silence_due_, at); }
   void find_the_silent();
   void lose_missing_slots(Node& node, const Join& join);
+  std::string external_elsewhere(const Join& join) const;
   void reconcile(Node& node);
   void reconcile_slot(Node& node, const PoolSlot& slot);
   void meet_unknown_run(Node& node, const SlotReport& report);

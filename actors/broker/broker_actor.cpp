@@ -1,5 +1,7 @@
 #include "actors/broker/broker_actor.h"
 
+#include <map>
+
 #include "actors/broker/broker.h"
 #include "actors/core_actor.h"
 
@@ -16,7 +18,9 @@ class BrokerActor : public CoreActor<Broker, ToBroker> {
  public:
   BrokerActor(caf::actor_config& config, Surroundings around, BrokerEvents events,
               std::unique_ptr<Broker> core)
-      : CoreActor(config, std::move(around), std::move(core)), events_(std::move(events)) {}
+      : CoreActor(config, std::move(around), std::move(core)), events_(std::move(events)) {
+    set_down_handler([this](const caf::down_msg& down) { forget_api(down.source); });
+  }
 
  private:
   behavior_type make_behavior() override {
@@ -25,11 +29,34 @@ class BrokerActor : public CoreActor<Broker, ToBroker> {
   }
 
   void take(const ToBroker& message) override {
+    if (is_of_visitor(message)) return hand_on(message);
     std::visit([this](const auto& one) { learn_sender(one); }, message);
     CoreActor::take(message);
     if (events_.ready && core().ready()) std::exchange(events_.ready, nullptr)();
     if (core().deposed() && events_.deposed) std::exchange(events_.deposed, nullptr)();
     if (events_.stopped && core().stopped()) std::exchange(events_.stopped, nullptr)();
+  }
+
+  static bool is_of_visitor(const ToBroker& message) {
+    return std::holds_alternative<VisitorSubmits>(message) ||
+           std::holds_alternative<VisitorAsks>(message) ||
+           std::holds_alternative<VisitorLeaves>(message);
+  }
+
+  // A device API is on any node, and this actor is whom nodes know.
+  void hand_on(const ToBroker& message) {
+    const auto visitors = around().directory->visitors();
+    if (!visitors || !current_sender()) return;
+    const auto api = caf::actor_cast<DeviceApiHandle>(current_sender());
+    if (apis_.emplace(api.address(), api).second) monitor(api);
+    visitors(message, api);
+  }
+
+  // Its process is gone, or the connection to it.
+  void forget_api(const caf::actor_addr& source) {
+    const auto gone = apis_.extract(source);
+    if (const auto visitors = around().directory->visitors(); gone && visitors)
+      visitors(VisitorLeaves{}, gone.mapped());
   }
 
   template <class Message>
@@ -41,6 +68,7 @@ class BrokerActor : public CoreActor<Broker, ToBroker> {
   }
 
   BrokerEvents events_;
+  std::map<caf::actor_addr, DeviceApiHandle> apis_;  // of nodes that have one, one each
 };
 
 }  // namespace

@@ -29,6 +29,13 @@ std::string why_none_is_healthy(const Placement& placement) {
   return drained ? "no node takes new jobs now: an operator is draining them" : "";
 }
 
+// Whoever says so may use the warm processes of that Space, so a client's word does not count.
+bool names_a_space(const Submit& submit) {
+  return !is_visitor(submit.session) &&
+         std::any_of(submit.body.arguments.begin(), submit.body.arguments.end(),
+                     [](const Argument& one) { return one.key == space_argument; });
+}
+
 // A request may leave the size to its app; the job has the one that it is admitted at.
 JobRequest of_size(const JobRequest& request, const std::string& size) {
   JobRequest body = request;
@@ -43,6 +50,9 @@ void Broker::on(const Submit& submit) {
   Reserve reserve = reserve_for(submit.caller, submit.body, Asking::submit, pending);
   reserve.ticket = ++last_ticket_;
   reserve.request = submit.request;
+  if (names_a_space(submit))
+    object(reserve, {.code = Errc::bad_request,
+                     .detail = "the argument \"space\" is for the device API of a node alone"});
   reserve.body_hash = submit.body_hash;
   pending_[reserve.ticket] = pending;
   partition(pending.partition).pending.add(pending.waiting);

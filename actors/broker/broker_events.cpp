@@ -44,6 +44,7 @@ JobEvent Broker::event_of(Job& job) {
                  .node = job.has_slot() ? job.node_name : std::string{},
                  .notice = job.notice,
                  .at = now_};
+  if (job.has_slot()) event.grant = job.grant;
   if (job.phase == Phase::running && growing_.contains(event.job))
     event.held_until = job.began + held_of(job);
   const Partition& queue = partition_of(job);

@@ -164,6 +164,7 @@ void Broker::lease(Job& job, const Place& place) {
   job.leased_at = now_;
   job.began = {};
   job.step = job.of_steps = 0;
+  job.grant = {};
   ask_ledger(Leased{epoch_, job.hold->job, job.attempt, node.id, node.name});
   for (const NodeId id : place.nodes()) resend_lease(job, *placement_.find(id));
   tell(job);
@@ -180,7 +181,7 @@ void Broker::lose_attempt(Job& job, Errc cause, const std::string& detail) {
   ++job.losses;
   if (job.cancelling) {
     settle(job, {.outcome = Outcome::cancelled});
-  } else if (job.losses >= limits::attempts_max || !may_run_again(job, cause)) {
+  } else if (!may_run_again(job, cause)) {
     settle(job, {.outcome = Outcome::failed, .cause = cause, .detail = detail});
   } else {
     job.phase = Phase::requeueing;
@@ -199,12 +200,15 @@ void Broker::lose_attempt(Job& job, Errc cause, const std::string& detail) {
 }
 
 // A command may have done something that must not happen twice, from the moment at which it began.
-// Whether one on a lost node did, nobody knows. Precondition: this loss is counted already.
+// Whether one on a lost node did, nobody knows. A caller's process cannot be started anew; a lease
+// that no node took was none. Precondition: this loss is counted already.
 bool Broker::may_run_again(const Job& job, Errc cause) const {
+  if (job.losses >= limits::attempts_max) return false;
   const AppConfig* app = config_->app(job.hold->body->app);
-  if (!app || app->executor != ExecutorKind::command) return true;
-  const bool never_began = cause == Errc::lease_refused || (!job.began && cause != Errc::node_lost);
-  return never_began || job.losses <= app->command.retries;
+  if (!app || cause == Errc::lease_refused) return true;
+  if (app->executor == ExecutorKind::external) return false;
+  if (app->executor != ExecutorKind::command) return true;
+  return (!job.began && cause != Errc::node_lost) || job.losses <= app->command.retries;
 }
 
 void Broker::on(const Requeued& requeued) {

@@ -44,6 +44,8 @@ void Broker::on(const Join& join) {
     for (const ReservationConfig& one : config_->reservations)
       if (slot.partition == one.name)
         return refuse(Errc::forbidden, "its partition " + one.name + " is a reservation here");
+  if (const std::string elsewhere = external_elsewhere(join); !elsewhere.empty())
+    return refuse(Errc::forbidden, elsewhere);
   Node* known = placement_.find(join.node);
   if (!known && placement_.nodes().size() >= static_cast<std::size_t>(limits::nodes_max))
     return refuse(Errc::overloaded, "the pool has its most nodes");
@@ -89,6 +91,27 @@ void Broker::on(const Heartbeat& heartbeat) {
   placement_.update(*node);
   reconcile(*node);
   if (slots_up(*node) != were_up) slots_changed("a slot of node " + node->name + " changed");
+}
+
+// The callers of an external app are on the node of its slots, so these lie on one.
+std::string Broker::external_elsewhere(const Join& join) const {
+  const auto is_shared = [&](const std::string& partition) {
+    return std::any_of(placement_.all().begin(), placement_.all().end(), [&](const auto& entry) {
+      const Node& node = entry.second;
+      return node.id != join.node && !node.lost &&
+             std::any_of(node.slots.begin(), node.slots.end(),
+                         [&](const PoolSlot& slot) { return slot.report.partition == partition; });
+    });
+  };
+  for (const AppConfig& app : config_->apps) {
+    const bool is_here =
+        std::any_of(join.slots.begin(), join.slots.end(),
+                    [&](const SlotReport& slot) { return slot.partition == app.partition; });
+    if (app.executor == ExecutorKind::external && is_here && is_shared(app.partition))
+      return "its partition " + app.partition + " is of app " + app.name +
+             ", whose callers are on another node";
+  }
+  return {};
 }
 
 // Said as soon as the node knows, so that no lease goes there before the next heartbeat says it
@@ -321,6 +344,14 @@ void Broker::on(const RunBegan& began) {
   job->began = now_;
   job->notice.clear();
   plan_extension(*job);
+  tell(*job);
+}
+
+// Said with every heartbeat until the caller's process has come.
+void Broker::on(const RunGranted& granted) {
+  Job* job = run_of(granted.node, granted.job, granted.attempt);
+  if (!job || job->grant->token == granted.grant->token) return;
+  job->grant = granted.grant;
   tell(*job);
 }
 

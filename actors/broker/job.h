@@ -53,6 +53,7 @@ struct Job {
   Instant began{};
   std::uint32_t step = 0;
   std::uint32_t of_steps = 0;
+  Shared<Grant> grant;               // of an external app, by its present attempt
   std::string cancelled_by;          // "operator user:root"; empty: nobody, or its own client
   std::string notice;                // why it waits again
   std::unique_ptr<RunEnded> ended;   // settling after this run: acknowledged with the receipt

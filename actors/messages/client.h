@@ -161,10 +161,11 @@ struct JobEvent {
   Instant at{};
   Instant likely_latest{};  // queued: the same estimate if all take as long as such jobs may
   Instant held_until{};     // running, duration = "auto": its end, unless its hold is extended
+  Shared<Grant> grant;      // of an external app, on its slots; until then its token is empty
 
   auto fields() {
     return std::tie(job, request, state, attempt, position, likely_start, promise, step, of_steps,
-                    node, notice, hold, at, likely_latest, held_until);
+                    node, notice, hold, at, likely_latest, held_until, grant);
   }
 };
 

@@ -138,6 +138,24 @@ struct ResultRef {
   auto fields() { return std::tie(hash, bytes, media_type, node); }
 };
 
+// What the caller of an external app gets with its lease: where its process may compute, and what
+// it shows with `allow` and `release`. Whoever has the token has the lease.
+struct Grant {
+  SlotIndex slot;
+  std::string device;  // for CUDA_VISIBLE_DEVICES: a UUID, or a number
+  std::string token;
+  bool idle = false;  // a process of the same task is still there, and may be used again
+  auto fields() { return std::tie(slot, device, token, idle); }
+};
+
+// A process of this machine, as no other one is named as long as this boot lasts.
+struct LocalProcess {
+  std::int32_t pid = 0;
+  std::uint64_t started = 0;  // clock ticks since boot
+  auto fields() { return std::tie(pid, started); }
+  friend bool operator==(const LocalProcess&, const LocalProcess&) = default;
+};
+
 // The account of one finished job. charged + given_back = held, always.
 struct Receipt {
   JobId job;

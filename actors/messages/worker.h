@@ -162,6 +162,15 @@ struct RunBegan {
   auto fields() { return std::tie(node, job, attempt); }
 };
 
+// The caller's process may come: its client is told how.
+struct RunGranted {
+  NodeId node;
+  JobId job;
+  std::uint32_t attempt = 0;
+  Shared<Grant> grant;
+  auto fields() { return std::tie(node, job, attempt, grant); }
+};
+
 struct RunStep {
   NodeId node;
   JobId job;
@@ -373,6 +382,54 @@ struct ExecutorExited {
   ResultRef log;    // of the run that it ended, if one was on
   std::string app;  // of one that was set aside; empty: the resident one
   auto fields() { return std::tie(slot, signal, exit_code, detail, log, app); }
+};
+
+// ---- Callers' own processes, through the device API of their node
+// ----------------------------------
+
+// A process shows a lease's token and wants to compute. That it is the caller's was checked before.
+struct AllowProcess {
+  std::uint64_t query = 0;
+  std::string token;
+  LocalProcess process;
+  auto fields() { return std::tie(query, token, process); }
+};
+
+// The caller is done. `failed`: its process is of no more use, and is killed.
+struct ReleaseLease {
+  std::uint64_t query = 0;
+  std::string token;
+  bool failed = false;
+  auto fields() { return std::tie(query, token, failed); }
+};
+
+// The answer to both: 0, job_unknown (no lease has this token), forbidden (another process has it).
+struct LeaseAnswer {
+  std::uint64_t query = 0;
+  Errc error{};
+  bool unused = false;  // released, and no process ever came
+  auto fields() { return std::tie(query, error, unused); }
+};
+
+// Watch a process that was let in on a slot, until ProcessGone.
+struct WatchProcess {
+  SlotIndex slot;
+  LocalProcess process;
+  auto fields() { return std::tie(slot, process); }
+};
+
+// Kill it and what descends from it.
+struct KillProcess {
+  SlotIndex slot;
+  LocalProcess process;
+  auto fields() { return std::tie(slot, process); }
+};
+
+// Nothing of it is left.
+struct ProcessGone {
+  SlotIndex slot;
+  LocalProcess process;
+  auto fields() { return std::tie(slot, process); }
 };
 
 }  // namespace gpupool

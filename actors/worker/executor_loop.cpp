@@ -70,12 +70,14 @@ void ExecutorHost::Loop::run() {
   }
   const Instant since = boot_time();
   for (ExecutorChild* child : children()) child->kill();
-  while (!children().empty()) end_all(since);
+  processes_.kill_all();
+  while (!children().empty() || processes_.wants_time()) end_all(since);
 }
 
 void ExecutorHost::Loop::end_all(Instant since) {
   poll_children();
   if (boot_time() - since < patience_at_the_end) return;
+  processes_.forget_all();  // what still will not die is in the kernel's hands
   for (ExecutorChild* child : children()) child->kill_supervisor();
   ::poll(nullptr, 0, sweep_poll_ms);
 }
@@ -100,6 +102,8 @@ void ExecutorHost::Loop::poll_children() {
     sources.push_back({child->output(), POLLIN, 0});
     sweeping = sweeping || child->has_lost_supervisor();
   }
+  for (const int process : processes_.descriptors()) sources.push_back({process, POLLIN, 0});
+  sweeping = sweeping || processes_.wants_time();
   ::poll(sources.data(), sources.size(), sweeping ? sweep_poll_ms : -1);
   std::uint64_t wakes = 0;
   [[maybe_unused]] const ssize_t got = ::read(settings_.wake.get(), &wakes, sizeof wakes);
@@ -107,6 +111,8 @@ void ExecutorHost::Loop::poll_children() {
     watch(SlotIndex{i});
     watch_aside(SlotIndex{i});
   }
+  for (const auto& [slot, process] : processes_.take_gone())
+    report(ProcessGone{.slot = slot, .process = process});
 }
 
 std::vector<ExecutorChild*> ExecutorHost::Loop::children() const {
@@ -353,6 +359,12 @@ void ExecutorHost::Loop::perform(const Disarm& command) {
   auto* resident = place(command.slot);
   if (resident && *resident) (*resident)->child->disarm();
 }
+
+void ExecutorHost::Loop::perform(const WatchProcess& command) {
+  processes_.watch(command.slot, command.process);
+}
+
+void ExecutorHost::Loop::perform(const KillProcess& command) { processes_.kill(command.process); }
 
 void ExecutorHost::Loop::perform(const KillExecutor& command) {
   auto* resident = place(command.slot);

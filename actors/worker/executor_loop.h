@@ -11,6 +11,7 @@
 
 #include "actors/worker/executor.h"
 #include "actors/worker/executor_child.h"
+#include "actors/worker/process_watch.h"
 #include "actors/worker/slot_share.h"
 
 namespace gpupool {
@@ -86,6 +87,8 @@ class ExecutorHost::Loop {
   void perform(const RankFound& command);
   void perform(const SetAside& command);
   void perform(const FilesPiece& piece);
+  void perform(const WatchProcess& command);
+  void perform(const KillProcess& command);
 
   void heard(SlotIndex slot, Resident& resident, const ChildReady& message);
   void heard(SlotIndex slot, Resident& resident, const ChildBegan& message);
@@ -109,7 +112,8 @@ class ExecutorHost::Loop {
   RunLogs logs_;
   std::vector<std::optional<Resident>> slots_;
   std::vector<std::vector<Resident>> aside_;  // warm beside each slot's, and not spoken to
-  std::thread thread_;                        // last: it uses everything above
+  ProcessWatch processes_{std::filesystem::path{settings_.config.worker.folder} / "processes"};
+  std::thread thread_;  // last: it uses everything above
 };
 
 }  // namespace gpupool

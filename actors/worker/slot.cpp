@@ -13,16 +13,16 @@ namespace {
 constexpr Duration step_interval = milliseconds(100);     // between two steps told to the broker
 constexpr Duration extension_margin = milliseconds(100);  // then its SIGTERM may be on the way
 
-std::string in_seconds(Duration duration) {
+}  // namespace
+
+std::string Slot::in_seconds(Duration duration) {
   return std::to_string(duration.ms / 1000) + "." + std::to_string(duration.ms % 1000 / 100) + " s";
 }
 
-RunEnded pool_fault(Errc cause, std::string detail) {
+RunEnded Slot::pool_fault(Errc cause, std::string detail) {
   return {
       .outcome = Outcome::failed, .cause = cause, .pool_fault = true, .detail = std::move(detail)};
 }
-
-}  // namespace
 
 Slot::Slot(const Config& config, Place place) : config_(config), place_(std::move(place)) {
   // The first diffusion app of its partition is the warm one: its model takes the longest to load.
@@ -50,6 +50,12 @@ void Slot::begin_run(Instant now, const Lease& lease, Rank rank, SlotActions& ou
   if (lease.held > Duration{}) run_->held = std::min(lease.held, lease.declared);
   run_->start_by = now + app_of(*run_).start_limit;
   if (app_of(*run_).executor == ExecutorKind::noop) return run_nothing(now, out);
+  if (process_) return evict(now, out);  // the run goes on once it has gone
+  place_run(now, out);
+}
+
+void Slot::place_run(Instant now, SlotActions& out) {
+  const Lease& lease = run_->lease;
   if (life_ == Life::absent) {
     start_executor(now, lease.app, out);
   } else if (app_ == lease.app) {
@@ -72,6 +78,7 @@ void Slot::accompany(const Lease& lease, Instant until) {
 
 void Slot::fail(Instant now, Error why, SlotActions& out) {
   if (!run_ || run_->cancelled || run_->doom || (run_->began && now >= run_->end_at)) return;
+  if (run_->guest) return end_guest(now, pool_fault(why.code, std::move(why.detail)), out);
   run_->doom = std::move(why);
   run_->give_up = now + config_.worker.kill_grace;
   if (life_ != Life::ending) kill_executor(now, out);
@@ -85,6 +92,7 @@ void Slot::leave(Instant now, SlotActions& out) {
 
 void Slot::cancel(Instant now, SlotActions& out) {
   if (!run_ || run_->cancelled || run_->doom || (run_->began && now >= run_->end_at)) return;
+  if (run_->guest) return end_guest(now, {.outcome = Outcome::cancelled, .ran = ran(now)}, out);
   run_->cancelled = true;
   if (!run_->handed_over) return end(now, {.outcome = Outcome::cancelled}, out);
   run_->kill_at = now + config_.worker.kill_grace;
@@ -104,6 +112,7 @@ void Slot::extend(Instant now, Duration held, SlotActions& out) {
 void Slot::set_end(SlotActions& out) {
   run_->end_at = run_->began + run_->held;
   if (run_->rank.number > 0) run_->end_at = run_->end_at + config_.worker.kill_grace;
+  if (run_->guest) return;  // advance_guest() kills it then
   run_->kill_at = run_->end_at + config_.worker.kill_grace;
   // A hold that may grow is no end yet.
   const bool is_warned = app_of(*run_).executor == ExecutorKind::command &&
@@ -259,6 +268,7 @@ void Slot::advance(Instant now, SlotActions& out) {
 }
 
 void Slot::advance_run(Instant now, SlotActions& out) {
+  if (run_->guest) return advance_guest(now, out);
   if (now >= run_->give_up)
     return end(now,
                verdict_without_answer(now, {.code = Errc::executor_crashed,
@@ -301,6 +311,7 @@ Instant Slot::stalls_at() const {
 }
 
 Instant Slot::run_deadline() const {
+  if (run_->guest) return guest_deadline();
   if (run_->give_up != Instant::never()) return run_->give_up;
   if (run_->cancelled) return run_->kill_at;
   return std::min({run_->began ? stalls_at() : run_->start_by, run_->kill_at, run_->warn_at});
@@ -314,6 +325,7 @@ Instant Slot::next_deadline() const {
   if (life_ == Life::ending) next = std::min(next, kill_again_);
   if (life_ == Life::broken) next = std::min(next, retry_at_);
   for (const Aside& one : aside_) next = std::min(next, one.kill_again);
+  if (process_) next = std::min(next, process_->kill_again);
   return next;
 }
 
@@ -325,7 +337,7 @@ SlotState Slot::state() const {
   if (run_) return run_->began ? SlotState::running : SlotState::starting;
   if (companion_) return SlotState::checking;  // while its run is on, the worker says more
   if (!why().empty()) return SlotState::down;
-  const bool needs_nothing = life_ == Life::absent && warm_app_.empty();
+  const bool needs_nothing = life_ == Life::absent && warm_app_.empty() && !is_evicting();
   return life_ == Life::ready || needs_nothing ? SlotState::free : SlotState::checking;
 }
 
@@ -345,6 +357,7 @@ SlotReport Slot::report(Instant now) const {
     if (run_->began) report.ran = std::max(now - run_->began, Duration{1});
   }
   if (life_ == Life::ready) report.warm_app = app_;
+  if (process_ && !process_->is_leaving()) report.warm_app = process_->app;
   return report;
 }
 

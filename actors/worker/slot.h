@@ -34,6 +34,13 @@ class Slot {
     std::uint32_t device = 0;
     std::string partition = "default";
     std::int64_t memory = 0;  // for executors that stay warm; 0: one at a time
+    std::string visible;      // of its device, as CUDA_VISIBLE_DEVICES names it
+  };
+
+  // What only a lease of an external app has: what its caller shows, and on which devices it is.
+  struct Admission {
+    std::string token;
+    std::string devices;
   };
 
   // A run on another slot whose job holds this one too.
@@ -63,6 +70,9 @@ class Slot {
   // Precondition: the slot is free, and the lease's app is configured.
   void take(Instant now, const Lease& lease, SlotActions& out) { take(now, lease, {}, out); }
   void take(Instant now, const Lease& lease, Rank rank, SlotActions& out);
+  // Of an external app, with the same precondition: its caller gets a grant as soon as the slot is
+  // clear for its process.
+  void admit(Instant now, const Lease& lease, Admission admission, SlotActions& out);
   void cancel(Instant now, SlotActions& out);
   // The run may last so long from when it began, and never longer than it declared. Too late once
   // it is ending.
@@ -94,6 +104,20 @@ class Slot {
   // Does everything that is due at `now`.
   void advance(Instant now, SlotActions& out);
 
+  // ---- External apps (slot_external.cpp) ----
+  bool shows(const std::string& token) const;
+  // Its caller's process has come: it runs, and is charged, from now on; a second time changes
+  // nothing. forbidden: another one has come already.
+  Errc allow(Instant now, const LocalProcess& process, SlotActions& out);
+  // The caller is done: the run ends, and its process stays warm unless it `failed`. Returns
+  // whether none ever came. Precondition: shows(token).
+  enum class Released : std::uint8_t { used = 1, unused };
+  enum class Verdict : std::uint8_t { well = 1, failed };
+  Released release(Instant now, Verdict verdict, SlotActions& out);
+  // What stays warm here, if anything, has to leave the device.
+  void evict(Instant now, SlotActions& out);
+  void on(Instant now, const ProcessGone& gone, SlotActions& out);
+
   void on(Instant now, const ExecutorReady& ready, SlotActions& out);
   void on(Instant now, const ExecutorBegan& began, SlotActions& out);
   void on(Instant now, const ExecutorStep& step, SlotActions& out);
@@ -105,9 +129,10 @@ class Slot {
   bool carries(JobId job, std::uint32_t attempt) const;
   const std::optional<Companion>& companion() const { return companion_; }
   // No run is on, and nothing of one is being killed.
-  bool is_clear() const { return !run_ && life_ != Life::ending; }
+  bool is_clear() const { return !run_ && life_ != Life::ending && !is_evicting(); }
   Instant next_deadline() const;
   std::uint32_t device() const { return place_.device; }
+  const std::string& visible() const { return place_.visible; }
   // Why it takes no jobs; empty: it does, or will in a moment.
   const std::string& why() const { return out_.empty() ? down_ : out_; }
 
@@ -129,6 +154,24 @@ class Slot {
     bool is_leaving() const { return kill_again != Instant::never(); }
   };
 
+  // A caller's process that was let in, during its run and, warm, after it.
+  struct Process {
+    LocalProcess name;
+    std::string app;
+    std::vector<Argument> task;  // whose runs may use it again: what their requests say of it
+    Instant kill_again = Instant::never();
+    bool is_leaving() const { return kill_again != Instant::never(); }
+  };
+
+  // What a run has of an external app.
+  struct Guest {
+    Admission admission;
+    bool granted = false;
+    bool idle = false;     // granted with the warm process: charged from then on
+    bool allowed = false;  // its process has come in this run
+    Instant lost{};        // when the warm process went, before another one came; 0: it did not
+  };
+
   struct Run {
     Lease lease;
     Rank rank;
@@ -146,6 +189,7 @@ class Slot {
     bool cancelled = false;              // by the broker, before the declared end
     std::optional<Error> doom;           // why the worker killed it: always the pool's fault
     Instant give_up = Instant::never();  // killed, and to be ended without the executor's word
+    std::optional<Guest> guest;
   };
 
   const AppConfig& app_of(const Run& run) const;
@@ -155,6 +199,7 @@ class Slot {
   void kill_aside(Instant now, Aside& aside, SlotActions& out);
   bool is_clearing() const;
   void begin_run(Instant now, const Lease& lease, Rank rank, SlotActions& out);
+  void place_run(Instant now, SlotActions& out);
   void tell_found(const RankLeft& left, SlotActions& out) const;
   RankShared shared(const RankLeft& left) const;
   bool helps_elsewhere() const { return companion_ && !companion_->runs_on; }
@@ -165,6 +210,15 @@ class Slot {
   void restore(Instant now, SlotActions& out);
   void advance_run(Instant now, SlotActions& out);
   void advance_executor(Instant now, SlotActions& out);
+  void clear_for_guest(Instant now, SlotActions& out);
+  void grant(Instant now, SlotActions& out);
+  RunGranted granted() const;
+  void begin_guest(Instant now, SlotActions& out);
+  void end_guest(Instant now, RunEnded how, SlotActions& out);
+  void advance_guest(Instant now, SlotActions& out);
+  Instant guest_deadline() const;
+  void kill_process(Instant now, SlotActions& out);
+  bool is_evicting() const { return process_ && process_->is_leaving(); }
   Instant run_deadline() const;
   Instant stalls_at() const;
 
@@ -173,6 +227,8 @@ class Slot {
   bool exited_aside(Instant now, const ExecutorExited& exited, SlotActions& out);
   std::int64_t memory_of(const std::string& app) const;
 
+  static std::string in_seconds(Duration duration);
+  static RunEnded pool_fault(Errc cause, std::string detail);
   Duration ran(Instant now) const;
   std::string remark() const;
   RunEnded verdict_of(Instant now, const ExecutorDone& done) const;
@@ -197,6 +253,7 @@ class Slot {
   bool suspect_ = false;  // its device failed a run: the executor is killed, and started later
   std::uint32_t device_faults_ = 0;  // since a run succeeded
   std::vector<Aside> aside_;         // the least recently used first
+  std::optional<Process> process_;
   std::optional<Run> run_;
   std::optional<Companion> companion_;  // then a run here is a rank of the other slot's
 };

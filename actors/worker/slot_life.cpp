@@ -63,6 +63,7 @@ void Slot::start_executor(Instant now, const std::string& app, SlotActions& out)
 }
 
 void Slot::kill_executor(Instant now, SlotActions& out) {
+  if (life_ == Life::absent) return;  // what is in the way is a caller's process
   if (life_ == Life::clearing) {  // its own was not started yet
     life_ = Life::absent;
     return;
@@ -97,6 +98,7 @@ void Slot::on(Instant now, const ExecutorExited& exited, SlotActions& out) {
   break_down(now, exited);
   app_.clear();
   if (!run_) return restore(now, out);
+  if (run_->guest) return clear_for_guest(now, out);
   const bool made_room = life_ == Life::absent && !run_->handed_over && !run_->doom;
   if (made_room) return start_executor(now, run_->lease.app, out);
   RunEnded how = verdict_without_answer(now, what_happened(exited));
@@ -143,6 +145,7 @@ void Slot::advance_executor(Instant now, SlotActions& out) {
   }
   for (Aside& one : aside_)
     if (now >= one.kill_again) kill_aside(now, one, out);
+  if (process_ && now >= process_->kill_again) kill_process(now, out);
   if (life_ == Life::starting && !run_ && now >= asked_ + config_.app(app_)->start_limit)
     return kill_executor(now, out);
   if (life_ == Life::ending && now >= kill_again_) return kill_executor(now, out);

@@ -66,6 +66,8 @@ RankShared Slot::shared(const RankLeft& left) const {
 // A message can be lost with a broken connection, and before a broker that was restarted has taken
 // the run up again. The ranks would wait for it until their start limit.
 void Slot::tell_again(SlotActions& out) const {
+  if (run_ && run_->guest && run_->guest->granted && !run_->guest->allowed)
+    out.broker.emplace_back(granted());
   if (run_)
     for (const RankLeft& left : run_->left) out.broker.emplace_back(shared(left));
   if (helps_elsewhere() && companion_->lost)

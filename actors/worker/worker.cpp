@@ -25,10 +25,20 @@ std::vector<std::string> device_names(const WorkerConfig& worker) {
   return names;
 }
 
+// As its processes find it. No GPU has the name of a cpu device, so that they find none.
+std::string visible_name(const DeviceConfig& device, std::uint32_t number) {
+  return device.kind == DeviceKind::cuda ? device.device : "cpu-" + std::to_string(number);
+}
+
 }  // namespace
 
-Worker::Worker(const Config& config, NodeId node, Incarnation incarnation, std::string build)
-    : config_(config), node_(node), incarnation_(incarnation), build_(std::move(build)) {
+Worker::Worker(const Config& config, NodeId node, Incarnation incarnation, std::string build,
+               std::string secret)
+    : config_(config),
+      node_(node),
+      incarnation_(incarnation),
+      build_(std::move(build)),
+      secret_(std::move(secret)) {
   std::uint32_t device = 0;
   for (const DeviceConfig& each : config.worker.devices) {
     for (std::uint32_t i = 0; i < each.slots; ++i) {
@@ -37,7 +47,8 @@ Worker::Worker(const Config& config, NodeId node, Incarnation incarnation, std::
                                               .slot = index,
                                               .device = device,
                                               .partition = each.partition,
-                                              .memory = each.slot_memory()});
+                                              .memory = each.slot_memory(),
+                                              .visible = visible_name(each, device)});
     }
     if (each.kind == DeviceKind::cuda) watches_.emplace(device, DeviceWatch(config.worker, each));
     ++device;
@@ -205,7 +216,10 @@ void Worker::on(Instant now, const Lease& lease, Effects& out) {
   }
   epoch_ = lease.epoch;
   const auto hold = [&](SlotIndex slot, Instant until) {
+    SlotActions actions;
     slots_[slot.value].accompany(lease, until);
+    slots_[slot.value].evict(now, actions);
+    for (ToExecutors& command : actions.executors) out.to(to_executors(), std::move(command));
     companions_.insert(slot.value);
     note(slot);
   };
@@ -220,6 +234,8 @@ void Worker::on(Instant now, const Lease& lease, Effects& out) {
   if (has_ranks(lease)) return start_ranks(now, lease, until, out);
   for (const SlotIndex slot : lease.more_slots) hold(slot, until);
   if (lease.runs_on) return hold(lease.slot, until);
+  if (config_.app(lease.app)->executor == ExecutorKind::external)
+    return take_external(now, lease, out);
   SlotActions actions;
   slots_[lease.slot.value].take(now, lease, actions);
   carry_out(now, lease.slot, std::move(actions), out);
@@ -401,6 +417,8 @@ void Worker::tell_slot(Instant now, const Report& report, Effects& out) {
   slots_[report.slot.value].on(now, report, actions);
   carry_out(now, report.slot, std::move(actions), out);
 }
+
+template void Worker::tell_slot(Instant now, const ProcessGone& gone, Effects& out);
 
 void Worker::on(Instant now, const ExecutorReady& ready, Effects& out) {
   tell_slot(now, ready, out);

@@ -26,8 +26,10 @@ namespace gpupool {
 
 class Worker {
  public:
-  // `config` outlives the worker. `build` names the program, for the broker to compare.
-  Worker(const Config& config, NodeId node, Incarnation incarnation, std::string build);
+  // `config` outlives the worker. `build` names the program, for the broker to compare. `secret`:
+  // 32 bytes that nobody can know, for the tokens of leases.
+  Worker(const Config& config, NodeId node, Incarnation incarnation, std::string build,
+         std::string secret);
 
   Effects start(Instant now);
   Effects step(Instant now, const ToWorker& message);
@@ -77,6 +79,12 @@ class Worker {
   void on(Instant now, const FilesPiece&, Effects& out);
   void on(Instant now, const DeviceHealth&, Effects& out);
   void on(Instant now, const ResumeSlots&, Effects& out);
+  // Callers' own processes (worker_external.cpp)
+  void on(Instant now, const AllowProcess&, Effects& out);
+  void on(Instant now, const ReleaseLease&, Effects& out);
+  void on(Instant now, const ProcessGone&, Effects& out);
+  void take_external(Instant now, const Lease& lease, Effects& out);
+  std::optional<SlotIndex> slot_of(const std::string& token) const;
 
   // Does everything that is due at `now`.
   void advance(Instant now, Effects& out);
@@ -123,6 +131,7 @@ class Worker {
   NodeId node_;
   Incarnation incarnation_;
   std::string build_;
+  const std::string secret_;
   std::vector<Slot> slots_;
   std::vector<Instant> deadline_of_;                            // of each slot, as last noted
   std::set<std::pair<Instant, std::uint32_t>> slot_deadlines_;  // the same ones, by time
@@ -143,8 +152,11 @@ class Worker {
   std::deque<Instant> sent_;             // when the last heartbeats left, up to heartbeat_; bounded
   std::map<RunName, UnseenEnd> unseen_;  // bounded: at the maximum no lease is taken
   Instant repeat_at_ = Instant::never();  // no end has to be sent again before
-  std::deque<RunName> recent_ends_;       // so that a doubled lease counts once; bounded
-  std::set<RunName> recent_names_;        // the same ones
+  // Tokens that were given back last, and whether unused, so that a repeated release is one;
+  // bounded.
+  std::deque<std::pair<std::string, bool>> released_;
+  std::deque<RunName> recent_ends_;  // so that a doubled lease counts once; bounded
+  std::set<RunName> recent_names_;   // the same ones
 };
 
 }  // namespace gpupool

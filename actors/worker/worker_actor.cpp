@@ -177,7 +177,8 @@ Incarnation next_incarnation(const std::filesystem::path& file, Instant wall) {
 }  // namespace
 
 Result<WorkerParts> spawn_worker(caf::actor_system& system, Surroundings around,
-                                 WorkerEvents events, const std::string& build) {
+                                 WorkerEvents events, const std::string& build,
+                                 const std::string& secret) {
   const WorkerConfig& worker = around.config.current().worker;
   const NodeId node{hash_of(worker.name)};
   WorkerParts parts;
@@ -208,7 +209,7 @@ Result<WorkerParts> spawn_worker(caf::actor_system& system, Surroundings around,
                                   .blind = events.blind};
   const Incarnation incarnation =
       next_incarnation(std::filesystem::path(worker.folder) / "incarnation", wall_time());
-  auto core = std::make_unique<Worker>(around.config.current(), node, incarnation, build);
+  auto core = std::make_unique<Worker>(around.config.current(), node, incarnation, build, secret);
   parts.actor =
       system.spawn<WorkerActor>(std::move(around), std::move(events), parts, std::move(core),
                                 Prng{node.value ^ incarnation.value}.fork("brokers"));

@@ -36,7 +36,9 @@ struct WorkerEvents {
   std::function<void(const std::string& why)> lost = nullptr;
 };
 
+// `secret`: 32 random bytes.
 Result<WorkerParts> spawn_worker(caf::actor_system& system, Surroundings around,
-                                 WorkerEvents events, const std::string& build);
+                                 WorkerEvents events, const std::string& build,
+                                 const std::string& secret);
 
 }  // namespace gpupool

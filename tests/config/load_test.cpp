@@ -534,7 +534,8 @@ TEST_CASE("An app's times must agree with each other") {
                         "check at most 2592000 s, found 2592037 s"));
   CHECK_THAT(error_of(noop_app("longest_s = 0")), StartsWith("4: apps[0].longest_s"));
   CHECK_THAT(error_of("[[apps]]\nname = \"a\"\nexecutor = \"magic\"\nmodel = \"models/emoji\"\n"),
-             StartsWith("3: apps[0].executor: expected \"diffusion\", \"command\" or \"noop\""));
+             StartsWith("3: apps[0].executor: expected \"diffusion\", \"command\", \"external\" or "
+                        "\"noop\""));
   CHECK_THAT(error_of("[[apps]]\nname = \"a\"\nmodel = \"models/emoji\"\nstall_s = 301\n"),
              StartsWith("4: apps[0].stall_s: expected at most longest_s"));
   CHECK_THAT(error_of("[[apps]]\nname = \"a\"\nmodel = \"nowhere\"\n"),

@@ -168,12 +168,19 @@ TEST_CASE("A reload knows every key that a configuration file may hold") {
                                .retries = 1},
                    .concurrency = 1};
   other.reservations = {{.name = "r"}};
+  other.http.endpoint = "h";
+  other.spaces = {{.name = "s"}};
   const Reload next = reloaded(running, other);
   std::set<std::string> told(next.changed.begin(), next.changed.end());
   told.insert(next.waiting.begin(), next.waiting.end());
 
-  const std::set<std::string> whole{"sizes",        "worker.devices",        "identity.keys",
-                                    "reservations", "apps.emoji.parameters", "apps.emoji.secrets"};
+  const std::set<std::string> whole{"sizes",
+                                    "worker.devices",
+                                    "identity.keys",
+                                    "reservations",
+                                    "spaces",
+                                    "apps.emoji.parameters",
+                                    "apps.emoji.secrets"};
   for (std::string key : config_keys()) {
     for (const auto& [table, entry] :
          {std::pair<std::string, std::string>{"tiers.", "anonymous"}, {"apps.", "emoji"}})

@@ -94,7 +94,9 @@ JobEvent event() {
           .hold = hold(),
           .at = noon + seconds(21),
           .likely_latest = noon + seconds(45),
-          .held_until = noon + seconds(33)};
+          .held_until = noon + seconds(33),
+          .grant = Grant{
+              .slot = {3}, .device = "MIG-5c0a1d4e", .token = std::string(48, 'c'), .idle = true}};
 }
 
 Receipt receipt() {

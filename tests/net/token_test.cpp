@@ -62,6 +62,49 @@ Errc refusal_of(const std::string& token) {
   return caller ? Errc{} : caller.error().code;
 }
 
+TEST_CASE("A token of an address makes its bearer as anonymous as a connection from there") {
+  const Claims claims{.issued = now,
+                      .expires = now + hours(1),
+                      .address = "198.51.100.9",
+                      .error = "your login has ended"};
+  const Result<Caller> caller = recognise_token(*mint(first_key, claims));
+  REQUIRE(caller);
+  CHECK(caller->account.text == "address:198.51.100.9/32");
+  CHECK(caller->tier == "anonymous");
+  CHECK(caller->recognised_by == "network address 198.51.100.9 by a token, key k1");
+  CHECK_FALSE(caller->is_operator);
+  const Result<Caller> six =
+      recognise_token(with_claims({{"sub", nullptr}, {"ip", "2001:db8::7"}}));
+  CHECK(six->account.text == "address:2001:db8::/64");
+}
+
+TEST_CASE("A token of an address is of nobody else, and of an address") {
+  const nlohmann::json good{{"sub", nullptr}, {"ip", "198.51.100.9"}};
+  CHECK(refusal_of(with_claims(good)) == Errc{});
+  for (const nlohmann::json& more : {nlohmann::json{{"sub", "ada"}},
+                                     {{"tier", "pro"}},
+                                     {{"role", "operator"}},
+                                     {{"ip", "here"}},
+                                     {{"ip", ""}},
+                                     {{"ip", 7}}}) {
+    nlohmann::json claims = good;
+    claims.update(more);
+    INFO(claims.dump());
+    CHECK(refusal_of(with_claims(claims)) == Errc::token_malformed);
+  }
+  CHECK_FALSE(mint(first_key, {.subject = "ada", .address = "198.51.100.9"}));
+  CHECK_FALSE(mint(first_key, {.address = "here"}));
+}
+
+TEST_CASE("Where nobody may be anonymous a token of an address does not help") {
+  Config config = pool();
+  config.identity.anonymous = false;
+  const std::string token = with_claims({{"sub", nullptr}, {"ip", "198.51.100.9"}});
+  const auto caller = recognise(config, {.token = token, .peer_address = "192.0.2.7"}, now);
+  REQUIRE_FALSE(caller);
+  CHECK(caller.error().code == Errc::unauthenticated);
+}
+
 TEST_CASE("A minted token is recognised with its account, tier, key and end") {
   Claims claims = ada();
   claims.tier = "pro";

@@ -211,6 +211,9 @@ void Checks::enact(const JobRequeued& requeued) {
   job.requeues += 1;
   require(job.requeues < limits::attempts_max, "a job runs again a bounded number of times",
           requeued.job);
+  require(!is_external(job.hold) || requeued.cause == Errc::lease_refused,
+          "a caller's own process never runs again", requeued.job,
+          gpupool::name_of(requeued.cause));
   job.promise = requeued.promise;
 }
 
@@ -237,11 +240,11 @@ void Checks::enact(const HoldSettled& settled) {
   // One that began may not have another attempt at all.
   const bool is_command = config_.app(hold.body->app)->executor == ExecutorKind::command;
   require(settled.outcome != Outcome::failed || !is_pool_fault(settled.cause) ||
-              job.requeues == limits::attempts_max - 1 || is_command,
+              job.requeues == limits::attempts_max - 1 || is_command || is_external(hold),
           "a job fails by the pool's fault after its last attempt only", settled.job, job.requeues);
   require(began_.contains(settled.job) || charged == GpuTime{}, "what never ran is free",
           settled.job, charged);
-  const bool gives_result = config_.app(hold.body->app)->executor != ExecutorKind::noop;
+  const bool gives_result = config_.app(hold.body->app)->executor == ExecutorKind::diffusion;
   if (settled.outcome == Outcome::succeeded && gives_result) {
     const auto result = results_.find(settled.result->hash);
     require(result != results_.end(), "a job succeeds with a result that some run gave",
@@ -374,7 +377,38 @@ void Checks::executors_told(NodeId node, const ToExecutors& message) {
   }
 }
 
+bool Checks::is_external(const Hold& hold) const {
+  return config_.app(hold.body->app)->executor == ExecutorKind::external;
+}
+
+// A grant stands on a lease of all its slots, each of which is this run's alone until its end.
+void Checks::worker_granted(const RunGranted& granted) {
+  const RunName run{granted.job, granted.attempt};
+  require(jobs_.contains(granted.job) && is_external(jobs_.at(granted.job).hold),
+          "a grant is of an external job", granted.job);
+  const auto& grant = granted.grant;
+  require(!grant->token.empty() && !grant->device.empty(), "a grant says where and how");
+  if (!grants_.insert({granted.node, grant->token}).second) return;
+  warm_grants_ += grant->idle ? 1U : 0U;
+  ++grants_made_;
+  std::set<SlotIndex> slots;
+  for (const auto& [epoch, one] : leased_[run])
+    if (one.slots.contains(granted.node) && one.slots.at(granted.node).contains(grant->slot))
+      slots = one.slots.at(granted.node);
+  require(slots.size() == jobs_.at(granted.job).hold->slots, "a grant has a lease of its slots",
+          granted.job, slots.size());
+  for (const SlotIndex slot : slots) {
+    const auto [entry, is_free] = occupied_.insert({{granted.node, slot}, {run, false}});
+    require(is_free || entry->second.run == run, "no two leases share a slot", granted.node, slot,
+            granted.job, entry->second.run.first);
+  }
+}
+
 void Checks::worker_sent(const ToBroker& message) {
+  if (const auto* granted = std::get_if<RunGranted>(&message)) worker_granted(*granted);
+  const auto* began = std::get_if<RunBegan>(&message);
+  if (began && jobs_.contains(began->job) && is_external(jobs_.at(began->job).hold))
+    began_.insert(began->job);
   const auto hear = [this](NodeId node, const std::vector<SlotReport>& reports) {
     check_reports(node, reports);
     check_vacated(node, reports);

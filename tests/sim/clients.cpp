@@ -82,6 +82,7 @@ JobRequest Client::draw_body() {
   JobRequest body{.app = apps[rng_.below(apps.size())],
                   .declared = rng_.one_in(3) ? Duration{} : seconds(rng_.between(0, 12)),
                   .detached = rng_.one_in(4)};
+  if (own_.one_in(6)) body.app = "own";
   if (rng_.one_in(6)) body.max_wait = seconds(rng_.between(1, 300));
   if (rng_.one_in(4)) body.size = "xlarge";
   if (body.app == "draw" || body.app == "paint") {
@@ -90,6 +91,8 @@ JobRequest Client::draw_body() {
   } else if (body.app == "tool") {
     body.arguments.push_back({command_argument, packed_words({"true", "a b"})});
     if (rng_.one_in(2)) body.arguments.push_back({files_argument, files()});
+  } else if (body.app == "own") {
+    body.arguments.push_back({"task", std::to_string(own_.below(2))});
   } else if (rng_.one_in(3)) {  // at times more than a record has room for
     body.arguments.push_back({"notes", std::string(rng_.below(9'000), 'n')});
   }
@@ -251,6 +254,31 @@ void Client::on(const JobEvent& event) {
     request.job = event.job;
     if (request.state != State::done) request.state = State::open;
   }
+  use(event);
+}
+
+// With its grant it does what a caller can: come with a process, use the one that is there, come
+// late, with another one or twice, say that it failed, or say nothing at all any more.
+void Client::use(const JobEvent& event) {
+  const std::string& token = event.grant->token;
+  if (token.empty() || !granted_.insert(token).second) return;
+  const auto say = [this, node = event.node](Duration in, ToWorker message) {
+    schedule_.after(in, [this, node, message] { gateway_.say_on(node, message); });
+  };
+  const LocalProcess process{.pid = static_cast<std::int32_t>(own_.below(1'000'000)),
+                             .started = own_.next()};
+  const Duration comes = milliseconds(own_.one_in(10) ? 6'000 : own_.between(1, 500));
+  const bool reuses = event.grant->idle && !own_.one_in(4);
+  if (!reuses && !own_.one_in(10))
+    say(comes, AllowProcess{.query = 1, .token = token, .process = process});
+  if (own_.one_in(8))
+    say(comes + seconds(1),
+        AllowProcess{.query = 2, .token = token, .process = {process.pid + 1, 1}});
+  if (own_.one_in(8)) return;
+  const Duration ends = comes + milliseconds(own_.between(1, own_.one_in(6) ? 40'000 : 4'000));
+  const ReleaseLease release{.query = 3, .token = token, .failed = own_.one_in(5)};
+  say(ends, release);
+  if (own_.one_in(3)) say(ends + milliseconds(5), release);
 }
 
 void Client::on(const JobDone& done) {

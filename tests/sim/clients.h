@@ -4,6 +4,7 @@
 // checks what a client can: that an acknowledged job is never lost, and that an id has one answer.
 
 #include <functional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -21,6 +22,8 @@ class Client {
   struct Gateway {
     std::function<SessionId(const Caller&)> open;
     std::function<void(SessionId, ToSession)> say;
+    // What a caller on the node says to the worker there.
+    std::function<void(const std::string& node, ToWorker)> say_on;
   };
 
   Client(Schedule& schedule, Checks& checks, const ClientPlan& plan, Prng rng, Gateway gateway);
@@ -56,6 +59,7 @@ class Client {
   void ask_something();
   void ask_about_job(JobId job);
   void operate(std::uint64_t query);
+  void use(const JobEvent& event);
   JobRequest draw_body();
   JobRequest draw_bad_body(JobRequest body);
   RequestId draw_id();
@@ -87,6 +91,7 @@ class Client {
   Checks& checks_;
   const ClientPlan plan_;
   Prng rng_;
+  Prng own_ = rng_.fork("own");  // for its own processes
   const Gateway gateway_;
   SessionId session_;
   Instant token_ends_ = Instant::never();
@@ -95,6 +100,7 @@ class Client {
   std::uint64_t last_query_ = 0;
   std::uint64_t conflicting_query_ = 0;  // an id with another body: id_reused is the answer
   std::vector<Request> requests_;
+  std::set<std::string> granted_;  // tokens that were used
 };
 
 }  // namespace gpupool::sim

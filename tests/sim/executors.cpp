@@ -25,6 +25,7 @@ void Executors::perform(const ToExecutors& command) {
 void Executors::die() {
   slots_.clear();
   aside_.clear();
+  processes_.clear();
   ++generation_;
 }
 
@@ -247,6 +248,28 @@ void Executors::on(const EndBy& end) {
 }
 
 void Executors::on(const Disarm& disarm) { slots_[disarm.slot].timer = 0; }
+
+// A caller's process, which may end by itself at any time.
+void Executors::on(const WatchProcess& watch) {
+  processes_.push_back(watch);
+  if (chance(plan_.crashes))
+    schedule_.after(draw(1, 20'000), [this, watch, generation = generation_] {
+      if (generation == generation_) on(KillProcess{watch.slot, watch.process});
+    });
+}
+
+void Executors::on(const KillProcess& kill) {
+  schedule_.after(draw(1, 20), [this, kill, generation = generation_] {
+    if (generation != generation_) return;
+    const auto killed =
+        std::find_if(processes_.begin(), processes_.end(),
+                     [&](const WatchProcess& one) { return one.process == kill.process; });
+    if (killed == processes_.end()) return;
+    const SlotIndex slot = killed->slot;
+    processes_.erase(killed);
+    say(ProcessGone{.slot = slot, .process = kill.process});
+  });
+}
 
 void Executors::on(const KillExecutor& kill) {
   if (!kill.app.empty()) {

@@ -59,6 +59,8 @@ class Executors {
   void on(const SetAside& aside);
   void on(const FilesPiece& piece);
   void fetch_files(SlotIndex slot);
+  void on(const WatchProcess& watch);
+  void on(const KillProcess& kill);
 
   void begin(SlotIndex slot);
   void step(SlotIndex slot, std::uint32_t number, std::uint32_t of_steps, Duration each);
@@ -91,6 +93,7 @@ class Executors {
   std::map<SlotIndex, Executor> slots_;
   std::map<std::pair<SlotIndex, std::string>, Executor> aside_;  // by their apps
   std::map<std::string, std::string> results_;
+  std::vector<WatchProcess> processes_;  // callers' own, that live
 };
 
 }  // namespace gpupool::sim

@@ -56,6 +56,9 @@ Config draw_config(Prng rng, bool combined) {
     app.memory_bytes = one_of<std::int64_t>(rng, {0, 50, 50, 100, 150});
   config.window.length = one_of(rng, std::vector<Duration>{seconds(60), seconds(300), hours(24)});
   config.window.kind = rng.one_in(2) ? WindowKind::fixed : WindowKind::rolling;
+  config.apps.push_back(app("own", ExecutorKind::external));
+  config.apps.back().partition = "own";
+  if (config.apps.back().spread == Spread::nodes) config.apps.back().spread = Spread::device;
   return config;
 }
 
@@ -121,6 +124,8 @@ Plan draw_plan(std::uint64_t seed) {
       device.memory_bytes = one_of<std::int64_t>(rng, {0, 0, 100, 200, 400});
     }
     if (i > 0 && rng.one_in(4)) devices.back().partition = "other";
+    if (i == 0)
+      devices.push_back({.slots = static_cast<std::uint32_t>(1 + seed % 2), .partition = "own"});
   }
   plan.start = Instant{1'767'225'600'000} + milliseconds(rng.between(0, 86'400'000));
   plan.faults_last = seconds(rng.between(60, 400));

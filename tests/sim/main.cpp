@@ -34,8 +34,11 @@ std::string why_not_here(Errc code) {
   return "";
 }
 
-// Sent by the gateway itself, before its session hears of the client.
-bool is_the_gateways(const std::string& message) { return message == "SessionWelcome"; }
+// Sent by the gateway itself, before its session hears of the client, or between it and the device
+// APIs of nodes.
+bool is_the_gateways(const std::string& message) {
+  return message == "SessionWelcome" || message.starts_with("Visitor");
+}
 
 void check_coverage(const Coverage& coverage) {
   const auto check_messages = [&](const auto* variant) {
@@ -75,6 +78,8 @@ TEST_CASE("The whole pool keeps its promises and its books under every fault", "
   CHECK(coverage.events["runs on several slots"] > 0);
   CHECK(coverage.events["runs on several nodes"] > 0);
   CHECK(coverage.events["runs of several ranks"] > 0);
+  CHECK(coverage.events["runs of callers' own processes"] > 0);
+  CHECK(coverage.events["warm processes used again"] > 0);
   CHECK(coverage.events["ranks beside another node's"] > 0);
   CHECK(coverage.events[name_of(FaultKind::commit_torn)] > 0);
   CHECK(coverage.events[name_of(FaultKind::commit_doubled)] > 0);

@@ -18,6 +18,8 @@ std::string failure_of(std::uint64_t seed, std::ostream* trace, Coverage& covera
   coverage.events["runs on several nodes"] += world.checks().runs_across_nodes();
   coverage.events["runs of several ranks"] += world.checks().runs_of_ranks();
   coverage.events["ranks beside another node's"] += world.checks().runs_of_ranks_elsewhere();
+  coverage.events["runs of callers' own processes"] += world.checks().grants_made();
+  coverage.events["warm processes used again"] += world.checks().warm_grants();
   coverage.events["restated promises"] += world.checks().restated_count();
   return {};
 }

@@ -82,6 +82,11 @@ World::World(std::uint64_t seed, std::ostream* trace)
               if (!pool_ || !pool_->sessions.contains(id)) return;
               in_pool(pool_->sessions.at(id).from_client,
                       [this, id, message] { deliver(id, message); });
+            },
+        .say_on =
+            [this](const std::string& name, const ToWorker& message) {
+              for (NodeProcess& node : nodes_)
+                if (node.config.worker.name == name) deliver(node, message);
             }};
     clients_.push_back(std::make_unique<Client>(schedule_, checks_, plan_.clients[i],
                                                 Prng(seed).fork("client " + std::to_string(i)),
@@ -151,8 +156,10 @@ void World::start_worker(NodeProcess& node) {
   const bool other_build = !calm_ && node.incarnation > 0 && !plan_.combined && rng_.one_in(6);
   if (other_build) schedule_.after(seconds(10), [this, &node] { worker_dies(node, seconds(1)); });
   node.incarnation += 1;
+  std::string secret(32, 's');
+  for (char& byte : secret) byte = static_cast<char>(rng_.below(256));
   node.core = std::make_unique<Worker>(node.config, node.id, Incarnation{node.incarnation},
-                                       other_build ? "build 2" : build);
+                                       other_build ? "build 2" : build, secret);
   const Effects effects = node.core->start(node.local(now()));
   perform(node.config.worker.name, &node, effects);
   arm_worker(node, effects.wake_at);
@@ -289,7 +296,7 @@ void World::run() {
   // Every open job may need three whole attempts on one slot, the processes have to come back, and
   // whoever is still to be told asks again within a few of its pauses.
   Duration longest{};
-  for (const char* partition : {"default", "other"})
+  for (const char* partition : {"default", "other", "own"})
     longest = std::max(longest, longest_occupancy(plan_.config, partition));
   const auto open = static_cast<std::int64_t>(checks_.open_count()) + 1;
   run_until(now() + longest * (3 * open) + seconds(180), [this] { return everything_ended(); });

@@ -69,6 +69,8 @@ void World::route(const std::string& from, NodeProcess* node, const Send& send) 
     const auto& message = std::get<ToConsole>(send.message);
     note(from, "console", message);
     in_pool(pool_->to_console, [this, message] { deliver(message); });
+  } else if (to.role == Role::device_api) {
+    note(from, "device api", std::get<ToDeviceApi>(send.message));
   } else if (to.role == Role::gateway) {
     deliver(std::get<ToGateway>(send.message));
   } else {

@@ -56,7 +56,9 @@ class Node {
   static constexpr Incarnation incarnation{3};
 
   explicit Node(Config with = test_config(), NodeId me = id)
-      : node(me), config(std::move(with)), worker(config, me, incarnation, "test build") {
+      : node(me),
+        config(std::move(with)),
+        worker(config, me, incarnation, "test build", std::string(32, 's')) {
     effects = worker.start(now);
     heartbeat = only<Join>(effects).heartbeat;
   }

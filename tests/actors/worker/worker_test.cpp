@@ -10,7 +10,7 @@ namespace gpupool {
 TEST_CASE("A worker joins when it starts and makes its warm executors resident") {
   Config config = test_config();
   config.worker.devices = {DeviceConfig{.slots = 1}, DeviceConfig{.slots = 2}};
-  Worker worker{config, NodeId{7}, Incarnation{3}, "this build"};
+  Worker worker{config, NodeId{7}, Incarnation{3}, "this build", std::string(32, 's')};
   const Effects effects = worker.start(Instant{100'000});
   const Join join = only<Join>(effects);
   CHECK(join.name == config.worker.name);

@@ -8,7 +8,7 @@ them.
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Annotated, TypeVar
 
@@ -33,6 +33,7 @@ U32 = Annotated[int, Whole(0, 2**32 - 1)]
 U64 = Annotated[int, Whole(0, 2**64 - 1)]
 I64 = Annotated[int, Whole(-(2**63), 2**63 - 1)]
 Id = Annotated[int, Whole(0, 2**64 - 1, boxed=True)]  # a job, node or session; 0: none
+SlotNumber = Annotated[int, Whole(0, 2**32 - 1, boxed=True)]
 Milliseconds = Annotated[int, Whole(-(2**63), 2**63 - 1, boxed=True)]
 ErrorNumber = Annotated[int, Whole(0, 2**16 - 1)]  # gpupool.errors.name_of(); 0: none
 Account = Annotated[str, BoxedText()]
@@ -285,6 +286,16 @@ class Receipt:
     def waited_ms(self) -> int | None:
         """From admission to the last lease, in milliseconds; None if it was never leased."""
         return self.leased_at - self.admitted_at if self.leased_at else None
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Where the process of an external app's caller may compute, and what it shows there."""
+
+    slot: SlotNumber = 0
+    device: str = ""  # for CUDA_VISIBLE_DEVICES
+    token: str = field(default="", repr=False)
+    idle: bool = False  # a process of the same task is still there
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from gpupool.messages import (
     Caller,
     Change,
     ErrorNumber,
+    Grant,
     Happening,
     Hold,
     I64,
@@ -192,6 +193,7 @@ class JobEvent:
     at: Instant = Instant(0)
     likely_latest: Instant = Instant(0)  # queued: if all take as long as such jobs may
     held_until: Instant = Instant(0)  # running with duration = "auto": its end, unless extended
+    grant: Grant = Grant()  # of an external app, on its slots; until then its token is empty
 
     def __str__(self) -> str:
         """One line for people: `"job 3 running: step 11 of 30 on node-1"`."""

@@ -1,0 +1,51 @@
+#pragma once
+// Callers' own processes on the slots of a node, which are nobody's children here: watched by
+// pidfd, killed with all that descends from them, and noted on disk for a worker that starts after
+// a crash. Always: only the very process that was let in is ever killed, whoever has its pid
+// meanwhile, and what was seen to descend from it. Used by the executors' thread only.
+
+#include <filesystem>
+#include <map>
+#include <utility>
+#include <vector>
+
+#include "actors/messages.h"
+#include "actors/worker/process.h"
+
+namespace gpupool {
+
+class ProcessWatch {
+ public:
+  // Ends what an earlier worker noted in `folder`, and makes it.
+  explicit ProcessWatch(std::filesystem::path folder);
+
+  void watch(SlotIndex slot, const LocalProcess& process);
+  void kill(const LocalProcess& process);
+  void kill_all();
+  void forget_all();
+
+  // To be polled; readable once the process has ended.
+  std::vector<int> descriptors() const;
+  // Something was killed and is not gone yet, or cannot be polled: look again soon.
+  bool wants_time() const;
+  // Those of which nothing is left since the last call.
+  std::vector<std::pair<SlotIndex, LocalProcess>> take_gone();
+
+ private:
+  struct Watched {
+    SlotIndex slot;
+    LocalProcess process;
+    FileDescriptor pidfd;  // none: a system without them
+    bool killing = false;
+    std::vector<ProcessName> children;  // its own at the moment of the kill
+  };
+
+  std::filesystem::path note_of(const LocalProcess& process) const;
+  static void kill(Watched& watched);
+  static bool is_gone(Watched& watched);
+
+  const std::filesystem::path folder_;
+  std::vector<Watched> watched_;
+};
+
+}  // namespace gpupool
