@@ -64,7 +64,7 @@ void Slot::start_executor(Instant now, const std::string& app, SlotActions& out)
 
 void Slot::kill_executor(Instant now, SlotActions& out) {
   if (life_ == Life::absent) return;  // what is in the way is a caller's process
-  if (life_ == Life::clearing) {  // its own was not started yet
+  if (life_ == Life::clearing) {      // its own was not started yet
     life_ = Life::absent;
     return;
   }

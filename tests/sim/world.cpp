@@ -156,8 +156,9 @@ void World::start_worker(NodeProcess& node) {
   const bool other_build = !calm_ && node.incarnation > 0 && !plan_.combined && rng_.one_in(6);
   if (other_build) schedule_.after(seconds(10), [this, &node] { worker_dies(node, seconds(1)); });
   node.incarnation += 1;
+  Prng own = rng_.fork("secret of " + node.config.worker.name);  // all other draws stay as they are
   std::string secret(32, 's');
-  for (char& byte : secret) byte = static_cast<char>(rng_.below(256));
+  for (char& byte : secret) byte = static_cast<char>(own.below(256));
   node.core = std::make_unique<Worker>(node.config, node.id, Incarnation{node.incarnation},
                                        other_build ? "build 2" : build, secret);
   const Effects effects = node.core->start(node.local(now()));
