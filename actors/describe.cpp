@@ -248,13 +248,38 @@ std::string balance_text(const Balance& balance) {
          texts.allowance;
 }
 
-std::string credits_text(const Balance& balance) {
-  if (balance.credits == GpuTime{} && balance.credits_held == GpuTime{}) return "";
-  const Amount credits = remaining(balance.credits.ms);
-  const Amount held = taken(balance.credits_held.ms);
+namespace {
+
+std::string credits_with(GpuTime all, GpuTime held_of_them, const std::string& words) {
+  const Amount credits = remaining(all.ms);
+  const Amount held = taken(held_of_them.ms);
   const std::int64_t unit = unit_for({credits, held}, [](std::int64_t) { return true; });
-  const std::string text = credits.text(unit) + " of credits";
+  const std::string text = credits.text(unit) + words;
   return held.ms == 0 ? text : text + ", " + held.text(unit) + " of them held";
+}
+
+}  // namespace
+
+std::string group_name(const AccountId& account) {
+  return account.text.substr(account.text.find(':') + 1);
+}
+
+std::string credits_text(const Balance& balance) {
+  std::string text;
+  if (balance.credits != GpuTime{} || balance.credits_held != GpuTime{})
+    text = credits_with(balance.credits, balance.credits_held, " of credits");
+  const GroupCredits& group = balance.group;
+  if (group.account == AccountId{}) return text;
+  text += (text.empty() ? "" : "; ") +
+          credits_with(group.credits, group.held,
+                       " of credits shared by group " + group_name(group.account));
+  if (group.until != Instant::never()) text += ", until " + utc_text(group.until);
+  return text;
+}
+
+std::string credits_words(const Receipt& receipt) {
+  if (receipt.credits_from == AccountId{}) return "credits";
+  return "the credits of group " + group_name(receipt.credits_from);
 }
 
 std::string advice_text(const Advice& advice) {
@@ -293,9 +318,10 @@ std::string arithmetic_of(const Receipt& receipt) {
   return "declared " + declared.text(unit) + ", ran " + ran.text(unit) + " x " +
          std::to_string(receipt.factor) + ", held " + held.text(unit) + ", charged " +
          charged.text(unit) + ", " + back.text(unit) + " given back" +
-         (receipt.held_credits == GpuTime{} ? ""
-                                            : "; of credits were held " + held_credits.text(unit) +
-                                                  " and charged " + charged_credits.text(unit));
+         (receipt.held_credits == GpuTime{}
+              ? ""
+              : "; of " + credits_words(receipt) + " were held " + held_credits.text(unit) +
+                    " and charged " + charged_credits.text(unit));
 }
 
 std::string describe(const Error& error) {

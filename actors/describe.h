@@ -50,8 +50,12 @@ BalanceTexts texts_of(const Balance& balance);
 // "10.0 s left, 60.0 s held and 0.0 s used of 70.0 s".
 std::string balance_text(const Balance& balance);
 
-// "600.0 s of credits, 60.0 s of them held"; empty: there are none.
+// "600.0 s of credits, 60.0 s of them held", and those that a group shares; empty: there are none.
 std::string credits_text(const Balance& balance);
+// "workshop" of "group:workshop".
+std::string group_name(const AccountId& account);
+// Whose credits a job was charged to: "credits", or "the credits of group workshop".
+std::string credits_words(const Receipt& receipt);
 
 // "your last 20 runs of emoji took 7.9 s at most: declare 10 s and 6 more fit"; empty: there is
 // nothing to advise.

@@ -49,11 +49,11 @@ using ToLedger =
 using ToHistory =
     std::variant<Tick, JournalRead, ReceiptsAsked, ReceiptAsked, StoryAsked, UsageAsked, Recall>;
 
-using ToWorker = std::variant<Tick, Joined, HeartbeatSeen, Lease, EndSeen, CancelRun, FetchResult,
-                              ExecutorReady, ExecutorBegan, ExecutorStep, ExecutorDone,
-                              ExecutorExited, FetchLog, Stop, ExtendRun, RankLeft, DeviceHealth,
-                              ResumeSlots, RankShared, FetchFiles, FilesPiece, AllowProcess,
-                              ReleaseLease, ProcessGone>;
+using ToWorker =
+    std::variant<Tick, Joined, HeartbeatSeen, Lease, EndSeen, CancelRun, FetchResult, ExecutorReady,
+                 ExecutorBegan, ExecutorStep, ExecutorDone, ExecutorExited, FetchLog, Stop,
+                 ExtendRun, RankLeft, DeviceHealth, ResumeSlots, RankShared, FetchFiles, FilesPiece,
+                 AllowProcess, ReleaseLease, ProcessGone>;
 
 using ToSession =
     std::variant<Tick, SessionOpened, SessionClosed, ClientSubmit, ClientCancel, ClientWatch,

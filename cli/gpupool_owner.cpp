@@ -64,7 +64,9 @@ void add_token(CLI::App& app, CommandLine& line) {
   CLI::App& mint = add_command(
       token, "mint", "print a token signed with a key of the configuration",
       "  gpupool token mint --config config/gpupool.toml --user ada --tier free > ada.token\n"
-      "  gpupool token mint --user root --role operator --expires 90d --key k2\n");
+      "  gpupool token mint --user root --role operator --expires 90d --key k2\n"
+      "  gpupool token mint --user ada --actor portal --expires 10m    # the portal acts for "
+      "ada\n");
   mint.add_option("--config", options.config, "the pool's configuration")->capture_default_str();
   mint.add_option("--user", options.user, "who; the account is user:NAME")->required();
   mint.add_option("--tier", options.tier, "the tier [the pool's default]");
@@ -72,6 +74,10 @@ void add_token(CLI::App& app, CommandLine& line) {
       ->capture_default_str();
   mint.add_option("--role", options.role, "operator")->check(CLI::IsMember({"operator"}));
   mint.add_option("--key", options.key, "the key's id [the first]")->type_name("KID");
+  mint.add_option("--actor", options.actor,
+                  "who uses it on the user's behalf, and is named beside "
+                  "them; the user pays")
+      ->type_name("NAME");
   mint.callback(
       [&line] { line.command = [&line] { return mint_token(line.connection, line.mint); }; });
 

@@ -76,6 +76,14 @@ Json json_of(const Advice& advice) {
           {"text", text_or_null(advice_text(advice))}};
 }
 
+Json json_of(const GroupCredits& group) {
+  if (group.account == AccountId{}) return nullptr;
+  return {{"account", group.account.text},
+          {"credits_ms", group.credits.ms},
+          {"held_ms", group.held.ms},
+          {"until", time_or_null(group.until)}};
+}
+
 template <class Item>
 Json list_of(const std::vector<Item>& items) {
   Json list = Json::array();
@@ -111,6 +119,7 @@ Json json_of(const Balance& balance) {
           {"at", time_or_null(balance.at)},
           {"credits_ms", balance.credits.ms},
           {"credits_held_ms", balance.credits_held.ms},
+          {"group", json_of(balance.group)},
           {"advice", json_of(balance.advice)}};
 }
 
@@ -168,6 +177,7 @@ Json json_of(const Receipt& receipt) {
   json["log"] = json_of(receipt.log);
   json["held_credits_ms"] = receipt.held_credits.ms;
   json["charged_credits_ms"] = receipt.charged_credits.ms;
+  json["credits_from"] = text_or_null(receipt.credits_from.text);
   json["exit_code"] = receipt.exit_code;
   json["signal"] = receipt.signal;
   return json;

@@ -12,6 +12,7 @@
 #include "cli/views.h"
 #include "config/load.h"
 #include "net/token.h"
+#include "net/token_parts.h"
 
 namespace gpupool {
 namespace {
@@ -58,7 +59,8 @@ Result<Minted> minted(const MintOptions& options) {
                       .is_operator = options.role == "operator",
                       .issued = now,
                       .expires = now + *lifetime,
-                      .token_id = drawn_token_id()};
+                      .token_id = drawn_token_id(),
+                      .actor = options.actor};
   Result<std::string> token = mint(*key, claims);
   if (!token) return token.error();
   return Minted{.token = std::move(*token), .claims = claims, .kid = key->kid};
@@ -80,8 +82,8 @@ Result<Json> part_of(const std::string& token, std::size_t number) {
   }
   const Error malformed{.code = Errc::token_malformed, .detail = "this is no JSON Web Token"};
   if (begin == std::string::npos) return malformed;
-  const std::string text = decode_base64url(token.substr(begin, token.find('.', begin) - begin));
-  Json json = Json::parse(text, nullptr, false);
+  const auto text = decode_base64url(token.substr(begin, token.find('.', begin) - begin));
+  Json json = Json::parse(text.value_or(""), nullptr, false);
   if (!json.is_object()) return malformed;
   return json;
 }
@@ -200,24 +202,6 @@ ExitCode inspect_token(const Connection& connection, const InspectOptions& optio
                         : view + "good for " + caller_text(*caller) +
                               "; only the pool knows whether it was revoked\n");
   return ExitCode::done;
-}
-
-std::string decode_base64url(std::string_view text) {
-  constexpr std::string_view alphabet =
-      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-  std::string bytes;
-  std::uint32_t bits = 0;
-  int count = 0;
-  for (const char c : text) {
-    const std::size_t digit = alphabet.find(c);
-    if (digit == std::string_view::npos) return "";
-    bits = bits << 6U | static_cast<std::uint32_t>(digit);
-    count += 6;
-    if (count < 8) continue;
-    count -= 8;
-    bytes += static_cast<char>(bits >> static_cast<unsigned>(count) & 0xffU);
-  }
-  return bytes;
 }
 
 }  // namespace gpupool

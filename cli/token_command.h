@@ -18,6 +18,7 @@ struct MintOptions {
   std::string lifetime = "24h";  // as typed
   std::string role;              // "operator" or empty
   std::string key;               // its kid; empty: the first key
+  std::string actor;             // who uses it on the user's behalf; empty: the user
 };
 
 ExitCode mint_token(const Connection& connection, const MintOptions& options);
@@ -37,8 +38,5 @@ struct RevokeOptions {
   std::string user;
 };
 ExitCode revoke_token(const Connection& connection, const RevokeOptions& options);
-
-// The JSON text of one part of a token, "" if it is not base64url without padding (RFC 7515).
-std::string decode_base64url(std::string_view text);
 
 }  // namespace gpupool

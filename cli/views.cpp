@@ -42,11 +42,12 @@ std::string quota_bar(const Style& style, const Balance& balance) {
 // What is there beyond every window's quota; nothing if there is none.
 std::string credits_bar(const Style& style, const Balance& balance) {
   const std::string words = credits_text(balance);
+  const std::string text = paragraph(style, "beyond the quota: " + words, margin) + "\n";
   if (words.empty()) return "";
+  if (balance.credits == GpuTime{}) return text;
   const Stretch held{balance.credits_held.ms, Colour::yellow, half_block, '='};
   const Stretch free{(balance.credits - balance.credits_held).ms, Colour::green, light_block, '.'};
-  return "  " + bar(style, {held, free}, bar_cells(style, 2 * margin)) + "\n" +
-         paragraph(style, "beyond the quota: " + words, margin) + "\n";
+  return "  " + bar(style, {held, free}, bar_cells(style, 2 * margin)) + "\n" + text;
 }
 
 std::string window_text(const Balance& balance) {
@@ -158,7 +159,7 @@ std::string where_text(const JobEvent& event) {
       if (event.promise) text += ", promised by " + utc_text(event.promise, Rounding::up);
       break;
     case JobState::starting:
-      text = "the model is loading";
+      text = "getting ready";  // a model is loaded, or a sandbox made
       break;
     case JobState::running:
       text = event.of_steps > 0

@@ -1,5 +1,6 @@
 #include "config/config.h"
 
+#include <algorithm>
 #include <charconv>
 
 namespace gpupool {
@@ -17,6 +18,15 @@ const Named* named(const std::vector<Named>& all, const std::string& name) {
 const TierConfig* Config::tier(const std::string& name) const { return named(tiers, name); }
 const SizeConfig* Config::size(const std::string& name) const { return named(sizes, name); }
 const AppConfig* Config::app(const std::string& name) const { return named(apps, name); }
+
+bool GroupConfig::has(std::string_view account) const {
+  constexpr std::string_view prefix = "user:";
+  if (!account.starts_with(prefix)) return false;
+  const std::string_view user = account.substr(prefix.size());
+  return std::any_of(users.begin(), users.end(), [&](const std::string& one) {
+    return one.starts_with("*@") ? user.ends_with(std::string_view(one).substr(1)) : one == user;
+  });
+}
 
 Config default_config() {
   Config config;

@@ -12,6 +12,7 @@
 #include "base/amount.h"
 #include "base/result.h"
 #include "base/time.h"
+#include "config/jwks.h"
 
 namespace gpupool {
 
@@ -131,12 +132,57 @@ struct KeyConfig {
   std::string public_key;  // EdDSA: 32 bytes
 };
 
+// Users whose claim has this value are of this tier.
+struct IssuerTier {
+  std::string value;
+  std::string tier;
+};
+
+// Somebody else who says who users are (OpenID Connect Core 1.0). Their accounts carry its name, so
+// that they are nobody else's: "ada" becomes user:ada@NAME. It makes nobody an operator.
+struct IssuerConfig {
+  std::string name;
+  std::string issuer;              // its tokens' "iss", to the letter
+  std::string audience;            // and their "aud": as what it knows this pool
+  std::vector<IssuerKey> keys;     // of jwks_file
+  std::string user_claim = "sub";  // which claim is the user's name
+  std::string tier_claim;          // a text or a list of texts; empty: all have the default tier
+  std::vector<IssuerTier> tiers;   // the first whose value the claim has
+};
+
 struct IdentityConfig {
   std::vector<KeyConfig> keys;
+  std::vector<IssuerConfig> issuers;
   std::string audience = "gpupool";
   bool anonymous = true;  // callers without a token are recognised by network address
   std::string anonymous_tier = "anonymous";
   std::string default_tier = "free";  // of a token that names none
+};
+
+// How often one may ask: `burst` at once, and as many again as time gives back. per_s 0: at will.
+struct RateConfig {
+  std::uint32_t per_s = 0;
+  std::uint32_t burst = 1;
+  friend bool operator==(const RateConfig&, const RateConfig&) = default;
+};
+
+struct RatesConfig {
+  RateConfig account{.per_s = 100, .burst = 1'000};  // what it asks, on all its connections
+  RateConfig address{.per_s = 50, .burst = 500};     // its connections' greetings
+};
+
+// Users who share the credits of account "group:NAME", e.g. for the time of a workshop: what their
+// quota does not pay is taken from there, before their own credits.
+struct GroupConfig {
+  std::string name;
+  std::vector<std::string> users;    // "*@NAME": all users of that issuer
+  Instant from{};                    // 0: at once
+  Instant until = Instant::never();  // never(): for good
+
+  std::string account() const { return "group:" + name; }
+  bool is_on(Instant now) const { return from <= now && now < until; }
+  // Whether the account, "user:ada", is one of its users'.
+  bool has(std::string_view account) const;
 };
 
 enum class WindowKind : std::uint8_t { rolling = 1, fixed = 2 };
@@ -235,6 +281,7 @@ struct Config {
   LedgerConfig ledger;
   WorkerConfig worker;
   IdentityConfig identity;
+  RatesConfig rates;
   WindowConfig window;
   DaemonConfig daemon;
   HttpConfig http;
@@ -243,6 +290,7 @@ struct Config {
   std::vector<SizeConfig> sizes;
   std::vector<AppConfig> apps;
   std::vector<ReservationConfig> reservations;
+  std::vector<GroupConfig> groups;
   std::vector<SpaceConfig> spaces;
 
   const TierConfig* tier(const std::string& name) const;

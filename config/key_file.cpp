@@ -47,8 +47,30 @@ std::optional<std::string> from_hex(std::string_view text) {
   return bytes;
 }
 
-// Either alphabet of base64 (RFC 4648), padding or none; lines may be broken, as PEM does.
-std::optional<std::string> from_base64(std::string_view text) {
+std::optional<std::string> from_pem(std::string_view text, const PemForm& form) {
+  const std::string begin = "-----BEGIN " + std::string(form.label) + "-----";
+  const std::string end = "-----END " + std::string(form.label) + "-----";
+  if (!text.starts_with(begin) || !text.ends_with(end) || text.size() < begin.size() + end.size())
+    return std::nullopt;
+  text = text.substr(begin.size(), text.size() - begin.size() - end.size());
+  const auto der = base64_bytes(trimmed(text));
+  if (!der || !der->starts_with(form.der_start) || der->size() != form.der_start.size() + key_bytes)
+    return std::nullopt;
+  return der->substr(form.der_start.size());
+}
+
+std::optional<std::string> key_in(std::string_view text, const PemForm& form) {
+  text = trimmed(text);
+  if (text.starts_with("-----")) return from_pem(text, form);
+  auto key = text.size() == 2 * key_bytes ? from_hex(text) : base64_bytes(text);
+  if (!key || key->size() != key_bytes) return std::nullopt;
+  return key;
+}
+
+}  // namespace
+
+// Lines may be broken, as PEM does.
+std::optional<std::string> base64_bytes(std::string_view text) {
   constexpr std::string_view alphabet =
       "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
   while (text.ends_with('=')) text.remove_suffix(1);
@@ -71,28 +93,6 @@ std::optional<std::string> from_base64(std::string_view text) {
   if (count >= 6 || (bits & ((1U << count) - 1U)) != 0) return std::nullopt;
   return bytes;
 }
-
-std::optional<std::string> from_pem(std::string_view text, const PemForm& form) {
-  const std::string begin = "-----BEGIN " + std::string(form.label) + "-----";
-  const std::string end = "-----END " + std::string(form.label) + "-----";
-  if (!text.starts_with(begin) || !text.ends_with(end) || text.size() < begin.size() + end.size())
-    return std::nullopt;
-  text = text.substr(begin.size(), text.size() - begin.size() - end.size());
-  const auto der = from_base64(trimmed(text));
-  if (!der || !der->starts_with(form.der_start) || der->size() != form.der_start.size() + key_bytes)
-    return std::nullopt;
-  return der->substr(form.der_start.size());
-}
-
-std::optional<std::string> key_in(std::string_view text, const PemForm& form) {
-  text = trimmed(text);
-  if (text.starts_with("-----")) return from_pem(text, form);
-  auto key = text.size() == 2 * key_bytes ? from_hex(text) : from_base64(text);
-  if (!key || key->size() != key_bytes) return std::nullopt;
-  return key;
-}
-
-}  // namespace
 
 std::optional<std::string> ed25519_public_key_in(std::string_view text) {
   return key_in(text, public_form);

@@ -13,6 +13,9 @@ namespace gpupool {
 std::optional<std::string> ed25519_public_key_in(std::string_view text);
 std::optional<std::string> ed25519_seed(std::string_view text);
 
+// The bytes of base64 in either alphabet (RFC 4648), padded or not; nothing: it is something else.
+std::optional<std::string> base64_bytes(std::string_view text);
+
 // 40 characters of Z85: what a ZeroMQ CURVE key looks like.
 bool is_z85_key(std::string_view text);
 

@@ -7,6 +7,7 @@
 #include "config/cluster.h"
 #include "config/command.h"
 #include "config/devices.h"
+#include "config/identity.h"
 #include "config/key_file.h"
 #include "config/limits.h"
 #include "config/section.h"
@@ -20,7 +21,6 @@ namespace {
 constexpr std::int64_t file_bytes_max = 1024 * 1024;
 constexpr std::int64_t secret_bytes_min = 32;
 constexpr std::int64_t secret_bytes_max = 4096;
-constexpr std::int64_t entries_max = 256;  // of each list of tables
 
 constexpr Range duration_range{1, limits::duration_ms_max};
 constexpr Range pause_range{0, limits::duration_ms_max};
@@ -35,16 +35,6 @@ std::string seconds_of(std::int64_t ms) {
   std::string text = std::to_string(ms / 1000);
   if (ms % 1000 != 0) text += "." + std::to_string(1000 + ms % 1000).substr(1);
   return text + " s";
-}
-
-// Says so if an earlier entry of the list has the name of the one just read.
-template <class Entry, class Name>
-void reject_repeat(Section& section, const std::vector<Entry>& before, std::string_view key,
-                   Name Entry::*name, const Entry& entry) {
-  for (const auto& one : before)
-    if (one.*name == entry.*name)
-      return section.reject(key, "a " + std::string(key) + " that no other entry has",
-                            "\"" + entry.*name + "\" again");
 }
 
 void read_pool(Section section, Config& config) {
@@ -170,71 +160,6 @@ void read_worker(Section section, Config& config) {
     section.reject("devices",
                    "at most " + std::to_string(limits::slots_per_node_max) + " slots on a node",
                    std::to_string(slots));
-  section.finish();
-}
-
-// The bytes of an HS256 secret as they stand in the file, or the seed of an Ed25519 key.
-void read_key_secret(Section& section, const std::string& file, KeyConfig& key) {
-  if (file.empty()) return;
-  auto secret = read_secret(file);
-  if (!secret)
-    return section.reject("secret_file", "32 to 4096 secret bytes that only their owner may read",
-                          secret.error().detail);
-  if (key.algorithm != "EdDSA") {
-    key.secret = *std::move(secret);
-  } else if (auto seed = ed25519_seed(*secret)) {
-    key.secret = *std::move(seed);
-  } else {
-    section.reject("secret_file", "an Ed25519 secret key: hex or base64url of 32 bytes, or PEM",
-                   file + ", which holds something else");
-  }
-}
-
-void read_public_key(Section& section, const std::string& file, KeyConfig& key) {
-  constexpr std::string_view expected =
-      "a file with an Ed25519 public key: hex or base64url of 32 bytes, or PEM";
-  if (file.empty()) return section.reject("public_key_file", expected, "none");
-  const auto text = read_small_file(file, secret_bytes_max);
-  if (!text) return section.reject("public_key_file", expected, text.error().detail);
-  if (auto public_key = ed25519_public_key_in(*text))
-    key.public_key = *std::move(public_key);
-  else
-    section.reject("public_key_file", expected, file + ", which holds something else");
-}
-
-// HS256 has one secret; EdDSA a public key, and its secret only where tokens are minted.
-KeyConfig read_key(Section& section, const std::vector<KeyConfig>& before) {
-  KeyConfig key;
-  std::string secret_file;
-  std::string public_key_file;
-  section.text("kid", key.kid, name_rule, Need::required);
-  section.text("algorithm", key.algorithm, algorithm_rule);
-  const bool has_pair = key.algorithm == "EdDSA";
-  section.path("secret_file", secret_file, has_pair ? Need::optional : Need::required);
-  section.path("public_key_file", public_key_file);
-  reject_repeat(section, before, "kid", &KeyConfig::kid, key);
-  read_key_secret(section, secret_file, key);
-  if (has_pair)
-    read_public_key(section, public_key_file, key);
-  else if (!public_key_file.empty())
-    section.reject("public_key_file", "nothing, as an HS256 key has no public half",
-                   public_key_file);
-  return key;
-}
-
-void read_identity(Section section, Config& config) {
-  auto& identity = config.identity;
-  section.text("audience", identity.audience, any_text);
-  section.flag("anonymous", identity.anonymous);
-  section.text("anonymous_tier", identity.anonymous_tier, name_rule);
-  section.text("default_tier", identity.default_tier, name_rule);
-  section.list<KeyConfig>("keys", identity.keys, entries_max,
-                          [&](Section& one) { return read_key(one, identity.keys); });
-  const auto expect_tier = [&](std::string_view key, const std::string& tier) {
-    if (config.tier(tier) == nullptr) section.reject(key, "the name of a tier", "\"" + tier + "\"");
-  };
-  if (identity.anonymous) expect_tier("anonymous_tier", identity.anonymous_tier);
-  expect_tier("default_tier", identity.default_tier);
   section.finish();
 }
 
@@ -422,6 +347,7 @@ Config read_document(std::string_view text, Findings& findings) {
   read_worker(root.section("worker"), config);
   read_window(root.section("window"), config);
   read_identity(root.section("identity"), config);
+  read_rates(root.section("rates"), config);
   read_daemon(root.section("daemon"), config);
   read_http(root.section("http"), config);
   read_log(root.section("log"), config);
@@ -430,6 +356,8 @@ Config read_document(std::string_view text, Findings& findings) {
                          [&](Section& one) { return read_space(one, config); });
   root.list<ReservationConfig>("reservations", config.reservations, entries_max,
                                [&](Section& one) { return read_reservation(one, config); });
+  root.list<GroupConfig>("groups", config.groups, entries_max,
+                         [&](Section& one) { return read_group(one, config); });
   root.finish();
   return config;
 }
@@ -471,7 +399,8 @@ std::vector<std::string> config_keys() {
   Findings findings{std::filesystem::path{}};
   (void)read_document(
       "[[tiers]]\n[[sizes]]\n[[apps]]\n[[apps.parameters]]\n[[apps.secrets]]\n"
-      "[[worker.devices]]\n[[identity.keys]]\n[[reservations]]\n[[spaces]]\n",
+      "[[worker.devices]]\n[[identity.keys]]\n[[identity.issuers]]\n"
+      "[[identity.issuers.tiers]]\n[[reservations]]\n[[groups]]\n[[spaces]]\n",
       findings);
   return {findings.known_keys().begin(), findings.known_keys().end()};
 }

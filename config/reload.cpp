@@ -123,6 +123,38 @@ void take_keys(Reload& reload, const std::vector<KeyConfig>& fresh) {
   reload.config.identity.keys = fresh;
 }
 
+void take_issuers(Reload& reload, const std::vector<IssuerConfig>& fresh) {
+  const auto same_tier = [](const IssuerTier& a, const IssuerTier& b) {
+    return std::tie(a.value, a.tier) == std::tie(b.value, b.tier);
+  };
+  note_list(reload.changed, "identity.issuers", reload.config.identity.issuers, fresh,
+            [&](const IssuerConfig& a, const IssuerConfig& b) {
+              return std::tie(a.name, a.issuer, a.audience, a.keys, a.user_claim, a.tier_claim) ==
+                         std::tie(b.name, b.issuer, b.audience, b.keys, b.user_claim,
+                                  b.tier_claim) &&
+                     std::equal(a.tiers.begin(), a.tiers.end(), b.tiers.begin(), b.tiers.end(),
+                                same_tier);
+            });
+  reload.config.identity.issuers = fresh;
+}
+
+void take_groups(Reload& reload, const std::vector<GroupConfig>& fresh) {
+  note_list(reload.changed, "groups", reload.config.groups, fresh,
+            [](const GroupConfig& a, const GroupConfig& b) {
+              return std::tie(a.name, a.users, a.from, a.until) ==
+                     std::tie(b.name, b.users, b.from, b.until);
+            });
+  reload.config.groups = fresh;
+}
+
+void take_rates(Reload& reload, const RatesConfig& fresh) {
+  RatesConfig& running = reload.config.rates;
+  take(reload.changed, "rates.account_per_s", running.account.per_s, fresh.account.per_s);
+  take(reload.changed, "rates.account_burst", running.account.burst, fresh.account.burst);
+  take(reload.changed, "rates.address_per_s", running.address.per_s, fresh.address.per_s);
+  take(reload.changed, "rates.address_burst", running.address.burst, fresh.address.burst);
+}
+
 // A partition of one that the running apps do not have yet is no matter: nobody stands in it.
 void take_reservations(Reload& reload, const std::vector<ReservationConfig>& fresh) {
   note_list(reload.changed, "reservations", reload.config.reservations, fresh,
@@ -249,7 +281,10 @@ Result<Reload> reload(const Config& running, const Config& fresh) {
   take_tiers(next, fresh.tiers);
   take_apps(next, fresh.apps);
   take_keys(next, fresh.identity.keys);
+  take_issuers(next, fresh.identity.issuers);
+  take_rates(next, fresh.rates);
   take_reservations(next, fresh.reservations);
+  take_groups(next, fresh.groups);
   note_missing(next.waiting, "tiers", running.tiers, fresh.tiers);
   note_missing(next.waiting, "apps", running.apps, fresh.apps);
   note_broker(next.waiting, running.broker, fresh.broker);

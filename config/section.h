@@ -59,6 +59,8 @@ struct TextRule {
   bool (*allows)(std::string_view);
 };
 
+inline constexpr std::int64_t entries_max = 256;  // of each list of tables
+
 enum class Need : std::uint8_t { optional = 1, required = 2 };
 enum class Repeats : std::uint8_t { refused = 1, allowed = 2 };  // of an entry in a list of texts
 
@@ -122,5 +124,15 @@ class Section {
   Findings& findings_;
   std::set<std::string, std::less<>> asked_;
 };
+
+// Says so if an earlier entry of the list has the name of the one just read.
+template <class Entry, class Name>
+void reject_repeat(Section& section, const std::vector<Entry>& before, std::string_view key,
+                   Name Entry::*name, const Entry& entry) {
+  for (const auto& one : before)
+    if (one.*name == entry.*name)
+      return section.reject(key, "a " + std::string(key) + " that no other entry has",
+                            "\"" + entry.*name + "\" again");
+}
 
 }  // namespace gpupool

@@ -299,7 +299,8 @@ void Conversation::take_complaint(const SessionError& error) {
     give_up_at_ = after(now, options_.reconnect_for);
     return greet(now);
   }
-  const bool crowded = error.code == Errc::overloaded && !welcome_;
+  const bool crowded =
+      (error.code == Errc::overloaded || error.code == Errc::rate_limited) && !welcome_;
   if (error.code == Errc::unauthenticated || error.code == Errc::version_mismatch || crowded)
     return fail(error_of(error));
   if (phase_ == Phase::greeting) return lose(now, error.detail);

@@ -52,6 +52,14 @@ Json json_of(const Grant& grant) {
           {"allowToken", grant.token}};
 }
 
+// What is not the visitor's quota, the client's words for it would make it: 429 is that alone.
+HttpAnswer failure_of(Errc code) {
+  if (code == Errc::unauthenticated) return status(401);
+  HttpAnswer answer = status(503);
+  if (code == Errc::rate_limited) answer.headers.emplace_back("Retry-After", "1");
+  return answer;
+}
+
 constexpr std::string_view quota_path = "/api/spaces/zero-gpu/quota";
 
 }  // namespace
@@ -195,8 +203,7 @@ void DeviceApi::on(Instant, const VisitorFailed& failed) {
   Visitor* visitor = find(failed.session);
   if (!visitor) return;
   if (visitor->streams) return give_up(failed.session, *visitor);
-  if (visitor->reply)
-    visitor->reply->answer(status(failed.code == Errc::unauthenticated ? 401 : 503));
+  if (visitor->reply) visitor->reply->answer(failure_of(failed.code));
   leave(failed.session, visitor->job);
 }
 

@@ -10,6 +10,7 @@
 
 #include "actors/session/session_actor.h"
 #include "base/clock.h"
+#include "net/rate_limit.h"
 #include "net/token.h"
 
 namespace gpupool {
@@ -71,6 +72,13 @@ class Bridge {
     return rulings_;
   }
 
+  Status may_come(const std::string& address) {
+    return rates_.may_come(address, around_.config.current().rates.address, boot_time());
+  }
+  Status may_ask(const AccountId& account) {
+    return rates_.may_ask(account, around_.config.current().rates.account, boot_time());
+  }
+
   // From here on answers find their way back to the clients.
   void open() { open_.store(true, std::memory_order_release); }
   bool congested() const {
@@ -83,6 +91,7 @@ class Bridge {
   const Surroundings around_;
   mutable std::mutex rulings_mutex_;
   std::shared_ptr<const Rulings> rulings_ = std::make_shared<const Rulings>();
+  Rates rates_;
   std::atomic<bool> open_ = false;
   std::shared_ptr<std::atomic<std::int64_t>> in_flight_ =
       std::make_shared<std::atomic<std::int64_t>>(0);
@@ -97,12 +106,12 @@ class Visitors {
 
   void hear(const ToBroker& message, const DeviceApiHandle& api) {
     if (const auto* submits = std::get_if<VisitorSubmits>(&message)) {
-      if (open(submits->session, {submits->token, submits->address}, api))
+      if (open(submits->session, {submits->token, submits->address}, api, space_of(submits->body)))
         bridge_->receive(submits->session, ClientSubmit{.query = submit_query,
                                                         .request = submits->request,
                                                         .body = submits->body});
     } else if (const auto* asks = std::get_if<VisitorAsks>(&message)) {
-      if (open(asks->session, {asks->token, asks->address}, api))
+      if (open(asks->session, {asks->token, asks->address}, api, {}))
         bridge_->receive(asks->session, ClientQuota{.query = submit_query});
     } else if (const auto* leaves = std::get_if<VisitorLeaves>(&message)) {
       leaves->session ? close(*leaves) : close_all(api);
@@ -126,26 +135,32 @@ class Visitors {
   static constexpr std::uint64_t submit_query = 1;
   static constexpr std::uint64_t cancel_query = 2;
 
-  bool open(SessionId session, const Introduction& introduction, const DeviceApiHandle& api) {
+  static std::string space_of(const JobRequest& body) {
+    for (const Argument& one : body.arguments)
+      if (one.key == space_argument) return one.value;
+    return {};
+  }
+
+  // `space`: that the visitor comes through, which spends what the visitor has.
+  bool open(SessionId session, const Introduction& introduction, const DeviceApiHandle& api,
+            const std::string& space) {
     if (!is_visitor(session)) return false;
     auto caller =
         recognise(around_.config.current(), introduction, around_.now(), *bridge_->rulings());
-    if (!caller) {
-      post<ToDeviceApi>(api, VisitorFailed{.session = session,
-                                           .code = Errc::unauthenticated,
-                                           .detail = caller.error().detail});
+    const auto fail = [&](Errc code, const std::string& detail) {
+      post<ToDeviceApi>(api, VisitorFailed{.session = session, .code = code, .detail = detail});
       return false;
-    }
+    };
+    if (!caller) return fail(Errc::unauthenticated, caller.error().detail);
+    if (const Status may = bridge_->may_ask(caller->account); !may)
+      return fail(may.error().code, may.error().detail);
     {
       const std::lock_guard lock(mutex_);
       const bool is_full = std::cmp_greater_equal(visitors_.size(), limits::sessions_max);
-      if (is_full || !visitors_.emplace(session, api).second) {
-        post<ToDeviceApi>(
-            api, VisitorFailed{.session = session, .code = Errc::overloaded, .detail = {}});
-        return false;
-      }
+      if (is_full || !visitors_.emplace(session, api).second) return fail(Errc::overloaded, {});
     }
     post<ToDeviceApi>(api, VisitorRecognised{.session = session, .caller = *caller});
+    if (!space.empty()) caller->recognised_by += ", through Space " + space;
     // A token that is good now stays good for the one job of this session, however long it waits.
     caller->expires = Instant::never();
     bridge_->receive(session, SessionOpened{.session = session, .caller = *caller});
@@ -234,7 +249,9 @@ Result<std::shared_ptr<GatewaySocket>> open_gateway(caf::actor_system& system, S
                            ToSession message) { bridge->receive(id, std::move(message)); },
        .steady_now = boot_time,
        .congested = [bridge] { return bridge->congested(); },
-       .may_speak = [around] { return around.directory->may_speak(); }});
+       .may_speak = [around] { return around.directory->may_speak(); },
+       .may_come = [bridge](const std::string& address) { return bridge->may_come(address); },
+       .may_ask = [bridge](const AccountId& account) { return bridge->may_ask(account); }});
   if (!opened) return opened.error();
   const std::shared_ptr<GatewaySocket> socket = std::move(*opened);
   const auto visitors = std::make_shared<Visitors>(around, bridge);

@@ -192,8 +192,18 @@ class GatewaySocket::Loop {
     } else if constexpr (std::is_same_v<Content, ClientPing>) {
       say(peer.session, SessionPong{.query = content.query});
     } else if constexpr (!std::is_same_v<Content, Hello>) {
+      if (callbacks_.may_ask && is_counted(content))
+        if (const Status may = callbacks_.may_ask(peer.caller.account); !may)
+          return say(peer.session, refusal(may.error(), content.query));
       callbacks_.receive(peer.session, std::move(content));
     }
+  }
+
+  // What a client asks for, of which the later pieces only go on with it.
+  template <class Content>
+  static bool is_counted(const Content& content) {
+    if constexpr (requires { content.offset; }) return content.offset == 0;
+    return true;
   }
 
   Result<Caller> admit(const Result<Credentials>& credentials) const {
@@ -202,6 +212,9 @@ class GatewaySocket::Loop {
   }
 
   void welcome(std::string_view identity, int connection, const Introduction& introduction) {
+    if (callbacks_.may_come)
+      if (const Status may = callbacks_.may_come(network_of(introduction.peer_address)); !may)
+        return complain(identity, connection, may.error());
     Result<Credentials> credentials = callbacks_.read_credentials(introduction);
     Result<Caller> caller = admit(credentials);
     if (Peer* old = peer_of(identity); old && !continues(*old, introduction, caller))

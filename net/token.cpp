@@ -5,15 +5,13 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <cstring>
-#include <nlohmann/json.hpp>
 #include <optional>
-#include <set>
 #include <utility>
-#include <vector>
 
 #include "config/limits.h"
+#include "net/issuer_token.h"
+#include "net/token_parts.h"
 
 namespace gpupool {
 namespace {
@@ -22,22 +20,6 @@ using Json = nlohmann::json;
 
 constexpr std::string_view hs256 = "HS256";
 constexpr std::string_view eddsa = "EdDSA";
-constexpr std::string_view user_prefix = "user:";
-constexpr std::string_view address_prefix = "address:";
-constexpr int base64_variant = sodium_base64_VARIANT_URLSAFE_NO_PADDING;
-// The year 9999: later times are mistakes, and in milliseconds they would still fit.
-constexpr double time_s_max = 253'402'300'799.0;
-constexpr std::int64_t token_id_bytes_max = limits::name_bytes_max;
-// How far the clock of who mints may be ahead of ours.
-constexpr Duration issuer_ahead_max = Duration{limits::id_future_ms_max};
-
-Error malformed(std::string detail) {
-  return Error{.code = Errc::token_malformed, .detail = std::move(detail)};
-}
-
-Error bad_signature(std::string detail) {
-  return Error{.code = Errc::token_signature, .detail = std::move(detail)};
-}
 
 const unsigned char* bytes_of(std::string_view text) {
   return reinterpret_cast<const unsigned char*>(text.data());
@@ -105,111 +87,6 @@ Result<std::string> sign(const KeyConfig& key, std::string_view text) {
   return signature;
 }
 
-std::string encode_base64(std::string_view bytes) {
-  std::string text(sodium_base64_encoded_len(bytes.size(), base64_variant), '\0');
-  sodium_bin2base64(text.data(), text.size(), bytes_of(bytes), bytes.size(), base64_variant);
-  text.pop_back();  // the terminating zero
-  return text;
-}
-
-// Strict: no padding, no white space, no bits left over, so each value has one spelling.
-std::optional<std::string> decode_base64(std::string_view text) {
-  std::string bytes(text.size(), '\0');
-  std::size_t size = 0;
-  if (sodium_base642bin(reinterpret_cast<unsigned char*>(bytes.data()), bytes.size(), text.data(),
-                        text.size(), nullptr, &size, nullptr, base64_variant) != 0)
-    return std::nullopt;
-  bytes.resize(size);
-  return bytes;
-}
-
-// An object whose keys are all different: two readers must not see two different tokens.
-std::optional<Json> parse_object(std::string_view text) {
-  std::vector<std::set<std::string>> open;
-  bool repeated = false;
-  const auto watch = [&](int, Json::parse_event_t event, Json& value) {
-    if (event == Json::parse_event_t::object_start) open.emplace_back();
-    if (event == Json::parse_event_t::object_end) open.pop_back();
-    if (event == Json::parse_event_t::key)
-      repeated = !open.back().insert(value.get<std::string>()).second || repeated;
-    return true;
-  };
-  Json object = Json::parse(text, watch, /*allow_exceptions=*/false);
-  if (object.is_discarded() || !object.is_object() || repeated) return std::nullopt;
-  return object;
-}
-
-// An absent claim is empty; one of another type is nothing.
-std::optional<std::string> text_claim(const Json& object, const char* name) {
-  const auto found = object.find(name);
-  if (found == object.end()) return std::string{};
-  if (!found->is_string()) return std::nullopt;
-  return found->get<std::string>();
-}
-
-// Seconds since 1970, possibly with a fraction, which is cut off. An absent claim is 0.
-std::optional<Instant> time_claim(const Json& object, const char* name) {
-  const auto found = object.find(name);
-  if (found == object.end()) return Instant{};
-  if (!found->is_number()) return std::nullopt;
-  const double value = found->get<double>();
-  if (!(value >= 1.0 && value <= time_s_max)) return std::nullopt;
-  return Instant{static_cast<std::int64_t>(std::floor(value)) * 1000};
-}
-
-// Whether a claim that is a text or a list of texts has `wanted`. Nothing: it is something else.
-std::optional<bool> claim_has(const Json& claims, const char* name, const std::string& wanted) {
-  const auto found = claims.find(name);
-  if (found == claims.end()) return false;
-  if (found->is_string()) return found->get_ref<const std::string&>() == wanted;
-  const auto is_text = [](const Json& one) { return one.is_string(); };
-  if (!found->is_array() || !std::all_of(found->begin(), found->end(), is_text))
-    return std::nullopt;
-  return std::find(found->begin(), found->end(), wanted) != found->end();
-}
-
-// Visible ASCII: it is typed into commands and stands in logs. Empty: the token has none.
-bool is_token_id(std::string_view id) {
-  return std::cmp_less_equal(id.size(), token_id_bytes_max) &&
-         std::all_of(id.begin(), id.end(), [](char c) { return c > ' ' && c <= '~'; });
-}
-
-// Letters, digits and what e-mail addresses and login names are made of, in ASCII: one account has
-// one spelling, and it can stand in logs, tables and URLs as it is.
-bool names_a_user(std::string_view subject) {
-  const auto allowed = [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-           std::string_view{"._@+-"}.find(c) != std::string_view::npos;
-  };
-  return !subject.empty() &&
-         std::cmp_less_equal(subject.size() + user_prefix.size(), limits::account_bytes_max) &&
-         std::all_of(subject.begin(), subject.end(), allowed);
-}
-
-// The three parts of a compact JWS, still encoded, and the text that the signature covers.
-struct Parts {
-  std::string_view header;
-  std::string_view claims;
-  std::string_view signature;
-  std::string_view signed_text;
-};
-
-std::optional<Parts> split(std::string_view token) {
-  const std::size_t first = token.find('.');
-  if (first == std::string_view::npos) return std::nullopt;
-  const std::size_t second = token.find('.', first + 1);
-  if (second == std::string_view::npos) return std::nullopt;
-  return Parts{.header = token.substr(0, first),
-               .claims = token.substr(first + 1, second - first - 1),
-               .signature = token.substr(second + 1),
-               .signed_text = token.substr(0, second)};
-}
-
-std::optional<Json> decode_object(std::string_view part) {
-  const std::optional<std::string> text = decode_base64(part);
-  return text ? parse_object(*text) : std::nullopt;
-}
-
 // A token without a key id is for pools where exactly one key is of its algorithm. The algorithm
 // chooses among keys here and nothing more: verifies() goes by the key's.
 const KeyConfig* key_for(const IdentityConfig& identity, const std::string& kid,
@@ -223,73 +100,30 @@ const KeyConfig* key_for(const IdentityConfig& identity, const std::string& kid,
 }
 
 // The key that signed the token. Nothing in the claims is looked at before this has succeeded.
-Result<const KeyConfig*> verify(const IdentityConfig& identity, const Parts& parts) {
-  const std::optional<Json> header = decode_object(parts.header);
-  if (!header) return malformed("the token's header cannot be read");
-  const std::optional<std::string> algorithm = text_claim(*header, "alg");
-  const std::optional<std::string> kid = text_claim(*header, "kid");
-  if (!algorithm || !kid || header->contains("crit"))
-    return malformed("the token's header asks for something that this pool does not know");
-  const KeyConfig* key = key_for(identity, *kid, *algorithm);
-  if (!key && kid->empty())
+Result<const KeyConfig*> verify(const IdentityConfig& identity, const JwsParts& parts,
+                                const JwsHeader& header) {
+  const KeyConfig* key = key_for(identity, header.kid, header.algorithm);
+  if (!key && header.kid.empty())
     return bad_signature("the token names no key, and not exactly one key of this pool fits it");
   if (!key) return bad_signature("the token names a key that this pool does not have");
-  if (*algorithm != key->algorithm)
+  if (header.algorithm != key->algorithm)
     return bad_signature("the token's algorithm is not that of its key");
-  const std::optional<std::string> signature = decode_base64(parts.signature);
+  const std::optional<std::string> signature = decode_base64url(parts.signature);
   if (!signature || !verifies(*key, parts.signed_text, *signature))
     return bad_signature("the token's signature is not that of its key");
   return key;
 }
 
-std::string in_seconds(Duration time) {
-  const std::int64_t tenths = time.ms / 100;
-  return std::to_string(tenths / 10) + "." + std::to_string(tenths % 10) + " s";
-}
-
-struct Times {
-  Instant issued{};
-  Instant expires{};
-};
-
-Result<Times> check_times(const Json& claims, Instant now) {
-  const std::optional<Instant> expires = time_claim(claims, "exp");
-  const std::optional<Instant> not_before = time_claim(claims, "nbf");
-  const std::optional<Instant> issued = time_claim(claims, "iat");
-  if (!expires || !*expires || !not_before || !issued)
-    return malformed("the token has no end (exp), or its times are no seconds since 1970");
-  if (now >= *expires) {
-    const Duration ago = now - *expires;
-    return Error{.code = Errc::token_expired,
-                 .want = ago.ms,
-                 .detail = "the token expired " + in_seconds(ago) + " ago"};
-  }
-  if (now < *not_before) {
-    const Duration in = *not_before - now;
-    return Error{.code = Errc::token_not_yet_valid,
-                 .want = in.ms,
-                 .detail = "the token becomes valid in " + in_seconds(in)};
-  }
-  // A token from the future would outlive the revocation of everything issued before now.
-  if (*issued > now + issuer_ahead_max) {
-    const Duration in = *issued - now;
-    return Error{.code = Errc::token_not_yet_valid,
-                 .want = in.ms,
-                 .detail = "the token was issued " + in_seconds(in) +
-                           " in the future; the clock of who minted it is wrong"};
-  }
-  return Times{.issued = *issued, .expires = *expires};
-}
-
 // Of somebody without an account, whom a proxy knows by a network address and says so: as anonymous
 // as if the connection came from there.
 Result<Credentials> credentials_of_address(const Config& config, const Json& claims,
-                                           const KeyConfig& key, const Times& times) {
+                                           const KeyConfig& key, const TokenTimes& times) {
   const std::optional<std::string> address = text_claim(claims, "ip");
   const std::string network = address ? network_of(*address) : std::string{};
   if (network.empty() || claims.contains("sub") || claims.contains("role") ||
       claims.contains("tier"))
-    return malformed("a token with an address (ip) is of nobody else, and has no tier or role");
+    return malformed_token(
+        "a token with an address (ip) is of nobody else, and has no tier or role");
   if (!config.identity.anonymous)
     return Error{.code = Errc::unauthenticated,
                  .detail = "this pool needs a token of a user, and this one is of an address"};
@@ -301,22 +135,39 @@ Result<Credentials> credentials_of_address(const Config& config, const Json& cla
       .issued = times.issued};
 }
 
+// Who uses the token on its subject's behalf (RFC 8693, section 4.1). Empty: its subject does.
+// Nothing: it cannot be read. Whom that one acts for in turn is said there and no matter here.
+std::optional<std::string> actor_of(const Json& claims) {
+  const auto found = claims.find("act");
+  if (found == claims.end()) return std::string{};
+  if (!found->is_object()) return std::nullopt;
+  std::optional<std::string> actor = text_claim(*found, "sub");
+  return actor && names_a_user(*actor) ? actor : std::nullopt;
+}
+
 Result<Credentials> credentials_of(const Config& config, const Json& claims, const KeyConfig& key,
-                                   const Times& times) {
+                                   const TokenTimes& times) {
   if (claims.contains("ip")) return credentials_of_address(config, claims, key, times);
   const std::optional<std::string> subject = text_claim(claims, "sub");
   const std::optional<std::string> tier = text_claim(claims, "tier");
   const std::optional<std::string> token_id = text_claim(claims, "jti");
   const std::optional<bool> is_operator = claim_has(claims, "role", "operator");
   if (!subject || !names_a_user(*subject))
-    return malformed("the token's subject is no user name: letters, digits and ._@+-");
-  if (!tier || !is_operator) return malformed("the token's tier and role are texts");
+    return malformed_token("the token's subject is no user name: letters, digits and ._@+-");
+  if (!tier || !is_operator) return malformed_token("the token's tier and role are texts");
+  const std::optional<std::string> actor = actor_of(claims);
+  if (!actor || (*is_operator && !actor->empty()))
+    return malformed_token(
+        "who acts for the token's user (act) is an object whose sub is a name, and never acts for "
+        "an operator");
   if (!token_id || !is_token_id(*token_id))
-    return malformed("the token's id (jti) is no text of at most " +
-                     std::to_string(token_id_bytes_max) + " visible characters");
+    return malformed_token("the token's id (jti) is no text of at most " +
+                           std::to_string(limits::name_bytes_max) + " visible characters");
   return Credentials{.caller = {.account = {std::string{user_prefix} + *subject},
                                 .tier = tier->empty() ? config.identity.default_tier : *tier,
-                                .recognised_by = "token for " + *subject + ", key " + key.kid,
+                                .recognised_by = "token for " + *subject +
+                                                 (actor->empty() ? "" : ", used by " + *actor) +
+                                                 ", key " + key.kid,
                                 .is_operator = *is_operator,
                                 .expires = times.expires,
                                 .token_id = *token_id},
@@ -325,19 +176,25 @@ Result<Credentials> credentials_of(const Config& config, const Json& claims, con
 
 Result<Credentials> read_token(const Config& config, std::string_view token, Instant now) {
   if (std::cmp_greater(token.size(), limits::token_bytes_max))
-    return malformed("the token has more than " + std::to_string(limits::token_bytes_max) +
-                     " bytes");
-  const std::optional<Parts> parts = split(token);
-  if (!parts) return malformed("a token has three parts with dots between them");
-  const Result<const KeyConfig*> key = verify(config.identity, *parts);
+    return malformed_token("the token has more than " + std::to_string(limits::token_bytes_max) +
+                           " bytes");
+  const Result<JwsParts> parts = split_token(token);
+  if (!parts) return parts.error();
+  const Result<JwsHeader> header = read_header(*parts);
+  if (!header) return header.error();
+  const IdentityConfig& identity = config.identity;
+  // A key of the pool's own goes before those of others, whatever they call theirs.
+  if (!key_for(identity, header->kid, header->algorithm) && has_issuer_key(identity, *header))
+    return read_issuer_token(identity, *parts, *header, now);
+  const Result<const KeyConfig*> key = verify(identity, *parts, *header);
   if (!key) return key.error();
-  const std::optional<Json> claims = decode_object(parts->claims);
-  if (!claims) return malformed("the token's claims cannot be read");
-  const Result<Times> times = check_times(*claims, now);
+  const Result<Json> claims = read_claims(*parts);
+  if (!claims) return claims.error();
+  const Result<TokenTimes> times = check_times(*claims, now);
   if (!times) return times.error();
-  if (!claim_has(*claims, "aud", config.identity.audience).value_or(false))
+  if (!claim_has(*claims, "aud", identity.audience).value_or(false))
     return Error{.code = Errc::token_audience,
-                 .detail = "the token is not for " + config.identity.audience};
+                 .detail = "the token is not for " + identity.audience};
   return credentials_of(config, *claims, **key, *times);
 }
 
@@ -394,8 +251,14 @@ Result<std::string> mint(const KeyConfig& key, const Claims& claims) {
                  .detail = "a user name has letters, digits and ._@+- only"};
   if (!is_token_id(claims.token_id))
     return Error{.code = Errc::bad_request,
-                 .detail = "a token's id has at most " + std::to_string(token_id_bytes_max) +
+                 .detail = "a token's id has at most " + std::to_string(limits::name_bytes_max) +
                            " visible characters"};
+  if (!claims.actor.empty() &&
+      (!names_a_user(claims.actor) || claims.subject.empty() || claims.is_operator))
+    return Error{.code = Errc::bad_request,
+                 .detail =
+                     "who acts for a user has a name of letters, digits and ._@+-, and never "
+                     "acts for an operator or an address"};
   const Json header = {{"alg", key.algorithm}, {"typ", "JWT"}, {"kid", key.kid}};
   if (!claims.address.empty() && (network_of(claims.address).empty() || !claims.subject.empty() ||
                                   !claims.tier.empty() || claims.is_operator))
@@ -408,6 +271,7 @@ Result<std::string> mint(const KeyConfig& key, const Claims& claims) {
     body["sub"] = claims.subject;
   else
     body["ip"] = claims.address;
+  if (!claims.actor.empty()) body["act"] = {{"sub", claims.actor}};
   if (!claims.error.empty()) body["error"] = claims.error;
   if (claims.not_before) body["nbf"] = claims.not_before.ms / 1000;
   if (!claims.tier.empty()) body["tier"] = claims.tier;
@@ -417,10 +281,11 @@ Result<std::string> mint(const KeyConfig& key, const Claims& claims) {
   const auto text_of = [](const Json& json) {
     return json.dump(-1, ' ', false, Json::error_handler_t::replace);
   };
-  const std::string text = encode_base64(text_of(header)) + "." + encode_base64(text_of(body));
+  const std::string text =
+      encode_base64url(text_of(header)) + "." + encode_base64url(text_of(body));
   const Result<std::string> signature = sign(key, text);
   if (!signature) return signature.error();
-  return text + "." + encode_base64(*signature);
+  return text + "." + encode_base64url(*signature);
 }
 
 std::string ed25519_public_key(const std::string& seed) { return KeyPair{seed}.public_text(); }

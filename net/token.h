@@ -1,10 +1,10 @@
 #pragma once
 // Who the caller is: JSON Web Tokens (RFC 7519) signed with HS256 or EdDSA (Ed25519, RFC 8037)
-// under the keys of the configuration, or, without a token and only where the pool allows it, the
-// network address. A token that is bad in any way is an error and never makes its bearer anonymous;
-// a key's algorithm comes from the configuration and never from the token. Errors' details are
-// plain sentences for the caller; no token and no secret is ever in them. Pure but for libsodium;
-// any thread.
+// under the keys of the configuration, those of other issuers (issuer_token.h), or, without a token
+// and only where the pool allows it, the network address. A token that is bad in any way is an
+// error and never makes its bearer anonymous; a key's algorithm comes from the configuration and
+// never from the token. Errors' details are plain sentences for the caller; no token and no secret
+// is ever in them. Pure but for libsodium; any thread.
 
 #include <cstdint>
 #include <string>
@@ -54,6 +54,7 @@ struct Claims {
   Instant expires{};
   std::string token_id;  // "jti": what the token can be revoked by; empty: none
   std::string address;   // "ip": in place of a subject, of somebody known by their address alone
+  std::string actor;     // "act": who uses it on its subject's behalf; empty: the subject
   std::string error;     // why it is of an address: Spaces tell their visitors; empty: nothing
 };
 

@@ -106,6 +106,15 @@ Result<AccountId> parse_account(const Grammar& grammar, const std::string& name)
   return AccountId{account};
 }
 
+Result<AccountId> parse_account_or_group(const Grammar& grammar, const std::string& name) {
+  constexpr std::string_view prefix = "group:";
+  if (!name.starts_with(prefix)) return parse_account(grammar, name);
+  const std::string group = name.substr(prefix.size());
+  if (!is_user(group) || name.size() > static_cast<std::size_t>(limits::account_bytes_max))
+    return misused(grammar, quoted(name) + " is no group: group:NAME, as in [[groups]]");
+  return AccountId{name};
+}
+
 Result<JobId> parse_job_number(const Grammar& grammar, const std::string& text) {
   std::uint64_t number = 0;
   if (!read_number(text, number))

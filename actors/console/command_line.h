@@ -34,6 +34,8 @@ Result<CommandLine> parse_command(const Grammar& grammar, const std::vector<std:
 
 // "ada" is the account "user:ada"; "user:ada" and "address:192.0.2.7/32" are themselves.
 Result<AccountId> parse_account(const Grammar& grammar, const std::string& name);
+// Also "group:NAME", whose credits its users share; no other command is about groups.
+Result<AccountId> parse_account_or_group(const Grammar& grammar, const std::string& name);
 Result<JobId> parse_job_number(const Grammar& grammar, const std::string& text);
 // "600" and "7.5" are seconds, "90s", "10m" and "2h" say so; more than nothing.
 Result<GpuTime> parse_amount(const Grammar& grammar, const std::string& text);

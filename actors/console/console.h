@@ -91,6 +91,7 @@ class Console {
   Status run(const Operate& operate);
   Status accounts(const Operator& from, const Grammar& grammar, const CommandLine& line);
   Status tier(const Operator& from, const Grammar& grammar, const CommandLine& line);
+  Status check_group(const Grammar& grammar, const AccountId& account) const;
   Status grant(const Operator& from, const Grammar& grammar, const CommandLine& line);
   Status adjust(const Operator& from, const Grammar& grammar, const CommandLine& line);
   Status apps(const Operator& from, const Grammar& grammar, const CommandLine& line);

@@ -137,12 +137,12 @@ Status Console::accounts(const Operator& from, const Grammar& grammar, const Com
   if (!limit) return limit.error();
   AccountsQuery query{.limit = *limit};
   if (!line.names.empty()) {
-    const Result<AccountId> account = parse_account(grammar, line.names.front());
+    const Result<AccountId> account = parse_account_or_group(grammar, line.names.front());
     if (!account) return account.error();
     query.account = *account;
   }
   if (line.has("--after")) {
-    const Result<AccountId> after = parse_account(grammar, line.value("--after"));
+    const Result<AccountId> after = parse_account_or_group(grammar, line.value("--after"));
     if (!after) return after.error();
     query.after = *after;
   }
@@ -175,9 +175,22 @@ Status Console::tier(const Operator& from, const Grammar& grammar, const Command
              SetAccountTier{.who = from.who, .account = *account, .tier = tier});
 }
 
+// A group that nobody configured would keep what it is given from everybody.
+Status Console::check_group(const Grammar& grammar, const AccountId& account) const {
+  if (!account.text.starts_with("group:")) return ok();
+  std::string names;
+  for (const GroupConfig& group : config_->groups) {
+    if (group.account() == account.text) return ok();
+    names += (names.empty() ? "group:" : ", group:") + group.name;
+  }
+  return misused(grammar, "the configuration has no " + account.text +
+                              (names.empty() ? "; it has no [[groups]]" : "; it has " + names));
+}
+
 Status Console::grant(const Operator& from, const Grammar& grammar, const CommandLine& line) {
-  const Result<AccountId> account = parse_account(grammar, line.names[0]);
+  const Result<AccountId> account = parse_account_or_group(grammar, line.names[0]);
   if (!account) return account.error();
+  if (const Status known = check_group(grammar, *account); !known) return known;
   const Result<GpuTime> amount = parse_amount(grammar, line.names[1]);
   if (!amount) return amount.error();
   if (line.value("--why").empty()) return misused(grammar, "--why is needed: the user can read it");

@@ -32,28 +32,29 @@ void Account::open_hold(const Hold& hold, Instant ends) {
   Window& window = windows.back();
   window.held += hold.quota_part;
   window.open_holds += 1;
-  credits_held += hold.credits_part;
   tier = hold.tier;
   open.push_back(hold.job);
 }
 
-void Account::extend_hold(const Hold& hold, const Parts& more) {
+void Account::extend_hold(const Hold& hold, GpuTime more) {
   const auto place = windows.begin() + (&window_of(hold) - windows.data());
-  place->held += more.quota;
-  credits_held += more.credits;
+  place->held += more;
+}
+
+void Account::settle_credits(GpuTime was_held, GpuTime charged) {
+  GPUPOOL_ENSURE(charged <= was_held && was_held <= credits_held, charged, was_held, credits_held);
+  credits_held -= was_held;
+  credits -= charged;
 }
 
 void Account::close_hold(const Hold& hold, const Closing& closing) {
-  const Parts& held = closing.held;
-  const Parts& charged = closing.charged;
-  GPUPOOL_ENSURE(charged.quota <= held.quota, hold.job, charged.quota, held.quota);
-  GPUPOOL_ENSURE(charged.credits <= held.credits, hold.job, charged.credits);
+  const GpuTime held = closing.held.quota;
+  const GpuTime charged = closing.charged.quota;
+  GPUPOOL_ENSURE(charged <= held, hold.job, charged, held);
   const auto place = windows.begin() + (&window_of(hold) - windows.data());
-  place->held -= held.quota;
-  place->used += charged.quota;
+  place->held -= held;
+  place->used += charged;
   place->open_holds -= 1;
-  credits_held -= held.credits;
-  credits -= charged.credits;
   GPUPOOL_ENSURE(place->held >= GpuTime{}, hold.job, place->held);
   // A window that a newer one has replaced is of no use to anybody once its holds are closed. The
   // newest stays with what was charged in it, ended or not: who reads it asks window_at().

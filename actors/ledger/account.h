@@ -57,10 +57,14 @@ struct Account {
   // What stands in the window of this hold, the open ones and what was charged.
   const Window& window_of(const Hold& hold) const;
 
-  // `ends`: when the window of this hold does.
+  // The quota parts. `ends`: when the window of this hold does.
   void open_hold(const Hold& hold, Instant ends);
-  void extend_hold(const Hold& hold, const Parts& more);
+  void extend_hold(const Hold& hold, GpuTime more);
   void close_hold(const Hold& hold, const Closing& closing);
+  // The credits parts, which may be of another account's jobs: of a group's users.
+  void hold_credits(GpuTime more) { credits_held += more; }
+  void settle_credits(GpuTime was_held, GpuTime charged);
+  GpuTime free_credits() const { return credits - credits_held; }
   // So much more or, negative, less charged to the window that opened then.
   void adjust(Instant window_opened, GpuTime amount);
 };

@@ -157,11 +157,15 @@ bool Audit::is_new_request(const Hold& hold) {
 }
 
 bool Audit::has_credits(const Hold& hold) {
-  const Book& book = books_[hold.account];
+  const AccountId& payer = hold.credits_account();
+  if (!require(payer == hold.account || payer.text.starts_with("group:"),
+               sentence("the hold takes credits of ", payer, ", which is no group")))
+    return false;
+  const Book& book = books_[payer];
   const GpuTime free = book.credits - book.credits_held;
   return require(hold.credits_part <= free,
-                 sentence("the hold takes ", text_of(hold.credits_part), " of credits, and ",
-                          hold.account, " had ", text_of(free), " that were granted and free"));
+                 sentence("the hold takes ", text_of(hold.credits_part), " of credits, and ", payer,
+                          " had ", text_of(free), " that were granted and free"));
 }
 
 void Audit::forget_requests() {
@@ -205,7 +209,7 @@ void Audit::enter(const Hold& hold) {
   if (opens) book.latest_ends = sums.ends;
   sums.held += hold.quota_part;
   sums.open += 1;
-  book.credits_held += hold.credits_part;
+  books_[hold.credits_account()].credits_held += hold.credits_part;
   open_[hold.job] = {.account = hold.account,
                      .request = hold.request,
                      .quota = hold.quota_part,
@@ -213,7 +217,8 @@ void Audit::enter(const Hold& hold) {
                      .declared = cost_of(hold.declared, hold.factor),
                      .factor = hold.factor,
                      .window = hold.window_opened,
-                     .blob = hold.blob};
+                     .blob = hold.blob,
+                     .credits_account = hold.credits_account()};
   report_.holds += 1;
   const auto set = account_tiers_.find(hold.account);
   if (set != account_tiers_.end() && set->second != hold.tier)
@@ -286,6 +291,7 @@ void Audit::judge(const HoldExtended& extended) {
     return;
   OpenHold& hold = it->second;
   Book& book = books_[hold.account];
+  Book& payer = books_[hold.credits_account];
   const GpuTime room = hold.declared - hold.quota - hold.credits;
   if (!require(extended.number == hold.extensions + 1,
                sentence("extension ", extended.number, " of job ", extended.job,
@@ -298,12 +304,12 @@ void Audit::judge(const HoldExtended& extended) {
                         text_of(extended.quota_part), " and ", text_of(extended.credits_part),
                         ", and ", text_of(room), " of its declared duration were not held")) ||
       !require(
-          extended.credits_part <= book.credits - book.credits_held,
+          extended.credits_part <= payer.credits - payer.credits_held,
           sentence("extends the hold of job ", extended.job, " by credits that were not there")))
     return;
   Sums& sums = book.windows[hold.window];
   sums.held += extended.quota_part;
-  book.credits_held += extended.credits_part;
+  payer.credits_held += extended.credits_part;
   hold.quota += extended.quota_part;
   hold.credits += extended.credits_part;
   hold.extensions += 1;
@@ -342,9 +348,10 @@ void Audit::judge(const HoldSettled& settled) {
                         " of quota, and ", text_of(hold.quota), " were held")))
     return;
   judge_charge(settled, hold);
+  Book& payer = books_[hold.credits_account];
+  payer.credits_held -= hold.credits;
+  payer.credits -= settled.charged_credits;
   Book& book = books_[hold.account];
-  book.credits_held -= hold.credits;
-  book.credits -= settled.charged_credits;
   Sums& sums = book.windows[hold.window];
   sums.held -= hold.quota;
   sums.used += settled.charged_quota;

@@ -70,6 +70,7 @@ class Audit {
     std::uint32_t extensions = 0;
     Instant window{};
     Shared<BlobRef> blob;
+    AccountId credits_account{};  // who pays its credits
   };
   struct Sums {
     GpuTime used;

@@ -168,6 +168,11 @@ class Ledger {
     const std::string* app = nullptr;
     std::uint32_t factor = 1;
   };
+  // Whose credits pay for what quota does not.
+  struct Purse {
+    AccountId group;  // empty: the account's own
+    GpuTime free;
+  };
   // A run that counts for what is learned.
   struct EndedRun {
     Shared<Hold> hold;
@@ -210,6 +215,8 @@ class Ledger {
                                      const Account* account) const;
   Hold hold_for(Instant now, const Reserve& reserve, const TierLimits& tier,
                 const Account* account) const;
+  Purse purse_for(Instant now, const AccountId& account, GpuTime needed) const;
+  GroupCredits group_credits(Instant now, const AccountId& account) const;
   HoldSettled settle_for(Instant now, const Settle& settle, const OpenJob& job) const;
   GpuTime left_after(Instant now, const Account& account, const Hold& hold,
                      const Closing& closing) const;
@@ -269,6 +276,7 @@ class Ledger {
   void enact(const JobRequeued& requeued, Instant at);
   void enact(const PromiseRestated& restated, Instant at);
   void enact(const HoldSettled& settled, Instant at);
+  Account& credits_account(const Hold& hold, AccountNumber own);
   void learn(const EndedRun& run) {
     learned_.note(run.hold->account, run.hold->body->app, run.ran);
   }

@@ -41,8 +41,17 @@ void Ledger::enact(const HoldOpened& opened, Instant) {
   requests_.insert({.request = {hold.request, account_key(hold.account)},
                     .body_hash = hold.body_hash,
                     .job = hold.job});
+  if (hold.credits_part > GpuTime{}) credits_account(hold, number).hold_credits(hold.credits_part);
   open_.insert({.hold = opened.hold, .account = number, .promise = hold.promise});
   core_.blobs += has_blob(hold) ? 1 : 0;
+}
+
+// Who pays the credits part of a hold that this account made.
+Account& Ledger::credits_account(const Hold& hold, AccountNumber own) {
+  if (hold.credits_from == AccountId{}) return accounts_.change(own).account;
+  const AccountNumber group = accounts_.find(hold.credits_from);
+  GPUPOOL_ENSURE(group != RowTable<AccountRow>::none, hold.job, hold.credits_from);
+  return accounts_.change(group).account;
 }
 
 void Ledger::enact(const LeaseNoted& noted, Instant at) {
@@ -70,9 +79,12 @@ void Ledger::enact(const PromiseRestated& restated, Instant) {
 void Ledger::enact(const HoldSettled& settled, Instant at) {
   const OpenJob& job = open_.erase(open_.find(settled.job));
   const Hold& hold = job.hold;
-  Account& account = accounts_.change(job.account).account;
-  account.close_hold(
-      hold, {.held = job.held(), .charged = {settled.charged_quota, settled.charged_credits}});
+  const Parts held = job.held();
+  accounts_.change(job.account)
+      .account.close_hold(
+          hold, {.held = held, .charged = {settled.charged_quota, settled.charged_credits}});
+  if (held.credits > GpuTime{})
+    credits_account(hold, job.account).settle_credits(held.credits, settled.charged_credits);
   core_.blobs -= has_blob(hold) ? 1 : 0;
   if (settled.outcome == Outcome::succeeded && settled.ran > Duration{}) {
     const EndedRun run{.hold = job.hold, .ran = settled.ran};

@@ -75,7 +75,7 @@ std::map<AccountId, Account> Ledger::check_open_jobs(Findings& findings) const {
     const Parts held = job->held();
     window->held += held.quota;
     window->open_holds += 1;
-    sum.credits_held += held.credits;
+    sums[hold.credits_account()].credits_held += held.credits;
     findings.require(held.sum() <= cost_of(hold.declared, hold.factor),
                      "no more is held than the declared duration costs", id, held.sum());
     sum.open.push_back(id);

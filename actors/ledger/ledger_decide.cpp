@@ -165,9 +165,10 @@ std::optional<Error> Ledger::no_room_for(const JobRequest& request) const {
 std::optional<Error> Ledger::quota_missing(Instant now, const Reserve& reserve,
                                            const TierLimits& tier, const Account* account) const {
   const Window* window = account == nullptr ? nullptr : account->window_at(now);
-  GpuTime payable = left_of(tier.allowance, window);
-  if (account != nullptr) payable += account->credits - account->credits_held;
+  const GpuTime left = left_of(tier.allowance, window);
   const GpuTime cost = cost_of(reserve);
+  const GpuTime payable =
+      left + purse_for(now, reserve.caller.account, std::max(cost - left, GpuTime{})).free;
   if (cost <= payable) return std::nullopt;
   return Error{.code = Errc::quota_exceeded, .want = cost.ms, .have = payable.ms};
 }
@@ -180,6 +181,7 @@ Hold Ledger::hold_for(Instant now, const Reserve& reserve, const TierLimits& tie
   const GpuTime quota = std::min(left, cost);
   const WindowSpan span = window == nullptr ? window_of_next_hold(now, account)
                                             : WindowSpan{window->opened, window->ends};
+  Purse purse = purse_for(now, reserve.caller.account, cost - quota);
   Hold hold{.job = {core_.sequence + 1},
             .request = reserve.request,
             .body_hash = reserve.body_hash,
@@ -202,6 +204,7 @@ Hold Ledger::hold_for(Instant now, const Reserve& reserve, const TierLimits& tie
             .window_ends = span.ends};
   if (held_first(reserve) != reserve.declared) hold.learned = reserve.learned;
   hold.files = reserve.files;
+  hold.credits_from = std::move(purse.group);
   const GpuTime spent = window == nullptr ? GpuTime{} : window->used + window->held;
   GPUPOOL_ENSURE(quota == GpuTime{} || spent + quota <= tier.allowance, spent, quota);
   return hold;
@@ -308,7 +311,9 @@ Balance Ledger::balance_for(Instant now, const Question& question) const {
     balance.window_opened = span.opened;
     balance.resets_at = span.ends;
   }
-  const GpuTime payable = balance.left + account.credits - account.credits_held;
+  balance.group = group_credits(now, question.account);
+  const GpuTime payable =
+      balance.left + purse_for(now, question.account, GpuTime{limits::credits_ms_max}).free;
   const bool may_ask = balance.open_jobs < balance.jobs_max;
   balance.fits.reserve(config_->sizes.size());
   for (const SizeConfig& size : config_->sizes) {

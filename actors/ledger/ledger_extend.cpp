@@ -54,7 +54,8 @@ Result<HoldExtended> Ledger::decide(const Extend& extend, const OpenJob& job) co
   const std::string tier = tier_of(hold.account, account.tier);
   const auto limits = limits_of(tier);
   const GpuTime left = left_of(limits ? limits->allowance : GpuTime{}, &account.window_of(hold));
-  const GpuTime payable = left + account.credits - account.credits_held;
+  const Account* payer = this->account(hold.credits_account());
+  const GpuTime payable = left + (payer == nullptr ? GpuTime{} : payer->free_credits());
   if (extend.by > payable)
     return Error{.code = Errc::quota_exceeded, .want = extend.by.ms, .have = payable.ms};
   const GpuTime quota = std::min(left, extend.by);
@@ -71,7 +72,8 @@ void Ledger::enact(const HoldExtended& extended, Instant) {
   job.extended.quota += more.quota;
   job.extended.credits += more.credits;
   job.extensions = extended.number;
-  accounts_.change(job.account).account.extend_hold(job.hold, more);
+  accounts_.change(job.account).account.extend_hold(job.hold, more.quota);
+  if (more.credits > GpuTime{}) credits_account(job.hold, job.account).hold_credits(more.credits);
 }
 
 }  // namespace gpupool

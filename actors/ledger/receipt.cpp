@@ -16,7 +16,8 @@ Receipt receipt_of(const Hold& hold) {
           .admitted_at = hold.admitted_at,
           .promise = hold.promise,
           .held = hold.quota_part + hold.credits_part,
-          .held_credits = hold.credits_part};
+          .held_credits = hold.credits_part,
+          .credits_from = hold.credits_from};
 }
 
 // The run that was delivered need not be the last attempt.

@@ -66,10 +66,11 @@ inline constexpr auto field_names<EpochRaised> = detail::names("epoch");
 template <>
 inline constexpr auto field_names<HoldOpened> = detail::names("hold", "token_tier", "used", "held");
 template <>
-inline constexpr auto field_names<Hold> = detail::names(
-    "job", "request", "body_hash", "account", "tier", "body", "partition", "slots", "factor",
-    "declared", "occupancy", "tier_rank", "quota_band", "promise", "quota_part", "credits_part",
-    "window_opened", "admitted_at", "recognised_by", "window_ends", "learned", "blob", "files");
+inline constexpr auto field_names<Hold> =
+    detail::names("job", "request", "body_hash", "account", "tier", "body", "partition", "slots",
+                  "factor", "declared", "occupancy", "tier_rank", "quota_band", "promise",
+                  "quota_part", "credits_part", "window_opened", "admitted_at", "recognised_by",
+                  "window_ends", "learned", "blob", "files", "credits_from");
 template <>
 inline constexpr auto field_names<BlobRef> = detail::names("hash", "bytes");
 template <>

@@ -76,6 +76,11 @@ std::string text_of(const Receipt& receipt, const Moment& moment) {
   return "";
 }
 
+std::string whose_credits(const Receipt& receipt) {
+  const AccountId& group = receipt.credits_from;
+  return group == AccountId{} ? "credits" : "the credits of " + group.text;
+}
+
 std::string settled_text(const Receipt& receipt) {
   return "settled as " + name_of(receipt.outcome) + why(receipt.cause, receipt.detail) +
          ": declared " + text_of(receipt.declared) + ", ran " +
@@ -84,8 +89,8 @@ std::string settled_text(const Receipt& receipt) {
          text_of(receipt.left) + " left" +
          (receipt.held_credits == GpuTime{}
               ? ""
-              : "; of credits were held " + text_of(receipt.held_credits) + " and charged " +
-                    text_of(receipt.charged_credits));
+              : "; of " + whose_credits(receipt) + " were held " + text_of(receipt.held_credits) +
+                    " and charged " + text_of(receipt.charged_credits));
 }
 
 // want and have of a refusal, with their unit.
@@ -109,6 +114,10 @@ std::string balance_text(const Balance& balance) {
       (balance.credits == GpuTime{} ? ""
                                     : text_of(balance.credits) + " of credits, " +
                                           text_of(balance.credits_held) + " of them held; ") +
+      (balance.group.account == AccountId{}
+           ? ""
+           : balance.group.account.text + " shared " + text_of(balance.group.credits) +
+                 " of credits, " + text_of(balance.group.held) + " of them held; ") +
       std::to_string(balance.open_jobs) + " of " + std::to_string(balance.jobs_max) + " jobs open";
   if (balance.held_until)
     text += "; the earliest open hold is closed by " + utc_text(balance.held_until);

@@ -75,6 +75,15 @@ struct Advice {
   auto fields() { return std::tie(app, runs, own, longest, declare, first_held, fits); }
 };
 
+// Credits that an account shares with the others of its group, while that is on.
+struct GroupCredits {
+  AccountId account;  // "group:workshop"; empty: it is in none now
+  GpuTime credits;    // what is held of them included
+  GpuTime held;
+  Instant until = Instant::never();
+  auto fields() { return std::tie(account, credits, held, until); }
+};
+
 // An account's quota at one moment. left = max(0, allowance - used - held) of the current window.
 struct Balance {
   AccountId account;
@@ -94,10 +103,12 @@ struct Balance {
   GpuTime credits;       // beyond quota, whatever the window; what is held of them included
   GpuTime credits_held;  // credits parts of open holds
   Advice advice;         // about the app in question, or the one that the account used last
+  GroupCredits group;    // the first of its groups that has any free, else the first
 
   auto fields() {
     return std::tie(account, tier, allowance, used, held, left, longest, window_opened, resets_at,
-                    held_until, open_jobs, jobs_max, fits, at, credits, credits_held, advice);
+                    held_until, open_jobs, jobs_max, fits, at, credits, credits_held, advice,
+                    group);
   }
 };
 
@@ -186,12 +197,13 @@ struct Receipt {
   GpuTime charged_credits;     // how much of `charged` were credits
   std::int32_t exit_code = 0;  // of a command that ended by itself
   std::int32_t signal = 0;     // that ended a command; 0: none
+  AccountId credits_from;      // whose the credits were: a group's; empty: its own
 
   auto fields() {
     return std::tie(job, request, account, tier, app, size, factor, declared, admitted_at, promise,
                     leased_at, ended_at, ran, held, charged, given_back, left, outcome, cause,
                     detail, attempts, node, result, log, held_credits, charged_credits, exit_code,
-                    signal);
+                    signal, credits_from);
   }
 };
 
@@ -216,15 +228,20 @@ struct Hold {
   Instant window_opened{};
   Instant admitted_at{};
   std::string recognised_by;
-  Instant window_ends{};  // of the window that opened then
-  Duration learned{};     // what was held at first, to be extended; 0: all of `declared`
-  Shared<BlobRef> blob;   // of the request, if it is a large one
-  std::string files;      // SHA-256 of the upload that it works on; empty: none
+  Instant window_ends{};   // of the window that opened then
+  Duration learned{};      // what was held at first, to be extended; 0: all of `declared`
+  Shared<BlobRef> blob;    // of the request, if it is a large one
+  std::string files;       // SHA-256 of the upload that it works on; empty: none
+  AccountId credits_from;  // who pays the credits part: a group; empty: the account itself
 
+  const AccountId& credits_account() const {
+    return credits_from == AccountId{} ? account : credits_from;
+  }
   auto fields() {
     return std::tie(job, request, body_hash, account, tier, body, partition, slots, factor,
                     declared, occupancy, tier_rank, quota_band, promise, quota_part, credits_part,
-                    window_opened, admitted_at, recognised_by, window_ends, learned, blob, files);
+                    window_opened, admitted_at, recognised_by, window_ends, learned, blob, files,
+                    credits_from);
   }
 };
 

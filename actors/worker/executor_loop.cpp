@@ -45,6 +45,9 @@ ExecutorHost::Loop::~Loop() {
 }
 
 void ExecutorHost::Loop::push(const ToExecutors& command) {
+  // On the worker's thread, which answers the process' caller next.
+  if (const auto* watch = std::get_if<WatchProcess>(&command))
+    ProcessWatch::note(processes_folder(), watch->process);
   bool was_idle = false;
   {
     const std::scoped_lock lock{mutex_};

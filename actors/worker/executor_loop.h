@@ -61,6 +61,9 @@ class ExecutorHost::Loop {
     std::optional<Error> too_large{};  // its result, which is not read any further
   };
 
+  std::filesystem::path processes_folder() const {
+    return std::filesystem::path{settings_.config.worker.folder} / "processes";
+  }
   void run();
   void wake();
   void take_commands();
@@ -112,7 +115,7 @@ class ExecutorHost::Loop {
   RunLogs logs_;
   std::vector<std::optional<Resident>> slots_;
   std::vector<std::vector<Resident>> aside_;  // warm beside each slot's, and not spoken to
-  ProcessWatch processes_{std::filesystem::path{settings_.config.worker.folder} / "processes"};
+  ProcessWatch processes_{processes_folder()};
   std::thread thread_;  // last: it uses everything above
 };
 

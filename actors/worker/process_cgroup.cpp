@@ -1,6 +1,7 @@
 #include "actors/worker/process_cgroup.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -38,7 +39,7 @@ bool has_word(const std::string& words, std::string_view word, char between) {
 // so it may be the one above.
 void add_v2(const std::string& path, std::vector<Hierarchy>& found) {
   for (const std::string root : {"/sys/fs/cgroup", "/sys/fs/cgroup/unified"}) {
-    std::string folder = root + (path == "/" ? "" : path);
+    std::string folder = root + path;
     for (int above = 0; above < 2 && folder.size() > root.size(); ++above) {
       std::string controllers;
       std::getline(std::ifstream(folder + "/cgroup.subtree_control"), controllers);
@@ -52,21 +53,35 @@ void add_v2(const std::string& path, std::vector<Hierarchy>& found) {
   }
 }
 
-// Lines of /proc/self/cgroup: "4:memory:/a/b", and "0::/a/b" for v2.
-std::vector<Hierarchy> hierarchies() {
-  std::vector<Hierarchy> found;
-  std::ifstream lines("/proc/self/cgroup");
+// A line of /proc/PID/cgroup: "4:memory:/a/b", and "0::/a/b" for v2, which has no controllers
+// there.
+struct Membership {
+  std::string controllers;
+  std::string path;  // empty for "/"
+};
+
+std::vector<Membership> memberships_of(const std::string& process) {
+  std::vector<Membership> found;
+  std::ifstream lines("/proc/" + process + "/cgroup");
   for (std::string line; std::getline(lines, line);) {
     const auto first = line.find(':');
     const auto second = line.find(':', first + 1);
     if (second == std::string::npos) continue;
-    const std::string controllers = line.substr(first + 1, second - first - 1);
     const std::string path = line.substr(second + 1);
+    found.push_back({.controllers = line.substr(first + 1, second - first - 1),
+                     .path = path == "/" ? std::string{} : path});
+  }
+  return found;
+}
+
+std::vector<Hierarchy> hierarchies() {
+  std::vector<Hierarchy> found;
+  for (const auto& [controllers, path] : memberships_of("self")) {
     if (controllers.empty()) {
       add_v2(path, found);
       continue;
     }
-    Hierarchy one{.folder = "/sys/fs/cgroup/" + controllers + (path == "/" ? "" : path),
+    Hierarchy one{.folder = "/sys/fs/cgroup/" + controllers + path,
                   .is_v2 = false,
                   .has_memory = has_word(controllers, "memory", ','),
                   .has_pids = has_word(controllers, "pids", ',')};
@@ -107,6 +122,37 @@ std::vector<std::string> join_cgroup(const std::string& name, const CgroupLimits
 
 void remove_cgroup(const std::string& name) {
   for (const Hierarchy& hierarchy : hierarchies()) ::rmdir((hierarchy.folder + "/" + name).c_str());
+}
+
+// Of the hierarchies that count or bound nothing by themselves, so that nothing changes but who is
+// together.
+std::string set_apart(pid_t pid, const std::string& name) {
+  for (const auto& [controllers, path] : memberships_of(std::to_string(pid))) {
+    std::vector<std::string> roots;
+    if (controllers.empty()) roots = {"/sys/fs/cgroup", "/sys/fs/cgroup/unified"};
+    if (controllers == "pids" || controllers == "freezer")
+      roots = {"/sys/fs/cgroup/" + controllers};
+    for (const std::string& root : roots) {
+      const std::string folder = root + path + "/" + name;
+      if (::access((root + path + "/cgroup.procs").c_str(), F_OK) != 0 ||
+          ::mkdir(folder.c_str(), 0755) != 0)
+        continue;
+      if (write_text(folder + "/cgroup.procs", std::to_string(pid))) return folder;
+      ::rmdir(folder.c_str());
+    }
+  }
+  return {};
+}
+
+bool clear_cgroup(const std::string& folder) {
+  if (write_text(folder + "/cgroup.kill", "1")) return ::rmdir(folder.c_str()) == 0;
+  std::ifstream processes(folder + "/cgroup.procs");
+  bool is_empty = true;
+  for (pid_t pid = 0; processes >> pid;) {
+    is_empty = false;
+    if (pid > 1) ::kill(pid, SIGKILL);
+  }
+  return is_empty && (::rmdir(folder.c_str()) == 0 || errno == ENOENT);
 }
 
 }  // namespace gpupool

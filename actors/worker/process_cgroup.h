@@ -1,7 +1,10 @@
 #pragma once
-// A control group for one run, where this machine and user allow it: cgroup v1 or v2. It bounds
-// what all processes of the run have together, which limits of single processes can't. Without one
-// these still hold. Free functions; any thread.
+// Control groups, where this machine and user allow them: cgroup v1 or v2. One for a run bounds
+// what all its processes have together, which limits of single processes can't; one for a caller's
+// own process bounds nothing and keeps whatever that starts together, however it was forked. Free
+// functions; any thread.
+
+#include <sys/types.h>
 
 #include <cstdint>
 #include <string>
@@ -21,5 +24,12 @@ std::vector<std::string> join_cgroup(const std::string& name, const CgroupLimits
 
 // Removes the group `name` below this process' own, wherever there is one and nobody is in it.
 void remove_cgroup(const std::string& name);
+
+// Puts a process into a group `name` below the one that it is in, so that all limits which it has
+// stay as they are. Returns the group's folder; empty: there is none, as that is not allowed here.
+std::string set_apart(pid_t pid, const std::string& name);
+// SIGKILL to everything in the group; what is forked meanwhile is found by the next call. True, and
+// the folder is removed, once nobody is in it.
+bool clear_cgroup(const std::string& folder);
 
 }  // namespace gpupool

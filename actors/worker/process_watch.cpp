@@ -9,11 +9,21 @@
 #include <string>
 #include <system_error>
 
+#include "actors/worker/process_cgroup.h"
+
 namespace gpupool {
 namespace {
 
+// Of a worker that starts, at a group that an earlier one has left: a second in all.
+constexpr int looks_max = 100;
+constexpr int look_ms = 10;
+
 ProcessName name_of(const LocalProcess& process) {
   return {.pid = process.pid, .started = process.started};
+}
+
+std::string file_name_of(const LocalProcess& process) {
+  return std::to_string(process.pid) + "-" + std::to_string(process.started);
 }
 
 // Its descendants first, while they still can be found by it; they may fork meanwhile, so whoever
@@ -36,9 +46,14 @@ void kill_tree(const ProcessName& root, std::vector<ProcessName>& children) {
 void end_noted(const std::filesystem::path& note) {
   std::string boot;
   ProcessName noted;
-  if (std::ifstream{note} >> boot >> noted.pid >> noted.started && boot == boot_id()) {
+  std::string group;
+  std::ifstream text{note};
+  if (text >> boot >> noted.pid >> noted.started && boot == boot_id()) {
     std::vector<ProcessName> children;
     kill_tree(noted, children);
+    // What was killed is a member of its group for a moment longer.
+    if (std::getline(text >> std::ws, group))
+      for (int i = 0; i < looks_max && !clear_cgroup(group); ++i) ::poll(nullptr, 0, look_ms);
   }
   std::error_code ignored;
   std::filesystem::remove(note, ignored);
@@ -55,22 +70,32 @@ ProcessWatch::ProcessWatch(std::filesystem::path folder) : folder_(std::move(fol
   for (const auto& note : notes) end_noted(note);
 }
 
-std::filesystem::path ProcessWatch::note_of(const LocalProcess& process) const {
-  return folder_ / (std::to_string(process.pid) + "-" + std::to_string(process.started));
+void ProcessWatch::note(const std::filesystem::path& folder, const LocalProcess& process,
+                        const std::string& group) {
+  std::ofstream{folder / file_name_of(process)} << boot_id() << ' ' << process.pid << ' '
+                                                << process.started << ' ' << group << '\n';
 }
 
 void ProcessWatch::watch(SlotIndex slot, const LocalProcess& process) {
-  std::ofstream{note_of(process)} << boot_id() << ' ' << process.pid << ' ' << process.started
-                                  << '\n';
+  for (Watched& one : watched_)
+    if (one.process == process) {  // a warm one that was let in again
+      one.slot = slot;
+      return;
+    }
+  FileDescriptor pidfd{static_cast<int>(::syscall(SYS_pidfd_open, process.pid, 0))};
+  // Only of the very process that was let in: its pid may be another's by now.
+  std::string group;
+  if (is_alive(name_of(process)))
+    group = set_apart(process.pid, "gpupool-" + file_name_of(process));
+  note(folder_, process, group);
   watched_.push_back(
-      {.slot = slot,
-       .process = process,
-       .pidfd = FileDescriptor{static_cast<int>(::syscall(SYS_pidfd_open, process.pid, 0))}});
+      {.slot = slot, .process = process, .pidfd = std::move(pidfd), .group = std::move(group)});
 }
 
 void ProcessWatch::kill(Watched& watched) {
   watched.killing = true;
   kill_tree(name_of(watched.process), watched.children);
+  if (!watched.group.empty() && clear_cgroup(watched.group)) watched.group.clear();
 }
 
 void ProcessWatch::kill(const LocalProcess& process) {
@@ -98,9 +123,10 @@ bool ProcessWatch::wants_time() const {
 
 bool ProcessWatch::is_gone(Watched& watched) {
   if (is_alive(name_of(watched.process))) return false;
-  // Of one that ended by itself nobody can tell any more what it had started.
-  if (watched.killing) kill(watched);
-  return std::none_of(watched.children.begin(), watched.children.end(), is_alive);
+  // Of one that ended by itself only its group can tell what it had started.
+  if (watched.killing || !watched.group.empty()) kill(watched);
+  return watched.group.empty() &&
+         std::none_of(watched.children.begin(), watched.children.end(), is_alive);
 }
 
 std::vector<std::pair<SlotIndex, LocalProcess>> ProcessWatch::take_gone() {
@@ -109,7 +135,7 @@ std::vector<std::pair<SlotIndex, LocalProcess>> ProcessWatch::take_gone() {
     if (!is_gone(one)) return false;
     gone.emplace_back(one.slot, one.process);
     std::error_code ignored;
-    std::filesystem::remove(note_of(one.process), ignored);
+    std::filesystem::remove(folder_ / file_name_of(one.process), ignored);
     return true;
   });
   return gone;

@@ -1,11 +1,13 @@
 #pragma once
 // Callers' own processes on the slots of a node, which are nobody's children here: watched by
 // pidfd, killed with all that descends from them, and noted on disk for a worker that starts after
-// a crash. Always: only the very process that was let in is ever killed, whoever has its pid
-// meanwhile, and what was seen to descend from it. Used by the executors' thread only.
+// a crash. Where control groups can be made, each gets one of its own, so that what it starts from
+// then on is found however it was forked; elsewhere by descent, which a double fork leaves. Always:
+// only the very process that was let in is ever killed, whoever has its pid meanwhile, and what is
+// of it. Used by the executors' thread only.
 
 #include <filesystem>
-#include <map>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -18,6 +20,11 @@ class ProcessWatch {
  public:
   // Ends what an earlier worker noted in `folder`, and makes it.
   explicit ProcessWatch(std::filesystem::path folder);
+
+  // Writes down in `folder` that the process is let in. Any thread: before its caller hears of it,
+  // so that a worker which is killed in the next moment has left the note.
+  static void note(const std::filesystem::path& folder, const LocalProcess& process,
+                   const std::string& group = {});
 
   void watch(SlotIndex slot, const LocalProcess& process);
   void kill(const LocalProcess& process);
@@ -38,9 +45,9 @@ class ProcessWatch {
     FileDescriptor pidfd;  // none: a system without them
     bool killing = false;
     std::vector<ProcessName> children;  // its own at the moment of the kill
+    std::string group{};                // its control group; empty: it has none
   };
 
-  std::filesystem::path note_of(const LocalProcess& process) const;
   static void kill(Watched& watched);
   static bool is_gone(Watched& watched);
 

@@ -27,7 +27,7 @@ TEST_CASE("A quota in JSON has its keys, milliseconds and RFC 3339 times") {
   CHECK(keys_of(json["balance"]) == Keys{"account", "tier", "allowance_ms", "used_ms", "held_ms",
                                          "left_ms", "longest_cost_ms", "window_opened_at",
                                          "resets_at", "held_until", "open_jobs", "jobs_max", "fits",
-                                         "at", "credits_ms", "credits_held_ms", "advice"});
+                                         "at", "credits_ms", "credits_held_ms", "group", "advice"});
   CHECK(json["balance"]["left_ms"] == 146'783);
   CHECK(json["balance"]["resets_at"] == "2026-11-23T12:00:00.000Z");
   CHECK(json["balance"]["fits"][1] ==
@@ -63,7 +63,10 @@ TEST_CASE("A receipt in JSON adds up and names its result") {
                               "result",
                               "log",
                               "held_credits_ms",
-                              "charged_credits_ms"});
+                              "charged_credits_ms",
+                              "credits_from",
+                              "exit_code",
+                              "signal"});
   CHECK(json["job"] == 17);
   CHECK(json["request"] == "0190a6c1-2f3a-7b10-8c4d-5e6f70819293");
   CHECK(json["outcome"] == "succeeded");

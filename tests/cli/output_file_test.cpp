@@ -80,11 +80,3 @@ TEST_CASE("A link to a file stays a link, and what it leads to is replaced") {
   CHECK(std::filesystem::is_symlink(link));
   CHECK(content_of(target) == "after");
 }
-
-TEST_CASE("Base64url is decoded strictly") {
-  CHECK(decode_base64url("eyJhIjoxfQ") == "{\"a\":1}");
-  CHECK(decode_base64url("_-8") == "\xff\xef");
-  CHECK(decode_base64url("").empty());
-  CHECK(decode_base64url("a+b/").empty());
-  CHECK(decode_base64url("YQ==").empty());
-}

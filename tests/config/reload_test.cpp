@@ -95,10 +95,9 @@ TEST_CASE("Durations that contradict what waits for a restart are refused as a w
         "apps.emoji.longest_s: 40 s is below the running stall_s of 50 s; a restart would do");
 }
 
-// Every key of a file either is taken over or waits: none is forgotten in silence.
-TEST_CASE("A reload knows every key that a configuration file may hold") {
-  const Config running = default_config();
-  Config other = running;
+// In which every key has another value than in the default one.
+Config another_config() {
+  Config other = default_config();
   other.pool = "other";
   other.worker_role = false;
   other.broker = {.client_endpoint = "tcp://127.0.0.1:1",
@@ -133,6 +132,7 @@ TEST_CASE("A reload knows every key that a configuration file may hold") {
                   .overheat = seconds(1),
                   .run_as = "r"};
   other.identity = {.keys = {KeyConfig{}},
+                    .issuers = {{.name = "i"}},
                     .audience = "a",
                     .anonymous = false,
                     .anonymous_tier = "free",
@@ -167,20 +167,25 @@ TEST_CASE("A reload knows every key that a configuration file may hold") {
                                .processes_max = 1,
                                .retries = 1},
                    .concurrency = 1};
+  other.rates = {.account = {1, 2}, .address = {3, 4}};
   other.reservations = {{.name = "r"}};
+  other.groups = {{.name = "g"}};
   other.http.endpoint = "h";
   other.spaces = {{.name = "s"}};
+  return other;
+}
+
+// Every key of a file either is taken over or waits: none is forgotten in silence.
+TEST_CASE("A reload knows every key that a configuration file may hold") {
+  const Config running = default_config();
+  const Config other = another_config();
   const Reload next = reloaded(running, other);
   std::set<std::string> told(next.changed.begin(), next.changed.end());
   told.insert(next.waiting.begin(), next.waiting.end());
 
-  const std::set<std::string> whole{"sizes",
-                                    "worker.devices",
-                                    "identity.keys",
-                                    "reservations",
-                                    "spaces",
-                                    "apps.emoji.parameters",
-                                    "apps.emoji.secrets"};
+  const std::set<std::string> whole{
+      "sizes",  "worker.devices", "identity.keys",         "identity.issuers",  "reservations",
+      "groups", "spaces",         "apps.emoji.parameters", "apps.emoji.secrets"};
   for (std::string key : config_keys()) {
     for (const auto& [table, entry] :
          {std::pair<std::string, std::string>{"tiers.", "anonymous"}, {"apps.", "emoji"}})

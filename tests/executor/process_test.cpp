@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 
 #include "actors/worker/process_caller.h"
+#include "actors/worker/process_cgroup.h"
 #include "actors/worker/process_watch.h"
 #include "tests/executor/harness.h"
 
@@ -197,4 +198,116 @@ TEST_CASE("A worker that starts after a crash ends the processes that the last o
   }));
   CHECK_FALSE(is_gone(of_nobody.pid()));
   CHECK(std::filesystem::is_empty(folder.path()));
+}
+
+// Where this machine lets nobody make control groups, a double fork is found by nobody.
+bool may_make_groups() {
+  const pid_t child = ::fork();
+  if (child == 0)
+    for (;;) ::pause();
+  const std::string group = set_apart(child, "gpupool-test-" + std::to_string(child));
+  ::kill(child, SIGKILL);
+  ::waitpid(child, nullptr, 0);
+  if (group.empty()) WARN("control groups cannot be made here: what left by a double fork stays");
+  return !group.empty() && eventually([&] { return clear_cgroup(group); });
+}
+
+// A process that, once it is told to, starts another by a double fork and a session of its own, and
+// then waits or ends.
+class Forker {
+ public:
+  enum class After { waits, ends };
+  explicit Forker(After after) {
+    REQUIRE(::pipe(word_) == 0);
+    REQUIRE(::pipe(said_) == 0);
+    pid_ = ::fork();
+    if (pid_ != 0) return;
+    char word = 0;
+    [[maybe_unused]] ssize_t size = ::read(word_[0], &word, 1);
+    const pid_t middle = ::fork();
+    if (middle == 0) {
+      ::setsid();
+      const pid_t last = ::fork();
+      if (last != 0) size = ::write(said_[1], &last, sizeof last), ::_exit(0);
+      for (;;) ::pause();
+    }
+    ::waitpid(middle, nullptr, 0);
+    if (after == After::ends) ::_exit(0);
+    for (;;) ::pause();
+  }
+  ~Forker() {
+    ::kill(pid_, SIGKILL);
+    ::waitpid(pid_, nullptr, 0);
+    if (left_ > 0) ::kill(left_, SIGKILL);
+    for (const int end : {word_[0], word_[1], said_[0], said_[1]}) ::close(end);
+  }
+  Forker(const Forker&) = delete;
+  Forker& operator=(const Forker&) = delete;
+
+  LocalProcess name() const {
+    const auto named = process_named(pid_);
+    REQUIRE(named);
+    return {.pid = named->pid, .started = named->started};
+  }
+  pid_t pid() const { return pid_; }
+  pid_t fork_twice() {
+    REQUIRE(::write(word_[1], "x", 1) == 1);
+    REQUIRE(::read(said_[0], &left_, sizeof left_) == sizeof left_);
+    return left_;
+  }
+
+ private:
+  int word_[2]{};
+  int said_[2]{};
+  pid_t pid_ = 0;
+  pid_t left_ = 0;
+};
+
+TEST_CASE("Who leaves by a double fork is killed with the process that was let in") {
+  if (!may_make_groups()) return;
+  for (const auto after : {Forker::After::waits, Forker::After::ends}) {
+    const TemporaryFolder folder;
+    Forker forker(after);
+    const LocalProcess name = forker.name();
+    ProcessWatch watch(folder.path());
+    watch.watch(SlotIndex{1}, name);
+    const pid_t left = forker.fork_twice();
+    CHECK_FALSE(is_gone(left));
+    if (after == Forker::After::waits) watch.kill(name);
+    CHECK(eventually([&] {
+      ::waitpid(forker.pid(), nullptr, WNOHANG);
+      return watch.take_gone().size() == 1;
+    }));
+    CHECK(is_gone(left));
+    CHECK(std::filesystem::is_empty(folder.path()));
+  }
+}
+
+TEST_CASE("A worker that starts after a crash finds who left by a double fork") {
+  if (!may_make_groups()) return;
+  const TemporaryFolder folder;
+  Forker forker(Forker::After::waits);
+  {
+    ProcessWatch crashed(folder.path());
+    crashed.watch(SlotIndex{0}, forker.name());
+  }
+  const pid_t left = forker.fork_twice();
+  const ProcessWatch next(folder.path());
+  CHECK(eventually([&] {
+    ::waitpid(forker.pid(), nullptr, WNOHANG);
+    return is_gone(forker.pid()) && is_gone(left);
+  }));
+  CHECK(std::filesystem::is_empty(folder.path()));
+}
+
+TEST_CASE("A worker that is killed at once after its answer has left the note of the process") {
+  const TemporaryFolder folder;
+  const Listener listener;
+  const CallerProcess caller(listener.port());
+  ProcessWatch::note(folder.path(), caller.name());
+  const ProcessWatch next(folder.path());
+  CHECK(eventually([&] {
+    ::waitpid(caller.pid(), nullptr, WNOHANG);
+    return is_gone(caller.pid());
+  }));
 }

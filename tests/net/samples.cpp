@@ -50,7 +50,11 @@ Balance balance() {
                      .longest = milliseconds(7'900),
                      .declare = seconds(10),
                      .first_held = seconds(11),
-                     .fits = 12}};
+                     .fits = 12},
+          .group = {.account = {"group:workshop"},
+                    .credits = {3'600'000},
+                    .held = {60'000},
+                    .until = noon + hours(4)}};
 }
 
 Hold hold() {
@@ -76,7 +80,8 @@ Hold hold() {
           .window_ends = noon + hours(22),
           .learned = seconds(12),
           .blob = BlobRef{.hash = std::string(64, 'b'), .bytes = 5'000},
-          .files = std::string(64, 'c')};
+          .files = std::string(64, 'c'),
+          .credits_from = {"group:workshop"}};
 }
 
 JobEvent event() {
@@ -133,7 +138,8 @@ Receipt receipt() {
           .held_credits = {10'000},
           .charged_credits = {2'400},
           .exit_code = 3,
-          .signal = 9};
+          .signal = 9,
+          .credits_from = {"group:workshop"}};
 }
 
 Refusal refusal() {

@@ -26,11 +26,18 @@ inline constexpr std::chrono::seconds patience{30};
 // A closed one recognises nobody.
 enum class Door { open, closed };
 
+// Who may come or ask; empty: at will.
+struct HowOften {
+  std::function<Status(const std::string&)> may_come{};
+  std::function<Status(const AccountId&)> may_ask{};
+};
+
 class TestPool {
  public:
   using Answer = std::function<void(TestPool&, SessionId, const ToSession&)>;
 
-  explicit TestPool(Answer answer = {}, GatewayOptions options = {}, Door door = Door::open)
+  explicit TestPool(Answer answer = {}, GatewayOptions options = {}, Door door = Door::open,
+                    HowOften how_often = {})
       : answer_(std::move(answer)), door_(door) {
     if (options.endpoint.empty()) options.endpoint = "tcp://127.0.0.1:*";
     options.pool = "test pool";
@@ -44,7 +51,9 @@ class TestPool {
          .receive = [this](SessionId id, const ToSession& message) { receive(id, message); },
          .steady_now = [this] { return Instant{now_ms_}; },
          .congested = [this] { return congested_.load(); },
-         .may_speak = [this] { return !silent_.load(); }});
+         .may_speak = [this] { return !silent_.load(); },
+         .may_come = std::move(how_often.may_come),
+         .may_ask = std::move(how_often.may_ask)});
     REQUIRE(socket);
     socket_ = std::move(*socket);
     endpoint_ = socket_->endpoint();

@@ -108,9 +108,12 @@ void Checks::enact(const HoldOpened& opened, Instant at, std::uint64_t sequence)
                      .promise = hold.promise,
                      .quota = hold.quota_part,
                      .credits = hold.credits_part};
-  credits_held_[hold.account] += hold.credits_part;
-  require(credits_held_[hold.account] <= credits_[hold.account], "credits that are held are there",
-          hold.job);
+  const AccountId& payer = hold.credits_account();
+  credits_held_[payer] += hold.credits_part;
+  require(credits_held_[payer] <= credits_[payer], "credits that are held are there", hold.job);
+  require(payer == hold.account || may_share(payer, hold, at),
+          "a group pays for its users, while it is on", hold.job, payer);
+  shared_ += payer != hold.account && hold.credits_part > GpuTime{} ? 1U : 0U;
   ++open_count_;
   const TierTerms* tier = tier_of(hold);
   require(tier != nullptr, "a hold has a tier");
@@ -143,11 +146,11 @@ void Checks::enact(const HoldExtended& extended) {
           "an extension takes nothing back", extended.job);
   job.quota += extended.quota_part;
   job.credits += extended.credits_part;
-  credits_held_[account] += extended.credits_part;
+  const AccountId& payer = job.hold->credits_account();
+  credits_held_[payer] += extended.credits_part;
   require(job.quota + job.credits <= cost_of(job.hold->declared, job.hold->factor),
           "no more is held than the declared duration costs", extended.job);
-  require(credits_held_[account] <= credits_[account], "credits that are held are there",
-          extended.job);
+  require(credits_held_[payer] <= credits_[payer], "credits that are held are there", extended.job);
   const auto tier = std::find_if(tiers_.begin(), tiers_.end(),
                                  [&](const TierTerms& one) { return one.name == extended.tier; });
   require(tier != tiers_.end() || extended.quota_part == GpuTime{}, "an extension has a tier");
@@ -256,8 +259,8 @@ void Checks::enact(const HoldSettled& settled) {
     require(settled.ran <= result->second.ran && settled.ran >= least,
             "the delivered run is the one charged", settled.job, settled.ran, result->second.ran);
   }
-  credits_held_[hold.account] -= job.credits;
-  credits_[hold.account] -= settled.charged_credits;
+  credits_held_[hold.credits_account()] -= job.credits;
+  credits_[hold.credits_account()] -= settled.charged_credits;
   job.end = settled;
   --open_count_;
 }
@@ -379,6 +382,12 @@ void Checks::executors_told(NodeId node, const ToExecutors& message) {
 
 bool Checks::is_external(const Hold& hold) const {
   return config_.app(hold.body->app)->executor == ExecutorKind::external;
+}
+
+bool Checks::may_share(const AccountId& payer, const Hold& hold, Instant at) const {
+  return std::any_of(config_.groups.begin(), config_.groups.end(), [&](const GroupConfig& group) {
+    return group.account() == payer.text && group.has(hold.account.text) && group.is_on(at);
+  });
 }
 
 // A grant stands on a lease of all its slots, each of which is this run's alone until its end.

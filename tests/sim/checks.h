@@ -74,6 +74,7 @@ class Checks {
   std::size_t runs_across_nodes() const { return runs_across_nodes_; }
   std::size_t grants_made() const { return grants_made_; }
   std::size_t warm_grants() const { return warm_grants_; }
+  std::size_t shared_credits() const { return shared_; }
   std::size_t large_requests() const;
   std::vector<JobId> told_of() const { return {told_.begin(), told_.end()}; }
 
@@ -157,8 +158,10 @@ class Checks {
   std::map<std::pair<NodeId, SlotIndex>, Occupied> occupied_;  // from a run's start to its end
   void check_may_run(JobId job, Duration held) const;
   bool is_external(const Hold& hold) const;
+  bool may_share(const AccountId& payer, const Hold& hold, Instant at) const;
   void worker_granted(const RunGranted& granted);
   std::set<std::pair<NodeId, std::string>> grants_;  // by their tokens
+  std::size_t shared_ = 0;                           // holds that took credits of a group
   std::size_t grants_made_ = 0;
   std::size_t warm_grants_ = 0;                                // of them
   std::map<std::pair<NodeId, RunName>, Duration> first_held_;  // as their leases said

@@ -77,6 +77,16 @@ std::vector<ReservationConfig> draw_reservations(Prng rng, const Plan& plan) {
   return reservations;
 }
 
+// Two who may share credits, for a time or for good.
+std::vector<GroupConfig> draw_groups(Prng rng, const Plan& plan) {
+  if (rng.one_in(3)) return {};
+  GroupConfig team{.name = "team", .users = {"u1", "u" + std::to_string(rng.between(2, 4))}};
+  if (rng.one_in(3)) team.from = plan.start + milliseconds(rng.between(0, plan.faults_last.ms));
+  if (rng.one_in(2))
+    team.until = std::max(team.from, plan.start) + milliseconds(rng.between(1, 200'000));
+  return {std::move(team)};
+}
+
 std::vector<Fault> draw_faults(Prng rng, const Plan& plan) {
   std::vector<Fault> faults;
   const auto draw = [&](FaultKind kind, std::uint64_t most, std::int64_t lasts_s_most) {
@@ -145,6 +155,7 @@ Plan draw_plan(std::uint64_t seed) {
                     .result_vanishes = one_in()};
   plan.faults = draw_faults(seeded.fork("faults"), plan);
   plan.config.reservations = draw_reservations(seeded.fork("reservations"), plan);
+  plan.config.groups = draw_groups(seeded.fork("groups"), plan);
   const std::vector<std::string> tiers{"anonymous", "free", "pro", "pro"};
   const auto accounts = rng.between(1, 4);
   for (std::int64_t i = rng.between(1, 6); i > 0; --i) {

@@ -111,7 +111,8 @@ void Operator::order_once(Command command) {
   }
   command.ticket = ++tickets_;
   command.who = "operator";
-  command.account = {draw_account()};
+  const bool is_shared = rng_.fork("whose").one_in(2) && !plan_.config.groups.empty();
+  command.account = {is_shared ? "group:team" : draw_account()};
   command.why = rng_.one_in(20) ? "" : "a reason";
   command.id = {.high = (static_cast<std::uint64_t>(schedule_.now().ms) << 16U) | 0x7000U,
                 .low = 0x8000'0000'0000'0000U | ordered_.size()};

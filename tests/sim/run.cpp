@@ -20,6 +20,7 @@ std::string failure_of(std::uint64_t seed, std::ostream* trace, Coverage& covera
   coverage.events["ranks beside another node's"] += world.checks().runs_of_ranks_elsewhere();
   coverage.events["runs of callers' own processes"] += world.checks().grants_made();
   coverage.events["warm processes used again"] += world.checks().warm_grants();
+  coverage.events["holds on a group's credits"] += world.checks().shared_credits();
   coverage.events["restated promises"] += world.checks().restated_count();
   return {};
 }

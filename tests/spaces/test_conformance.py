@@ -90,7 +90,7 @@ class OneSlot(unittest.TestCase):
         waiting = Visit(self.space, "who", token=self.visitor())
         pool.wait_until(lambda: self.pool.queue_size() == 1, "the visitor waits")
         waiting.leave()
-        pool.wait_until(lambda: self.pool.queue_size() == 0, "the queue is empty", seconds=15)
+        pool.wait_until(lambda: self.pool.queue_size() == 0, "the queue is empty")
         pool.wait_until(lambda: self.receipts(), "the job is settled")
         self.assertEqual(self.receipts()[0]["outcome"], "cancelled")
         self.assertEqual(self.receipts()[0]["charged_ms"], 0)

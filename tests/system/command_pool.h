@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -39,6 +40,7 @@ class CommandPool : public PoolProcess {
     std::filesystem::permissions(folder(), std::filesystem::perms::owner_all |
                                                std::filesystem::perms::group_exec |
                                                std::filesystem::perms::others_exec);
+    for_each_process([this](pid_t pid, const std::filesystem::path&) { before_.insert(pid); });
     start();
   }
 
@@ -59,10 +61,12 @@ class CommandPool : public PoolProcess {
   }
 
   // Processes that a command of this pool has left: of the user that commands run as, or, where the
-  // tests are not root's, with a run's variables; not the executor that waits for the next one.
+  // tests are not root's, with a run's variables; not the executor that waits for the next one, nor
+  // what was there before the pool.
   std::size_t left_over() const {
     std::size_t count = 0;
-    for_each_process([&](pid_t, const std::filesystem::path& folder) {
+    for_each_process([&](pid_t pid, const std::filesystem::path& folder) {
+      if (before_.contains(pid)) return;
       const std::string line = bytes_of(folder / "cmdline");
       if (line.empty() || line.find("gpupool-command") != std::string::npos) return;
       struct stat seen {};
@@ -95,6 +99,8 @@ class CommandPool : public PoolProcess {
         visit(static_cast<pid_t>(std::stol(name)), entry.path());
     }
   }
+
+  std::set<pid_t> before_;
 };
 
 // The slot is lent again, nothing is left of the command, and the books add up.

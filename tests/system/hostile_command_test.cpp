@@ -82,7 +82,7 @@ TEST_CASE("Processes that are small each are bounded together, where there are c
 TEST_CASE("A flood of output is cut, says so, and does not hide the last error") {
   const CommandPool pool;
   const Output output =
-      pool.shell("yes | head -c 3000000000; echo the end >&2", {"--duration", "60"});
+      pool.shell("yes | head -c 10000000000; echo the end >&2", {"--duration", "60"});
   CHECK(output.exit_code == 0);
   CHECK(output.out.size() < 1'100'000);
   CHECK(says(output.error, "the end\n"));

@@ -1,0 +1,44 @@
+// Credits that the users of a group share: which of them pay for a request. One purse pays for all
+// that a job takes beyond its quota: the first of the account's groups, in the configuration's
+// order, that has enough, else the account itself.
+
+#include <algorithm>
+
+#include "actors/ledger/ledger.h"
+
+namespace gpupool {
+
+// Of what is `needed`; where nobody has enough, the one that has the most. One that has nothing
+// free is none, so that a group which nobody gave anything changes nothing.
+Ledger::Purse Ledger::purse_for(Instant now, const AccountId& account, GpuTime needed) const {
+  const Account* own = this->account(account);
+  Purse most{.group = {}, .free = own == nullptr ? GpuTime{} : own->free_credits()};
+  for (const GroupConfig& group : config_->groups) {
+    if (!group.is_on(now) || !group.has(account.text)) continue;
+    const AccountId id{group.account()};
+    const Account* shared = this->account(id);
+    const GpuTime free = shared == nullptr ? GpuTime{} : shared->free_credits();
+    if (free == GpuTime{}) continue;
+    if (free >= needed) return {.group = id, .free = free};
+    if (free > most.free) most = {.group = id, .free = free};
+  }
+  return most;
+}
+
+// What a balance says of it: the group that would pay next.
+GroupCredits Ledger::group_credits(Instant now, const AccountId& account) const {
+  GroupCredits first;
+  for (const GroupConfig& group : config_->groups) {
+    if (!group.is_on(now) || !group.has(account.text)) continue;
+    GroupCredits one{.account = {group.account()}, .until = group.until};
+    if (const Account* shared = this->account(one.account)) {
+      one.credits = shared->credits;
+      one.held = shared->credits_held;
+    }
+    if (one.held < one.credits) return one;
+    if (first.account == AccountId{}) first = one;
+  }
+  return first;
+}
+
+}  // namespace gpupool
