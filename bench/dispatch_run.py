@@ -38,6 +38,9 @@ default_tier = "bench"
 [[identity.keys]]
 kid = "bench"
 secret_file = "bench.secret"
+[rates]
+account_per_s = 0
+address_per_s = 0
 [log]
 level = "warn"
 [[tiers]]

@@ -43,6 +43,9 @@ secret_file = "bench.secret"
 [identity]
 anonymous_tier = "bench"
 default_tier = "bench"
+[rates]
+account_per_s = 0
+address_per_s = 0
 [log]
 level = "warn"
 [[tiers]]

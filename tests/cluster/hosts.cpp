@@ -32,6 +32,9 @@ constexpr const char* database_megabytes = "96";
 // Slots of one device each, told apart by their number of threads (programs/executor.cpp). Accounts
 // that never run out, and beside cluster-up's app one whose jobs may be on several nodes.
 constexpr const char* more_settings = R"(
+[rates]
+account_per_s = 0
+address_per_s = 0
 [[tiers]]
 name = "anonymous"
 allowance_s = 1

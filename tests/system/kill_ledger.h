@@ -198,6 +198,7 @@ inline void kill_under_load(const KilledLedger& ledger) {
       {.settings = "[[tiers]]\nname = \"anonymous\"\nallowance_s = 1\nlongest_s = 1\n"
                    "[[tiers]]\nname = \"free\"\nallowance_s = 1000000\nlongest_s = 180\n"
                    "jobs_max = 100\n"
+                   "[rates]\naccount_per_s = 0\n"
                    "[[apps]]\nname = \"nothing\"\nexecutor = \"noop\"\ndefault_duration_s = 1\n",
        .ledger_settings = ledger.settings});
   pool.start();
