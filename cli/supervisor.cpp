@@ -5,6 +5,7 @@
 // kills every process that descends from it, and leaves only when none is left.
 //
 //     gpupool-supervisor WORKER_PID PROGRAM [ARGUMENT...]
+//     gpupool-supervisor guard    (cli/guard.h)
 
 #include <fcntl.h>
 #include <poll.h>
@@ -21,9 +22,11 @@
 #include <cerrno>
 #include <cstdlib>
 #include <optional>
+#include <string_view>
 
 #include "actors/worker/process.h"
 #include "base/clock.h"
+#include "cli/guard.h"
 
 namespace gpupool {
 namespace {
@@ -212,6 +215,7 @@ void Supervisor::report(SupervisorReport report) {
 
 int supervise(int count, char** arguments) {
   constexpr int program_place = 2;
+  if (count == 2 && std::string_view{arguments[1]} == "guard") return guard();
   if (count <= program_place) return usage_exit;
   const pid_t worker = static_cast<pid_t>(std::atol(arguments[1]));
   ::prctl(PR_SET_PDEATHSIG, SIGTERM);

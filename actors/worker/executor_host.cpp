@@ -165,8 +165,8 @@ Result<std::unique_ptr<ExecutorHost>> ExecutorHost::open(const Config& config, N
   const bool draws = has_app(ExecutorKind::diffusion);
   const bool commands = has_app(ExecutorKind::command);
   for (const auto& [program, is_needed] :
-       {std::pair{programs.supervisor, draws || commands}, std::pair{programs.diffusion, draws},
-        std::pair{programs.command, commands}})
+       {std::pair{programs.supervisor, draws || commands || has_app(ExecutorKind::external)},
+        std::pair{programs.diffusion, draws}, std::pair{programs.command, commands}})
     if (is_needed && ::access(program.c_str(), X_OK) != 0)
       return Error{.code = Errc::file_unreadable, .detail = system_error(program.string()).detail};
 

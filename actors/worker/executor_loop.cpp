@@ -355,12 +355,18 @@ void ExecutorHost::Loop::perform(const FilesPiece& piece) {
 
 void ExecutorHost::Loop::perform(const EndBy& command) {
   auto* resident = place(command.slot);
-  if (resident && *resident) (*resident)->child->end_by(command);
+  if (resident && *resident)
+    (*resident)->child->end_by(command);
+  else
+    processes_.end_by(command.slot, command.kill_at);
 }
 
 void ExecutorHost::Loop::perform(const Disarm& command) {
   auto* resident = place(command.slot);
-  if (resident && *resident) (*resident)->child->disarm();
+  if (resident && *resident)
+    (*resident)->child->disarm();
+  else
+    processes_.end_by(command.slot, Instant::never());
 }
 
 void ExecutorHost::Loop::perform(const WatchProcess& command) {

@@ -115,7 +115,7 @@ class ExecutorHost::Loop {
   RunLogs logs_;
   std::vector<std::optional<Resident>> slots_;
   std::vector<std::vector<Resident>> aside_;  // warm beside each slot's, and not spoken to
-  ProcessWatch processes_{processes_folder()};
+  ProcessWatch processes_{processes_folder(), settings_.programs.supervisor};
   std::thread thread_;  // last: it uses everything above
 };
 

@@ -14,7 +14,7 @@
 namespace gpupool {
 namespace {
 
-// Of a worker that starts, at a group that an earlier one has left: a second in all.
+// Of a worker that starts, at what an earlier one has left: a second in all.
 constexpr int looks_max = 100;
 constexpr int look_ms = 10;
 
@@ -26,34 +26,17 @@ std::string file_name_of(const LocalProcess& process) {
   return std::to_string(process.pid) + "-" + std::to_string(process.started);
 }
 
-// Its descendants first, while they still can be found by it; they may fork meanwhile, so whoever
-// waits for the end looks again.
-void kill_tree(const ProcessName& root, std::vector<ProcessName>& children) {
-  if (is_alive(root))
-    for (const ProcessName& child : descendants_of(root.pid)) children.push_back(child);
-  kill_exactly(root);
-  for (std::size_t i = 0; i < children.size(); ++i) {
-    if (!is_alive(children[i])) continue;
-    for (const ProcessName& later : descendants_of(children[i].pid))
-      if (std::none_of(children.begin(), children.end(), [&](const ProcessName& one) {
-            return one.pid == later.pid && one.started == later.started;
-          }))
-        children.push_back(later);
-    kill_exactly(children[i]);
-  }
-}
-
 void end_noted(const std::filesystem::path& note) {
   std::string boot;
-  ProcessName noted;
-  std::string group;
+  ProcessTree noted;
   std::ifstream text{note};
-  if (text >> boot >> noted.pid >> noted.started && boot == boot_id()) {
-    std::vector<ProcessName> children;
-    kill_tree(noted, children);
-    // What was killed is a member of its group for a moment longer.
-    if (std::getline(text >> std::ws, group))
-      for (int i = 0; i < looks_max && !clear_cgroup(group); ++i) ::poll(nullptr, 0, look_ms);
+  if (text >> boot >> noted.root.pid >> noted.root.started && boot == boot_id()) {
+    std::getline(text >> std::ws, noted.group);
+    for (int i = 0; i < looks_max; ++i) {
+      noted.kill();
+      if (noted.is_gone()) break;
+      ::poll(nullptr, 0, look_ms);
+    }
   }
   std::error_code ignored;
   std::filesystem::remove(note, ignored);
@@ -61,7 +44,8 @@ void end_noted(const std::filesystem::path& note) {
 
 }  // namespace
 
-ProcessWatch::ProcessWatch(std::filesystem::path folder) : folder_(std::move(folder)) {
+ProcessWatch::ProcessWatch(std::filesystem::path folder, std::filesystem::path guard)
+    : folder_(std::move(folder)), guard_(std::move(guard)) {
   std::error_code ignored;
   std::filesystem::create_directories(folder_, ignored);
   std::vector<std::filesystem::path> notes;
@@ -83,19 +67,30 @@ void ProcessWatch::watch(SlotIndex slot, const LocalProcess& process) {
       return;
     }
   FileDescriptor pidfd{static_cast<int>(::syscall(SYS_pidfd_open, process.pid, 0))};
+  ProcessTree tree{.root = name_of(process)};
   // Only of the very process that was let in: its pid may be another's by now.
-  std::string group;
-  if (is_alive(name_of(process)))
-    group = set_apart(process.pid, "gpupool-" + file_name_of(process));
-  note(folder_, process, group);
+  if (is_alive(tree.root)) tree.group = set_apart(process.pid, "gpupool-" + file_name_of(process));
+  note(folder_, process, tree.group);
   watched_.push_back(
-      {.slot = slot, .process = process, .pidfd = std::move(pidfd), .group = std::move(group)});
+      {.slot = slot, .process = process, .pidfd = std::move(pidfd), .tree = std::move(tree)});
+  tell_guard(watched_.back());
+}
+
+void ProcessWatch::end_by(SlotIndex slot, Instant kill_at) {
+  for (Watched& one : watched_) {
+    if (one.slot != slot || one.killing) continue;
+    one.kill_at = kill_at;
+    tell_guard(one);
+  }
+}
+
+void ProcessWatch::tell_guard(const Watched& watched) {
+  guard_.guard(watched.tree.root, watched.tree.group, watched.kill_at);
 }
 
 void ProcessWatch::kill(Watched& watched) {
   watched.killing = true;
-  kill_tree(name_of(watched.process), watched.children);
-  if (!watched.group.empty() && clear_cgroup(watched.group)) watched.group.clear();
+  watched.tree.kill();
 }
 
 void ProcessWatch::kill(const LocalProcess& process) {
@@ -122,18 +117,20 @@ bool ProcessWatch::wants_time() const {
 }
 
 bool ProcessWatch::is_gone(Watched& watched) {
-  if (is_alive(name_of(watched.process))) return false;
+  if (is_alive(watched.tree.root)) return false;
   // Of one that ended by itself only its group can tell what it had started.
-  if (watched.killing || !watched.group.empty()) kill(watched);
-  return watched.group.empty() &&
-         std::none_of(watched.children.begin(), watched.children.end(), is_alive);
+  if (watched.killing || !watched.tree.group.empty()) kill(watched);
+  return watched.tree.is_gone();
 }
 
 std::vector<std::pair<SlotIndex, LocalProcess>> ProcessWatch::take_gone() {
+  if (guard_.is_lost())
+    for (const Watched& one : watched_) tell_guard(one);
   std::vector<std::pair<SlotIndex, LocalProcess>> gone;
   std::erase_if(watched_, [&](Watched& one) {
     if (!is_gone(one)) return false;
     gone.emplace_back(one.slot, one.process);
+    guard_.forget(one.tree.root);
     std::error_code ignored;
     std::filesystem::remove(folder_ / file_name_of(one.process), ignored);
     return true;

@@ -13,13 +13,16 @@
 
 #include "actors/messages.h"
 #include "actors/worker/process.h"
+#include "actors/worker/process_guard.h"
+#include "actors/worker/process_tree.h"
 
 namespace gpupool {
 
 class ProcessWatch {
  public:
-  // Ends what an earlier worker noted in `folder`, and makes it.
-  explicit ProcessWatch(std::filesystem::path folder);
+  // Ends what an earlier worker noted in `folder`, and makes it. `guard`: gpupool-supervisor, which
+  // ends them where this process can't; empty: nothing does.
+  explicit ProcessWatch(std::filesystem::path folder, std::filesystem::path guard = {});
 
   // Writes down in `folder` that the process is let in. Any thread: before its caller hears of it,
   // so that a worker which is killed in the next moment has left the note.
@@ -27,6 +30,9 @@ class ProcessWatch {
                    const std::string& group = {});
 
   void watch(SlotIndex slot, const LocalProcess& process);
+  // The guard kills the slot's process then, unless a later word says another time; never(): it
+  // may stay as it is.
+  void end_by(SlotIndex slot, Instant kill_at);
   void kill(const LocalProcess& process);
   void kill_all();
   void forget_all();
@@ -43,15 +49,17 @@ class ProcessWatch {
     SlotIndex slot;
     LocalProcess process;
     FileDescriptor pidfd;  // none: a system without them
+    ProcessTree tree;
+    Instant kill_at = Instant::never();
     bool killing = false;
-    std::vector<ProcessName> children;  // its own at the moment of the kill
-    std::string group{};                // its control group; empty: it has none
   };
 
+  void tell_guard(const Watched& watched);
   static void kill(Watched& watched);
   static bool is_gone(Watched& watched);
 
   const std::filesystem::path folder_;
+  ProcessGuard guard_;
   std::vector<Watched> watched_;
 };
 

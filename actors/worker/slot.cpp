@@ -112,8 +112,12 @@ void Slot::extend(Instant now, Duration held, SlotActions& out) {
 void Slot::set_end(SlotActions& out) {
   run_->end_at = run_->began + run_->held;
   if (run_->rank.number > 0) run_->end_at = run_->end_at + config_.worker.kill_grace;
-  if (run_->guest) return;  // advance_guest() kills it then
   run_->kill_at = run_->end_at + config_.worker.kill_grace;
+  if (run_->guest) {  // advance_guest() kills it at its end; this covers a worker that can't
+    out.executors.emplace_back(
+        EndBy{.slot = place_.slot, .at = run_->end_at, .kill_at = run_->kill_at});
+    return;
+  }
   // A hold that may grow is no end yet.
   const bool is_warned = app_of(*run_).executor == ExecutorKind::command &&
                          run_->held == run_->lease.declared && run_->held > command_warning;
@@ -255,7 +259,7 @@ void Slot::end(Instant now, RunEnded how, SlotActions& out) {
   run_.reset();
   if (had_executor && was_used)
     kill_executor(now, out);
-  else if (had_executor)
+  else if (had_executor || process_)
     out.executors.emplace_back(Disarm{.slot = place_.slot});
   restore(now, out);
 }

@@ -133,6 +133,8 @@ void Slot::on(Instant now, const ProcessGone& gone, SlotActions& out) {
   if (!run_) return restore(now, out);
   if (!run_->guest) return place_run(now, out);
   if (!run_->guest->granted) return clear_for_guest(now, out);
+  // Where this worker stood still, its guard was the one who ended it.
+  if (run_->began && now >= run_->end_at) return end_guest(now, expired(now), out);
   if (run_->guest->allowed)
     return end_guest(now,
                      {.outcome = Outcome::failed,

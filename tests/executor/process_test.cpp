@@ -6,9 +6,13 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
+#include <fstream>
+
 #include "actors/worker/process_caller.h"
 #include "actors/worker/process_cgroup.h"
+#include "actors/worker/process_guard.h"
 #include "actors/worker/process_watch.h"
+#include "base/clock.h"
 #include "tests/executor/harness.h"
 
 using namespace gpupool;
@@ -90,6 +94,19 @@ class Listener {
 };
 
 bool is_gone(pid_t pid) { return !process_named(pid); }
+
+Instant hours_away() { return boot_time() + hours(1); }
+
+// Of this process, by what the kernel calls them.
+std::vector<pid_t> children_named(const std::string& wanted) {
+  std::vector<pid_t> found;
+  for (const ProcessName& child : descendants_of(::getpid())) {
+    std::string name;
+    std::getline(std::ifstream("/proc/" + std::to_string(child.pid) + "/comm"), name);
+    if (name == wanted) found.push_back(child.pid);
+  }
+  return found;
+}
 
 }  // namespace
 
@@ -309,5 +326,82 @@ TEST_CASE("A worker that is killed at once after its answer has left the note of
   CHECK(eventually([&] {
     ::waitpid(caller.pid(), nullptr, WNOHANG);
     return is_gone(caller.pid());
+  }));
+}
+
+TEST_CASE("A guard kills at the deadline what its worker does not, and nothing that was put off") {
+  const TemporaryFolder folder;
+  const Listener listener;
+  const CallerProcess late(listener.port());
+  const CallerProcess extended(listener.port());
+  const CallerProcess warm(listener.port());
+  ProcessWatch watch(folder.path(), built("gpupool-supervisor"));
+  std::uint32_t slot = 0;
+  for (const CallerProcess* one : {&late, &extended, &warm}) {
+    watch.watch(SlotIndex{slot}, one->name());
+    watch.end_by(SlotIndex{slot++}, boot_time() + milliseconds(50));
+  }
+  watch.end_by(SlotIndex{1}, boot_time() + hours(1));
+  watch.end_by(SlotIndex{2}, Instant::never());
+  // Nobody looks at the watch meanwhile, as where its worker stands still.
+  CHECK(eventually([&] {
+    ::waitpid(late.pid(), nullptr, WNOHANG);
+    return is_gone(late.pid()) && is_gone(late.child());
+  }));
+  CHECK_FALSE(is_gone(extended.pid()));
+  CHECK_FALSE(is_gone(warm.pid()));
+  CHECK(watch.take_gone().size() == 1);
+}
+
+TEST_CASE("A guard outlives its worker until what that let in is gone") {
+  const TemporaryFolder folder;
+  const Listener listener;
+  const CallerProcess caller(listener.port());
+  const CallerProcess forgotten(listener.port());
+  {
+    ProcessGuard guard(built("gpupool-supervisor"));
+    CHECK(guard.guard({.pid = caller.pid(), .started = caller.name().started}, {}, hours_away()));
+    const ProcessName other{.pid = forgotten.pid(), .started = forgotten.name().started};
+    CHECK(guard.guard(other, {}, hours_away()));
+    guard.forget(other);
+  }
+  ::waitpid(caller.pid(), nullptr, WNOHANG);
+  CHECK(is_gone(caller.pid()));
+  CHECK(is_gone(caller.child()));
+  CHECK_FALSE(is_gone(forgotten.pid()));
+}
+
+TEST_CASE("A guard that is lost is started again, and knows what there is to guard") {
+  const TemporaryFolder folder;
+  const Listener listener;
+  const CallerProcess caller(listener.port());
+  {
+    ProcessWatch watch(folder.path(), built("gpupool-supervisor"));
+    watch.watch(SlotIndex{0}, caller.name());
+    const auto guards = children_named("gpupool-supervi");
+    REQUIRE(guards.size() == 1);
+    ::kill(guards.front(), SIGKILL);
+    CHECK(eventually([&] {
+      CHECK(watch.take_gone().empty());
+      const auto now = children_named("gpupool-supervi");
+      return now.size() == 1 && now != guards;
+    }));
+  }
+  CHECK(eventually([&] {
+    ::waitpid(caller.pid(), nullptr, WNOHANG);
+    return is_gone(caller.pid());
+  }));
+}
+
+TEST_CASE("Without a guard's program a process is watched all the same") {
+  const TemporaryFolder folder;
+  const Listener listener;
+  const CallerProcess caller(listener.port());
+  ProcessWatch watch(folder.path(), folder.path() / "gone");
+  watch.watch(SlotIndex{0}, caller.name());
+  watch.kill(caller.name());
+  CHECK(eventually([&] {
+    ::waitpid(caller.pid(), nullptr, WNOHANG);
+    return watch.take_gone().size() == 1;
   }));
 }

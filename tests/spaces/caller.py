@@ -1,6 +1,8 @@
-"""A process that takes a slot by the device API itself: caller.py URL TOKEN|- SECONDS [stay|fork]. It asks for a
+"""A process that takes a slot by the device API itself:
+caller.py URL TOKEN|- SECONDS [stay|fork|fork-twice]. It asks for a
 slot, waits for it, comes as its process, says so in a line of JSON, and gives it back when its stdin
-ends or says so. `stay`: it goes on after that. `fork`: it starts a process that leaves its group."""
+ends or says so. `stay`: it goes on after that. `fork`: it starts a process that leaves its group;
+`fork-twice`: and that is nobody's child."""
 
 import json
 import os
@@ -26,6 +28,17 @@ def main():
     granted = json.loads(ask(url, "/schedule", **query).rsplit("data: ", 1)[-1])
     ask(url, "/allow", allowToken=granted["allowToken"], pid=os.getpid())
     granted["pid"] = os.getpid()
+    if "fork-twice" in how:
+        heard, says = os.pipe()
+        if os.fork() == 0:
+            os.setsid()
+            if os.fork() == 0:
+                os.write(says, f"{os.getpid()}\n".encode())
+                os.close(1)
+                time.sleep(600)
+            os._exit(0)
+        os.wait()
+        granted["child"] = int(os.read(heard, 20))
     if "fork" in how:
         granted["child"] = os.fork()
         if granted["child"] == 0:

@@ -118,9 +118,10 @@ def is_alive(pid):
 class Caller:
     """tests/spaces/caller.py, once it has its slot."""
 
-    def __init__(self, url, seconds, token="-", *how):
+    def __init__(self, url, seconds, token="-", *how, inside=()):
+        """`inside`: the command that it is started by, e.g. to be in a namespace."""
         self.process = subprocess.Popen(
-            ["python3", HERE / "caller.py", url, token, str(seconds), *how], text=True,
+            [*inside, "python3", HERE / "caller.py", url, token, str(seconds), *how], text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         line = self.process.stdout.readline()
         assert line, "the caller got no slot"
@@ -218,7 +219,7 @@ class Pool:
 class Space:
     """tests/spaces/app.py under the real packages."""
 
-    def __init__(self, python, url, expects_start=True):
+    def __init__(self, python, url, expects_start=True, **more):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="gpupool-space-"))
         (self.folder / "cgroup").write_text("0::/space-a")
         self.port = free_port()
@@ -228,7 +229,7 @@ class Space:
                 "ZEROGPU_PROC_SELF_CGROUP_PATH": str(self.folder / "cgroup"),
                 "ZEROGPU_OFFLOAD_DIR": str(self.folder), "GRADIO_ANALYTICS_ENABLED": "False",
                 "HF_HUB_OFFLINE": "1", "NO_PROXY": "127.0.0.1,localhost", "HOME": str(self.folder),
-                "GRADIO_SERVER_PORT": str(self.port), "PYTHONUNBUFFERED": "1"}
+                "GRADIO_SERVER_PORT": str(self.port), "PYTHONUNBUFFERED": "1"} | more
         self.process = pool.start([python, HERE / "app.py"], self.log, env=env)
         self.url = f"http://127.0.0.1:{self.port}"
         if expects_start:

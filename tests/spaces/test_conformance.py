@@ -11,6 +11,15 @@ import pool_and_space as ours
 from pool_and_space import Caller, is_alive, mint, pool
 
 PYTHON = ours.environment()
+SECOND_PREFIX = "/s/fedcba9876543210"
+SECOND = f"""
+[[spaces]]
+name = "second"
+prefix = "{SECOND_PREFIX}"
+app = "demo"
+"""
+
+
 class Visit:
     """One call of a visitor, in a process of its own."""
 
@@ -221,7 +230,7 @@ class EightSlots(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        cls.pool = ours.Pool(slots=8, jobs_max=16)
+        cls.pool = ours.Pool(slots=8, jobs_max=16, more=SECOND)
 
     @classmethod
     def tearDownClass(cls):
@@ -252,6 +261,21 @@ class EightSlots(unittest.TestCase):
         running.leave()
         pool.wait_until(self.pool.all_slots_free, "the lease ends", seconds=40)
         self.assertIn(self.pool.receipts("bob")[0]["outcome"], ("expired", "failed"))
+
+    def test_a_space_that_calls_another_does_so_on_its_visitors_behalf_who_pays(self):
+        second = ours.Space(PYTHON, f"http://{self.pool.http}{SECOND_PREFIX}")
+        first = ours.Space(PYTHON, self.pool.url, OTHER_SPACE=second.url)
+        try:
+            answer = visit(first, "relay", token=self.pool.token("fay"))
+            self.assertIn("result", answer)
+            receipt, = self.pool.receipts("fay")
+            self.assertEqual(receipt["outcome"], "succeeded")
+            self.assertGreater(receipt["charged_ms"], 0)
+            story = str(self.pool.gpupool("fay", "explain", str(receipt["job"])))
+            self.assertIn("token for fay, key main, through Space second", story)
+        finally:
+            first.end()
+            second.end()
 
     def test_xlarge_sends_the_plain_duration_and_costs_twice(self):
         token = self.pool.token("eve", "--tier", "pro")

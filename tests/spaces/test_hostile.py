@@ -10,6 +10,8 @@ import subprocess
 import threading
 import time
 import unittest
+import urllib.error
+import urllib.request
 
 import pool_and_space as ours
 from pool_and_space import Caller, is_alive, mint, pool, post
@@ -190,19 +192,62 @@ class Hostile(unittest.TestCase):
         receipt = self.pool.receipts("over")[0]
         self.assertEqual((receipt["outcome"], receipt["charged_ms"]), ("expired", 2_000))
 
+    def test_a_caller_who_forks_twice_and_leaves_is_killed_with_what_has_left(self):
+        if os.geteuid() != 0:
+            self.skipTest("control groups are root's to make here")
+        caller = Caller(self.pool.url, 2, self.pool.token("twice"), "fork-twice")
+        child = caller.granted["child"]
+        self.assertTrue(is_alive(child))
+        self.assertEqual(caller.process.wait(10), -9)
+        pool.wait_until(lambda: not is_alive(child), "what left it is gone, too")
+
+    def test_a_caller_in_a_namespace_of_its_own_is_let_in_by_its_pid_there_and_killed(self):
+        inside = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
+        if subprocess.run([*inside, "true"], stderr=subprocess.DEVNULL).returncode != 0:
+            self.skipTest("no PID namespaces here")
+        with Caller(self.pool.url, 20, self.pool.token("inside"), inside=inside) as caller:
+            self.assertLess(caller.granted["pid"], 100)  # its own name for itself
+        pool.wait_until(lambda: self.pool.receipts("inside"), "it is settled")
+        self.assertEqual(self.pool.receipts("inside")[0]["outcome"], "succeeded")
+        late = Caller(self.pool.url, 2, self.pool.token("inside"), inside=inside)
+        self.assertNotEqual(late.process.wait(15), 0)
+        pool.wait_until(lambda: len(self.pool.receipts("inside")) == 2, "it is settled")
+        self.assertEqual(self.pool.receipts("inside")[0]["outcome"], "expired")
+
     def test_a_pool_that_starts_again_ends_what_it_had_let_in(self):
         other = ours.Pool(slots=1)
         try:
             caller = Caller(other.url, 60, other.token("ada"))
             other.process.kill()
             other.process.wait()
-            self.assertTrue(is_alive(caller.granted["pid"]))
-            other.start()
             self.assertEqual(caller.process.wait(20), -9)
+            other.start()
             pool.wait_until(lambda: other.receipts("ada"), "the run is settled")
             receipt = other.receipts("ada")[0]
             self.assertEqual((receipt["outcome"], receipt["charged_ms"]), ("failed", 0))
             self.assertEqual(receipt["attempts"], 1)
+        finally:
+            other.end()
+
+    def test_an_account_that_asks_too_often_is_told_to_come_again_and_others_are_not(self):
+        other = ours.Pool(slots=1, more="\n[rates]\naccount_per_s = 1\naccount_burst = 3\n")
+        try:
+            tokens = {user: other.token(user) for user in ("ada", "bob")}
+            quota = f"http://{other.http}/api/spaces/zero-gpu/quota"
+
+            def ask(user):
+                request = urllib.request.Request(
+                    quota, headers={"Authorization": f"Bearer {tokens[user]}"})
+                try:
+                    with urllib.request.urlopen(request, timeout=20) as answer:
+                        return answer.status, None
+                except urllib.error.HTTPError as refusal:
+                    return refusal.code, refusal.headers["Retry-After"]
+
+            answers = [ask("ada") for _ in range(30)]
+            self.assertEqual(answers[0], (200, None))
+            self.assertIn((503, "1"), answers)
+            self.assertEqual(ask("bob"), (200, None))
         finally:
             other.end()
 
