@@ -10,6 +10,7 @@
 #include <memory>
 #include <optional>
 
+#include "actors/describe.h"
 #include "actors/ledger/journal_sqlite_copy.h"
 #include "actors/ledger/open_journal.h"
 #include "actors/ledger/story.h"
@@ -193,7 +194,7 @@ std::string audit_view(const AuditReport& report, const AuditOptions& options) {
   const bool knows_window = knows_windows(report, options);
   std::string text = options.ledger + ": " + counted(report.records, "record");
   if (report.records > 0)
-    text += " from " + utc_text(report.first) + " to " + utc_text(report.last);
+    text += " from " + utc_text_exact(report.first) + " to " + utc_text_exact(report.last);
   text += "\n  " + counted(report.holds, "hold") + " opened, " + std::to_string(report.settled) +
           " settled, " + std::to_string(report.open) + " open; " +
           (report.extensions == 0 ? "" : counted(report.extensions, "extension") + "; ") +
@@ -217,7 +218,7 @@ std::string audit_view(const AuditReport& report, const AuditOptions& options) {
 
 Json json_of(const AuditReport& report, const AuditOptions& options) {
   const auto time = [&report](Instant at) {
-    return report.records == 0 ? Json(nullptr) : Json(utc_text(at));
+    return report.records == 0 ? Json(nullptr) : Json(utc_text_exact(at));
   };
   return {{"ledger", options.ledger},
           {"differs", differs(report)},

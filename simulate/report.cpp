@@ -39,7 +39,7 @@ double median(std::vector<double> values) {
   return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
 }
 
-std::optional<Foresight> foresight_of(const Replayed& replayed) {
+std::optional<ForesightErrors> foresight_of(const Replayed& replayed) {
   std::vector<double> errors, waits;
   double by_latest = 0;
   for (const ReplayedRequest& one : replayed.requests) {
@@ -51,7 +51,7 @@ std::optional<Foresight> foresight_of(const Replayed& replayed) {
   }
   if (waits.empty()) return std::nullopt;
   const auto count = static_cast<double>(waits.size());
-  return Foresight{.count = waits.size(),
+  return ForesightErrors{.count = waits.size(),
                    .by_latest = by_latest / count,
                    .median_error = median(std::move(errors)),
                    .median_wait = median(std::move(waits))};
@@ -147,13 +147,13 @@ PolicyReport median_of(const std::vector<PolicyReport>& reports) {
   median.jain = median_of(reports, [](const PolicyReport& one) { return one.jain; });
   if (std::all_of(reports.begin(), reports.end(),
                   [](const PolicyReport& one) { return one.foresight.has_value(); })) {
-    const auto of = [&](double Foresight::*figure) {
+    const auto of = [&](double ForesightErrors::*figure) {
       return median_of(reports, [&](const PolicyReport& one) { return *one.foresight.*figure; });
     };
-    median.foresight = Foresight{.count = reports.front().foresight->count,
-                                 .by_latest = of(&Foresight::by_latest),
-                                 .median_error = of(&Foresight::median_error),
-                                 .median_wait = of(&Foresight::median_wait)};
+    median.foresight = ForesightErrors{.count = reports.front().foresight->count,
+                                 .by_latest = of(&ForesightErrors::by_latest),
+                                 .median_error = of(&ForesightErrors::median_error),
+                                 .median_wait = of(&ForesightErrors::median_wait)};
   }
   for (const PolicyReport& one : reports) {
     for (const auto& [code, count] : one.refused) median.refused[code] += count;

@@ -22,7 +22,7 @@ struct Waits {
 };
 
 // How the likely start that a request was told compares with its start.
-struct Foresight {
+struct ForesightErrors {
   std::uint64_t count = 0;
   double by_latest = 0;     // share that had started by the later end of the range
   double median_error = 0;  // seconds between the likely start and the start
@@ -40,7 +40,7 @@ struct PolicyReport {
   std::map<Errc, std::uint64_t> refused;
   std::optional<std::uint64_t> violations;  // none: the policy promises nothing
   std::optional<double> worst_of_bound;     // the largest share of its promise that anybody waited
-  std::optional<Foresight> foresight;       // if it was asked for
+  std::optional<ForesightErrors> foresight;       // if it was asked for
   double jain =
       0;  // of the accounts' shares: what their jobs ran of what they took, waits included
 };

@@ -9,15 +9,9 @@
 namespace gpupool {
 namespace {
 
-bool lendable(const PoolSlot& slot) {
-  return slot.report.state == SlotState::free && !slot.leased_to;
-}
-
 bool is_for(const PoolSlot& slot, const Need& need) {
-  return lendable(slot) && !slot.pinned_for && slot.serves(need.partition, need.now, need.ends);
+  return slot.is_lendable() && !slot.pinned_for && slot.serves(need.partition, need.now, need.ends);
 }
-
-bool is_up(const PoolSlot& slot) { return slot.report.state != SlotState::down; }
 
 // A slot and its node.
 struct Found {
@@ -170,10 +164,10 @@ NodeOffer offer_of(const Node& node) {
     offer.slots.push_back({.device = slot.report.device,
                            .partition = slot.partition,
                            .belongs_to = slot.belongs_to(),
-                           .is_up = node.takes_leases() && is_up(slot),
+                           .is_up = node.takes_leases() && slot.is_up(),
                            .comes_back = comes_back(slot)});
     offer.is_reserved = offer.is_reserved || slot.reservation;
-    if (!node.takes_leases_now() || !lendable(slot) || slot.pinned_for) continue;
+    if (!node.takes_leases_now() || !slot.is_lendable() || slot.pinned_for) continue;
     auto free = std::find_if(
         offer.free.begin(), offer.free.end(),
         [&slot](const NodeOffer::Free& one) { return one.partition == slot.partition; });
@@ -211,7 +205,8 @@ std::vector<SlotIndex> Place::on(NodeId node) const {
 
 std::uint32_t healthy_slots(const Node& node) {
   if (!node.takes_leases()) return 0;
-  return static_cast<std::uint32_t>(std::count_if(node.slots.begin(), node.slots.end(), is_up));
+  return static_cast<std::uint32_t>(std::count_if(
+      node.slots.begin(), node.slots.end(), [](const PoolSlot& slot) { return slot.is_up(); }));
 }
 
 // Workers report their slots in order, so a slot is nearly always where its number says.
@@ -372,21 +367,21 @@ bool Placement::all_of(const Place& place, const Is& is) const {
 }
 
 bool Placement::is_free(const Place& place) const {
-  return all_of(place, lendable) &&
+  return all_of(place, [](const PoolSlot& slot) { return slot.is_lendable(); }) &&
          std::none_of(place.slots.begin(), place.slots.end(), [this](const PlacedSlot& placed) {
            return nodes_.at(placed.node).suspected;
          });
 }
 bool Placement::is_pinned(const Place& place, JobId job, PartitionId partition) const {
   return all_of(place, [&](const PoolSlot& slot) {
-    return is_up(slot) && slot.pinned_for == job && slot.belongs_to() == partition;
+    return slot.is_up() && slot.pinned_for == job && slot.belongs_to() == partition;
   });
 }
 
 bool Placement::has(PartitionId partition, const Shape& shape) const {
   const auto takes = [](const Node& node) { return node.takes_leases(); };
   const auto counts = [partition](const PoolSlot& slot) {
-    return is_up(slot) && slot.belongs_to() == partition;
+    return slot.is_up() && slot.belongs_to() == partition;
   };
   return index_.has(partition, shape, [&] {
     return most_of(nodes_, shape.spread, takes, counts, shape.slots) >= shape.slots ? 1U : 0U;
@@ -424,7 +419,7 @@ std::uint32_t Placement::healthy_slots(PartitionId partition) const {
       if (node.takes_leases())
         count += static_cast<std::uint32_t>(
             std::count_if(node.slots.begin(), node.slots.end(), [partition](const PoolSlot& slot) {
-              return is_up(slot) && slot.belongs_to() == partition;
+              return slot.is_up() && slot.belongs_to() == partition;
             }));
     return count;
   });

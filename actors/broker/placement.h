@@ -45,6 +45,8 @@ struct PoolSlot {
   // Whether a job of this partition may be on it until `ends`. Before a reservation begins, its
   // slots run what will be over by then.
   bool serves(PartitionId asking, Instant now, Instant ends) const;
+  bool is_up() const { return report.state != SlotState::down; }
+  bool is_lendable() const { return report.state == SlotState::free && !leased_to; }
 };
 
 struct Node {

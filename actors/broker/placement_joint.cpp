@@ -7,12 +7,6 @@
 namespace gpupool {
 namespace {
 
-bool lendable(const PoolSlot& slot) {
-  return slot.report.state == SlotState::free && !slot.leased_to;
-}
-
-bool is_up(const PoolSlot& slot) { return slot.report.state != SlotState::down; }
-
 // When a slot is free again.
 struct SlotEnd {
   Instant ends{};
@@ -22,7 +16,7 @@ struct SlotEnd {
 
 SlotEnd end_of(NodeId node, const PoolSlot& slot, Instant now, Duration unknown) {
   const PlacedSlot placed{node, slot.report.slot};
-  if (lendable(slot)) return {now, true, placed};
+  if (slot.is_lendable()) return {now, true, placed};
   // Also after the lease was given back: until its slot was checked.
   if (slot.leased_until > now) return {slot.leased_until, true, placed};
   return {now + unknown, false, placed};
@@ -48,7 +42,7 @@ using EndsByDevice = std::map<std::uint32_t, std::vector<SlotEnd>>;
 EndsByDevice ends_on(const Node& node, const Need& need, Duration unknown) {
   EndsByDevice by_device;
   for (const auto& slot : node.slots)
-    if (is_up(slot) && !slot.pinned_for && slot.belongs_to() == need.partition)
+    if (slot.is_up() && !slot.pinned_for && slot.belongs_to() == need.partition)
       by_device[slot.report.device].push_back(end_of(node.id, slot, need.now, unknown));
   return by_device;
 }

@@ -7,9 +7,7 @@
 namespace gpupool {
 namespace {
 
-bool is_up(const Node& node, const PoolSlot& slot) {
-  return node.takes_leases() && slot.report.state != SlotState::down;
-}
+bool is_up(const Node& node, const PoolSlot& slot) { return node.takes_leases() && slot.is_up(); }
 
 // Idle ones first, then those that are free soonest; of equal ones the last, so that what is left
 // stays together at the front.

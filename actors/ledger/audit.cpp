@@ -5,6 +5,7 @@
 #include <sstream>
 #include <utility>
 
+#include "actors/describe.h"
 #include "actors/ledger/story.h"
 
 namespace gpupool {
@@ -20,8 +21,6 @@ std::string sentence(const Values&... values) {
   (text << ... << values);
   return text.str();
 }
-
-std::string text_of(GpuTime amount) { return seconds_text(amount.ms); }
 
 // Whose fault this is: not the user's, who pays nothing for it (design 2.4).
 bool is_pool_fault(Errc cause) {
@@ -81,7 +80,8 @@ void Audit::read(const StoredRecord& stored) {
   sequence_ = stored.sequence;
   report_.records += 1;
   if (stored.at < at_)
-    broken(sentence("its time, ", utc_text(stored.at), ", is before that of the record before"));
+    broken(
+        sentence("its time, ", utc_text_exact(stored.at), ", is before that of the record before"));
   // What a clock can show; a later one would overflow where windows are added to it.
   if (stored.at > time_most)
     broken("its time is beyond the year 9999");
@@ -253,9 +253,9 @@ void Audit::judge_window(const Hold& hold, const Book& book) {
   const Instant ends = opened + window_->length;
   opened = std::max({opened, newest_ends, book.latest});
   if (hold.window_opened != opened || (hold.window_ends && hold.window_ends != ends))
-    differs("the hold's window, from " + utc_text(hold.window_opened) + " to " +
-            utc_text(hold.window_ends) + ", is not the one of the rule, from " + utc_text(opened) +
-            " to " + utc_text(ends));
+    differs("the hold's window, from " + utc_text_exact(hold.window_opened) + " to " +
+            utc_text_exact(hold.window_ends) + ", is not the one of the rule, from " +
+            utc_text_exact(opened) + " to " + utc_text_exact(ends));
 }
 
 // used + held <= allowance, by the terms on record at that moment, and the quota part first.

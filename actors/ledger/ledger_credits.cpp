@@ -8,8 +8,6 @@
 namespace gpupool {
 namespace {
 
-std::string text_of(GpuTime amount) { return seconds_text(amount.ms); }
-
 // Everything that the order is about, and who gave it.
 template <class Command>
 std::uint64_t body_hash_of(Command command) {
@@ -108,7 +106,7 @@ Result<RecordBody> Ledger::decide(Instant now, const GrantCredits& command) cons
     return Error{.code = Errc::bad_request,
                  .detail = command.account.text + " has " + text_of(before) +
                            " of credits, and an account can have at most " +
-                           text_of({limits::credits_ms_max})};
+                           text_of(GpuTime{limits::credits_ms_max})};
   return RecordBody{CreditsGranted{.id = command.id,
                                    .body_hash = body_hash_of(command),
                                    .account = command.account,

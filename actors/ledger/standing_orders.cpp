@@ -4,6 +4,7 @@
 #include <iterator>
 #include <sstream>
 
+#include "actors/describe.h"
 #include "actors/ledger/story.h"
 #include "actors/ledger/terms_changes.h"
 #include "base/pack.h"
@@ -32,7 +33,7 @@ std::string joined(const std::vector<std::string>& names) {
 }
 
 std::string until(Instant forget_at) {
-  return forget_at == Instant::never() ? "" : ", remembered until " + utc_text(forget_at);
+  return forget_at == Instant::never() ? "" : ", remembered until " + utc_text_exact(forget_at);
 }
 
 // Every text of a change is cut to what a record may carry.
@@ -114,8 +115,9 @@ StandingOrders::Decision StandingOrders::decide(Instant now, const RevokeToken& 
     if (wanted.account.text.empty()) wanted.account = present->account;
   }
   const auto text = [one_token](const Revocation& revocation) {
-    return (one_token ? "revoked"
-                      : "issued before " + utc_text(revocation.issued_before) + " are revoked") +
+    return (one_token
+                ? "revoked"
+                : "issued before " + utc_text_exact(revocation.issued_before) + " are revoked") +
            until(revocation.forget_at);
   };
   const std::string& account = wanted.account.text;

@@ -1,24 +1,19 @@
 #include "actors/ledger/story.h"
 
-#include <array>
-#include <chrono>
-#include <cstdio>
 #include <utility>
 
+#include "actors/describe.h"
 #include "config/limits.h"
 
 namespace gpupool {
 namespace {
-
-std::string text_of(GpuTime amount) { return seconds_text(amount.ms); }
-std::string text_of(Duration duration) { return seconds_text(duration.ms); }
 
 std::string in_brackets(const std::string& words) {
   return words.empty() ? "" : " (" + words + ")";
 }
 
 std::string promised(Instant promise) {
-  return promise ? "; promised to start by " + utc_text(promise) : "";
+  return promise ? "; promised to start by " + utc_text_exact(promise) : "";
 }
 
 // "60.0 s x 2"
@@ -106,7 +101,7 @@ std::string numbers_of(const Refusal& refusal) {
          std::to_string(refusal.have);
 }
 
-std::string balance_text(const Balance& balance) {
+std::string told_balance(const Balance& balance) {
   std::string text =
       "at that moment: tier " + balance.tier + ", allowance " + text_of(balance.allowance) + ", " +
       text_of(balance.used) + " used, " + text_of(balance.held) + " held, " +
@@ -120,8 +115,8 @@ std::string balance_text(const Balance& balance) {
                  " of credits, " + text_of(balance.group.held) + " of them held; ") +
       std::to_string(balance.open_jobs) + " of " + std::to_string(balance.jobs_max) + " jobs open";
   if (balance.held_until)
-    text += "; the earliest open hold is closed by " + utc_text(balance.held_until);
-  if (balance.resets_at) text += "; the window resets at " + utc_text(balance.resets_at);
+    text += "; the earliest open hold is closed by " + utc_text_exact(balance.held_until);
+  if (balance.resets_at) text += "; the window resets at " + utc_text_exact(balance.resets_at);
   return text;
 }
 
@@ -165,7 +160,7 @@ std::vector<Happening> tell(const Refusal& refusal) {
                           text_of(refusal.cost)});
   told.push_back({at, "refused, " + std::string(name_of(refusal.code)) + numbers_of(refusal) +
                           in_brackets(refusal.detail) + "; nothing was charged"});
-  told.push_back({at, balance_text(refusal.balance)});
+  told.push_back({at, told_balance(refusal.balance)});
   if (const std::string fits = fits_text(refusal.balance.fits); !fits.empty())
     told.push_back({at, "the longest that would have been admitted: " + fits});
   return told;
@@ -177,23 +172,6 @@ std::string seconds_text(std::int64_t ms) {
   std::string decimals = std::to_string(1000 + size % 1000).substr(1);
   while (decimals.size() > 1 && decimals.back() == '0') decimals.pop_back();
   return (ms < 0 ? "-" : "") + std::to_string(size / 1000) + "." + decimals + " s";
-}
-
-std::string utc_text(Instant at) {
-  using namespace std::chrono;
-  if (at == Instant::never()) return "never";
-  const sys_time<std::chrono::milliseconds> time{std::chrono::milliseconds{at.ms}};
-  const sys_days day = floor<days>(time);
-  const year_month_day date{day};
-  const hh_mm_ss clock{time - day};
-  std::array<char, 64> text{};
-  std::snprintf(text.data(), text.size(), "%04d-%02u-%02uT%02d:%02d:%02d.%03dZ",
-                static_cast<int>(date.year()), static_cast<unsigned>(date.month()),
-                static_cast<unsigned>(date.day()), static_cast<int>(clock.hours().count()),
-                static_cast<int>(clock.minutes().count()),
-                static_cast<int>(clock.seconds().count()),
-                static_cast<int>(clock.subseconds().count()));
-  return text.data();
 }
 
 }  // namespace gpupool

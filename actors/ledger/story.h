@@ -51,7 +51,7 @@ std::vector<Happening> tell(const Refusal& refusal);
 
 // "3.2 s", "0.125 s": seconds to the millisecond, with one decimal or as many as it takes.
 std::string seconds_text(std::int64_t ms);
-// "2026-11-22T18:54:47.120Z"
-std::string utc_text(Instant at);
+inline std::string text_of(GpuTime amount) { return seconds_text(amount.ms); }
+inline std::string text_of(Duration duration) { return seconds_text(duration.ms); }
 
 }  // namespace gpupool

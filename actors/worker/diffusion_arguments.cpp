@@ -15,7 +15,7 @@ constexpr std::size_t decimal_bytes_max = 16;
 constexpr std::array<std::uint32_t, 5> pixels_allowed{32, 64, 128, 256, 512};
 
 // A caller's text as it may stand in an error: short, and plain on any terminal.
-std::string quoted(std::string_view text) {
+std::string in_quotes(std::string_view text) {
   constexpr std::size_t shown_max = 40;
   std::string shown = "\"";
   for (const char c : text.substr(0, shown_max)) shown += c >= ' ' && c <= '~' ? c : '?';
@@ -25,7 +25,7 @@ std::string quoted(std::string_view text) {
 Error refused(const Argument& argument, std::string_view may_be) {
   return {.code = Errc::bad_request,
           .detail =
-              argument.key + " must be " + std::string(may_be) + ", not " + quoted(argument.value)};
+              argument.key + " must be " + std::string(may_be) + ", not " + in_quotes(argument.value)};
 }
 
 std::string_view trimmed(std::string_view text) {
@@ -145,7 +145,7 @@ Result<DiffusionArguments> parse_diffusion_arguments(const std::vector<Argument>
                                   [&](const Key& one) { return one.name == argument.key; });
     if (key == keys.end())
       return Error{.code = Errc::bad_request,
-                   .detail = "there is no argument " + quoted(argument.key) +
+                   .detail = "there is no argument " + in_quotes(argument.key) +
                              "; the arguments are prompt, steps, seed, guidance and pixels"};
     bool& before = given[static_cast<std::size_t>(key - keys.begin())];
     if (before) return Error{.code = Errc::bad_request, .detail = argument.key + " is given twice"};

@@ -10,7 +10,7 @@
 namespace gpupool {
 namespace {
 
-constexpr Duration kill_interval = seconds(1);  // between two orders to kill
+constexpr Duration eviction_interval = seconds(1);  // between two orders to kill
 
 bool is_same_task(const std::vector<Argument>& a, const std::vector<Argument>& b) {
   return std::equal(a.begin(), a.end(), b.begin(), b.end(),
@@ -123,7 +123,7 @@ void Slot::evict(Instant now, SlotActions& out) {
 }
 
 void Slot::kill_process(Instant now, SlotActions& out) {
-  process_->kill_again = now + kill_interval;
+  process_->kill_again = now + eviction_interval;
   out.executors.emplace_back(KillProcess{.slot = place_.slot, .process = process_->name});
 }
 
