@@ -11,6 +11,7 @@ from types import FrameType
 
 import pytest
 from pool_process import PoolProcess
+from program import Program
 
 import gpupool
 
@@ -41,7 +42,8 @@ def nobody() -> Iterator[str]:
 
 @pytest.fixture(autouse=True)
 def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("GPUPOOL_ENDPOINT", "GPUPOOL_TOKEN", "GPUPOOL_SERVER_KEY"):
+    names = ("ENDPOINT", "TOKEN", "SERVER_KEY", "NODE_HTTP", "APP")
+    for name in (f"GPUPOOL_{one}" for one in names):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -85,3 +87,17 @@ def user(request: pytest.FixtureRequest) -> str:
 def pool(daemon: PoolProcess, user: str) -> Iterator[gpupool.Pool]:
     with gpupool.Pool(daemon.endpoint, token=daemon.token(user)) as pool:
         yield pool
+
+
+@pytest.fixture
+def program(daemon: PoolProcess, user: str) -> Iterator[Callable[[str], Program]]:
+    programs: list[Program] = []
+
+    def run(text: str) -> Program:
+        programs.append(Program(text, daemon.endpoint, daemon.token(user), daemon.node_http))
+        return programs[-1]
+
+    yield run
+    for one in programs:
+        one.process.kill()
+        one.process.communicate()

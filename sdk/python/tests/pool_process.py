@@ -16,6 +16,7 @@ from pathlib import Path
 SOURCE = Path(os.environ.get("GPUPOOL_SOURCE_DIR") or Path(__file__).parents[3])
 BUILD = Path(os.environ.get("GPUPOOL_BUILD_DIR") or SOURCE / "build" / "release")
 PATIENCE_S = 30.0
+PREFIX = "/s/0123456789abcdef"
 READY = " is ready, clients: "
 
 CONFIGURATION = """
@@ -24,6 +25,7 @@ name = "test"
 [broker]
 client_endpoint = "{endpoint}"
 curve_secret_file = "{curve}"
+ready_file = "ready"
 [ledger]
 path = "ledger.sqlite"
 reserve_bytes = 1048576
@@ -52,6 +54,21 @@ model = "{model}"
 [[apps]]
 name = "nothing"
 executor = "noop"
+[http]
+endpoint = "127.0.0.1:0"
+[[worker.devices]]
+kind = "cpu"
+partition = "callers"
+slots = 2
+[[apps]]
+name = "gpu"
+executor = "external"
+partition = "callers"
+spread = "device"
+[[spaces]]
+name = "tests"
+prefix = "{prefix}"
+app = "gpu"
 """
 
 
@@ -90,23 +107,37 @@ class PoolProcess:
                     env={**os.environ, "NOTIFY_SOCKET": str(news)},
                 )
             give_up = time.monotonic() + PATIENCE_S
+            has_started = can_run = False
             while (left := give_up - time.monotonic()) > 0:
                 told.settimeout(left)
                 try:
                     text = told.recv(4096).decode()
                 except TimeoutError:
                     break
+                # Its node's device API is open once it has started, which may come later.
+                has_started = has_started or text.startswith("READY=1")
                 if READY in text:
+                    can_run = True
                     self.endpoint = text.partition(READY)[2].split()[0]
+                if has_started and can_run:
                     return self
         raise AssertionError(f"the pool is not ready:\n{self.log()}")
 
     def _configure(self) -> None:
         self.configuration.write_text(
             CONFIGURATION.format(
-                endpoint=self.endpoint, curve=self._curve, model=SOURCE / "models" / "emoji"
+                endpoint=self.endpoint,
+                curve=self._curve,
+                model=SOURCE / "models" / "emoji",
+                prefix=PREFIX,
             )
         )
+
+    @property
+    def node_http(self) -> str:
+        """The device API of its node."""
+        lines = (self.folder / "ready").read_text().splitlines()
+        return f"http://{dict(line.split(' = ', 1) for line in lines)['http']}{PREFIX}"
 
     def log(self) -> str:
         return (self.folder / "log").read_text()

@@ -232,7 +232,7 @@ def test_a_single_pool_of_another_language_is_the_last_word() -> None:
     assert talk.own.failed and "encrypted connections only" in talk.own.failed.detail
 
 
-@pytest.mark.parametrize("number", [101, 303, 110])
+@pytest.mark.parametrize("number", [101, 303, 110, 307])
 def test_what_no_other_attempt_can_help_is_told_at_once(number: int) -> None:
     talk = Talk()
     talk.own.tick(talk.now)

@@ -15,6 +15,7 @@ import pytest
 from pool_process import PATIENCE_S, SOURCE, PoolProcess
 
 import gpupool
+from gpupool import functions
 
 PAGE = (SOURCE / "docs" / "python.md").read_text()
 PROGRAMS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
@@ -31,6 +32,9 @@ def test_a_program_of_the_page_runs(
 ) -> None:
     monkeypatch.setenv("GPUPOOL_ENDPOINT", daemon.endpoint)
     monkeypatch.setenv("GPUPOOL_TOKEN", daemon.token(user, "--tier", "small"))
+    monkeypatch.setenv("GPUPOOL_NODE_HTTP", daemon.node_http)
+    shared = functions.SharedPool()
+    monkeypatch.setattr(functions, "shared_pool", shared)
     monkeypatch.chdir(tmp_path)
     code = compile(program, "docs/python.md", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     with gpupool.Pool() as pool:
@@ -44,6 +48,8 @@ def test_a_program_of_the_page_runs(
         else:
             exec(code, names)
         ran = [receipt.outcome for receipt in pool.receipts()]
+    if shared._pool:
+        shared._pool.close()
     assert ran and set(ran) == {gpupool.Outcome.succeeded}
     assert os.listdir(tmp_path) == re.findall(r'save\("(.*?)"\)', program)
     # What it catches is what happens: this tier has less than a program declares.
@@ -71,5 +77,5 @@ def test_every_error_class_is_on_the_page() -> None:
         for kind in kinds
         if issubclass(kind, gpupool.PoolError) and f"`{kind.__name__}`" not in PAGE
     ]
-    assert len(PROGRAMS) == 4
+    assert len(PROGRAMS) == 6
     assert missing == []

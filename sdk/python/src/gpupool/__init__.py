@@ -12,7 +12,9 @@ durations that it is given are seconds and end in `_s`; moments are `Instant`s, 
 since 1970 UTC.
 """
 
-from gpupool.aio import AsyncJob, AsyncPool
+from gpupool.aio import AsyncPool
+from gpupool.aio_job import AsyncJob
+from gpupool.aio_lease import AsyncLease
 from gpupool.errors import (
     BadRequest,
     FileMalformed,
@@ -36,6 +38,7 @@ from gpupool.errors import (
     PoolUnavailable,
     PromiseTooLate,
     QuotaExceeded,
+    RateLimited,
     Refused,
     ResultGone,
     SizeUnavailable,
@@ -46,7 +49,9 @@ from gpupool.errors import (
     UnknownMessage,
     VersionMismatch,
 )
+from gpupool.functions import gpu
 from gpupool.job import Job
+from gpupool.lease import Lease
 from gpupool.messages import (
     Advice,
     Balance,
@@ -57,9 +62,12 @@ from gpupool.messages import (
     Column,
     Fit,
     Grant,
+    GroupCredits,
     Happening,
     Hold,
     JobState,
+    LogPart,
+    LogStream,
     Outcome,
     Receipt,
     Refusal,
@@ -86,6 +94,7 @@ from gpupool.values import Instant
 __all__ = [
     "Advice",
     "AsyncJob",
+    "AsyncLease",
     "AsyncPool",
     "BadRequest",
     "Balance",
@@ -103,6 +112,7 @@ __all__ = [
     "Forbidden",
     "FrameTooLarge",
     "Grant",
+    "GroupCredits",
     "Happening",
     "HistoryUnavailable",
     "Hold",
@@ -118,10 +128,13 @@ __all__ = [
     "JobFailed",
     "JobState",
     "JobUnknown",
+    "Lease",
     "LedgerUnavailable",
     "LinkLost",
     "LinkRestored",
     "LogChunk",
+    "LogPart",
+    "LogStream",
     "MalformedFrame",
     "NotConnected",
     "Outcome",
@@ -135,6 +148,7 @@ __all__ = [
     "QuotaAnswer",
     "QuotaExceeded",
     "QuoteAnswer",
+    "RateLimited",
     "Receipt",
     "Refusal",
     "Refused",
@@ -150,5 +164,6 @@ __all__ = [
     "UnknownMessage",
     "UsageDay",
     "VersionMismatch",
+    "gpu",
     "new_request_id",
 ]

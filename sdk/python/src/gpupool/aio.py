@@ -10,138 +10,26 @@ from __future__ import annotations
 import asyncio
 import os
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Any, TypeVar
 
-from gpupool import errors, limits, requests
+from gpupool import errors, requests
+from gpupool.aio_job import ENDS_OF_A_WAIT, AsyncJob, answer_of, submit_async
+from gpupool.aio_lease import AsyncLease
 from gpupool.engine import Engine
-from gpupool.job import NAME_S_MAX, JobView
-from gpupool.messages import (
-    Caller,
-    Change,
-    Happening,
-    Receipt,
-    Table,
-    UsageDay,
-)
-from gpupool.progress import Progress, Showing, ensure_shows
-from gpupool.questions import (
-    ClientSubmit,
-    ClientWatch,
-    JobDone,
-    JobEvent,
-    LogChunk,
-    QuotaAnswer,
-    QuoteAnswer,
-    ResultChunk,
-    SessionWelcome,
-)
+from gpupool.lease import wish_of
+from gpupool.messages import Caller, Change, Happening, Receipt, Table, UsageDay
+from gpupool.progress import Progress, ensure_shows
+from gpupool.questions import ClientWatch, JobEvent, QuotaAnswer, QuoteAnswer, SessionWelcome
 from gpupool.requests import Ask
-from gpupool.results import Finished, Picture, ResultReader, write_whole
+from gpupool.results import Finished, Picture
 from gpupool.settings import options_of
-from gpupool.track import Event, Track, outcome_of
+from gpupool.track import Track
 from gpupool.values import NO_REQUEST
 
-Answer = TypeVar("Answer")
 Made = TypeVar("Made")
-
-# Before Python 3.11 asyncio.run() lets Ctrl-C out wherever the task is.
-_ENDS_OF_A_TASK = (asyncio.CancelledError, KeyboardInterrupt)
-_ENDS_OF_A_WAIT = (*_ENDS_OF_A_TASK, Exception)
-
-
-async def _answer(future: Future[Answer]) -> Answer:
-    """What an engine's future comes to. Cancelling the task only ends the wait."""
-    return await asyncio.wrap_future(future)
-
-
-class AsyncJob(JobView):
-    """As `gpupool.Job`. Cancelling a task that waits leaves the job as it is."""
-
-    async def events(self) -> AsyncIterator[Event]:
-        """Every event, from the oldest that is kept (1,000) to the last one before the receipt."""
-        loop = asyncio.get_running_loop()
-        changed = asyncio.Event()
-
-        def tell() -> None:
-            try:
-                loop.call_soon_threadsafe(changed.set)
-            except RuntimeError:
-                pass  # the loop has ended, and nobody waits
-
-        self._track.listen(tell)
-        try:
-            place, is_over = 0, False
-            while not is_over:
-                changed.clear()
-                events, place, is_over = self._track.since(place)
-                for event in events:
-                    yield event
-                if not events and not is_over:
-                    await changed.wait()
-        finally:
-            self._track.unlisten(tell)
-
-    async def wait(self, *, progress: Progress = False) -> JobDone:
-        """The receipt and the balance after it, however the job ended. NotConnected for a pool
-        that was lost for too long."""
-        showing = Showing(progress)
-        try:
-            if showing.show:
-                async for event in self.events():
-                    showing.show(event)
-            return await _answer(self._track.done)
-        finally:
-            showing.close()
-
-    async def receipt(self) -> Receipt:
-        """Waits for the job's end."""
-        return (await self.wait()).receipt
-
-    async def result(
-        self, *, progress: Progress = False, bytes_max: int = limits.RESULT_BYTES_MAX
-    ) -> bytes:
-        """Waits for the job's end and fetches what it made. Errors as `gpupool.Job.result()`."""
-        return (await self.finish(progress=progress, bytes_max=bytes_max)).content
-
-    async def finish(
-        self, *, progress: Progress = False, bytes_max: int = limits.RESULT_BYTES_MAX
-    ) -> Finished:
-        """The same as `result()`, with receipt and balance. An app that makes nothing: no bytes."""
-        done = outcome_of(await self.wait(progress=progress))
-        if not done.receipt.result.hash:
-            return Finished(b"", done.receipt, done.balance)
-        reader = ResultReader(done.receipt, bytes_max)
-        while question := reader.question():
-            reader.take(await _answer(self._engine.ask(question, ResultChunk)))
-        return Finished(reader.whole(), done.receipt, done.balance)
-
-    async def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the result to a file, which is there whole or not at all."""
-        content = await self.result()
-        await asyncio.to_thread(write_whole, path, content)
-
-    async def cancel(self) -> JobDone:
-        """Cancels the job and waits for its receipt."""
-        return await _answer(self._engine.cancel(self.number))
-
-    async def log(self, offset: int = 0) -> LogChunk:
-        """What the run wrote, from that byte on; of a running job what there is. ResultGone."""
-        ask = requests.logs(self.number, offset)
-        return ask.read(await _answer(self._engine.ask(ask.message, ask.kind)))
-
-    async def cancel_for_task(self) -> None:
-        """For a task that ends and has no handle to give: cancels the job, as far as the pool can
-        be reached."""
-        try:
-            taken = asyncio.wrap_future(self._track.taken)
-            await asyncio.wait_for(taken, NAME_S_MAX)
-            await self.cancel()
-        except (errors.PoolError, asyncio.TimeoutError):
-            pass
 
 
 class AsyncPool:
@@ -174,12 +62,13 @@ class AsyncPool:
 
     async def connect(self) -> None:
         """Connects, and waits for the welcome. NotConnected, Unauthenticated, VersionMismatch,
-        Overloaded: then it may be tried again. RuntimeError if it was connected before."""
+        Overloaded, RateLimited: then it may be tried again. RuntimeError if it was connected
+        before."""
         if self._opened:
             raise RuntimeError("this pool was connected before")
         self._opened = Engine(self._options)
         try:
-            await _answer(self._opened.welcomed)
+            await answer_of(self._opened.welcomed)
         except BaseException:
             engine, self._opened = self._opened, None
             await asyncio.to_thread(engine.close)
@@ -268,7 +157,7 @@ class AsyncPool:
         )
         try:
             return await job.finish(progress=progress)
-        except _ENDS_OF_A_WAIT:
+        except ENDS_OF_A_WAIT:
             if not job.is_done:
                 await job.cancel_for_task()
             raise
@@ -295,22 +184,35 @@ class AsyncPool:
             max_wait_s=max_wait_s,
             detached=detached,
         )
-        track = Track(request or requests.draw_request_id(), 0)
-        job = AsyncJob(self._engine, track)
-        try:
-            self._engine.follow(ClientSubmit(request=track.request, body=body), track.tell)
-            await _answer(track.taken)
-        except _ENDS_OF_A_TASK:
-            if not detached:
-                await job.cancel_for_task()
-            raise
-        return job
+        return await submit_async(self._engine, body, request)
+
+    def lease(
+        self,
+        app: str | None = None,
+        *,
+        duration_s: float | None = None,
+        size: str | None = None,
+        max_wait_s: float | None = None,
+        node_http: str | None = None,
+        progress: Progress = False,
+    ) -> AsyncLease:
+        """Lends a slot to this process for the `async with` block, as `gpupool.Pool.lease()`;
+        cancelling the task gives it back."""
+        wish = wish_of(
+            app,
+            duration_s=duration_s,
+            size=size,
+            max_wait_s=max_wait_s,
+            node_http=node_http,
+            progress=progress,
+        )
+        return AsyncLease(self._engine, wish)
 
     async def watch(self, job: int) -> AsyncJob:
         """Follows a job of one's own account from wherever it is. JobUnknown."""
         track = Track(NO_REQUEST, job)
         self._engine.follow(ClientWatch(job=job), track.tell)
-        await _answer(track.taken)
+        await answer_of(track.taken)
         return AsyncJob(self._engine, track)
 
     async def quota(self) -> QuotaAnswer:
@@ -353,4 +255,4 @@ class AsyncPool:
         return await self._ask(requests.operate(words))
 
     async def _ask(self, ask: Ask[Any, Made]) -> Made:
-        return ask.read(await _answer(self._engine.ask(ask.message, ask.kind)))
+        return ask.read(await answer_of(self._engine.ask(ask.message, ask.kind)))

@@ -442,7 +442,8 @@ class Conversation:
                 self._give_up_at = now + self._around.times.reconnect_ms
                 self._greet(now)
             return
-        crowded = error.code == errors.Overloaded.number and self.welcome is None
+        too_many = (errors.Overloaded.number, errors.RateLimited.number)
+        crowded = error.code in too_many and self.welcome is None
         hopeless = (errors.Unauthenticated.number, errors.VersionMismatch.number)
         if error.code in hopeless or crowded:
             self.fail(_error_of(error))

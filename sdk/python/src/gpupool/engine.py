@@ -104,6 +104,11 @@ class Engine:
     def endpoint(self) -> str:
         return self._loop.conversation.endpoint
 
+    @property
+    def has_failed(self) -> bool:
+        """For good: it was closed, or a lost pool did not come back."""
+        return self._loop.conversation.failed is not None
+
     def ask(self, message: object, kind: type[Answer]) -> Future[Answer]:
         """The answer to a question, or the pool's error, within Times.answer_ms."""
         answer: Future[Answer] = new_future()

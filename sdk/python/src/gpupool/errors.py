@@ -43,6 +43,7 @@ TABLE: dict[int, tuple[str, str]] = {
     304: ("not_connected", ""),
     305: ("timed_out", "ms"),
     306: ("interrupted", ""),
+    307: ("rate_limited", "ms"),
     400: ("executor_crashed", "signal"),
     401: ("executor_stalled", "ms"),
     402: ("start_limit_missed", "ms"),
@@ -325,6 +326,12 @@ class TimedOut(PoolError):
     """No answer came in time. want: the time (ms)."""
 
     number = 305
+
+
+class RateLimited(PoolError):
+    """The account asks, or this address connects, too often. want: how long to wait (ms)."""
+
+    number = 307
 
 
 class FileUnreadable(PoolError):

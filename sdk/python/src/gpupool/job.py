@@ -10,9 +10,9 @@ from concurrent.futures import TimeoutError as FutureTimeout
 
 from gpupool import errors, limits, requests
 from gpupool.engine import Engine
-from gpupool.messages import Hold, JobState, Receipt
+from gpupool.messages import Hold, JobRequest, JobState, Receipt
 from gpupool.progress import Progress, Showing
-from gpupool.questions import JobDone, JobEvent, LogChunk, ResultChunk
+from gpupool.questions import ClientSubmit, JobDone, JobEvent, LogChunk, ResultChunk
 from gpupool.results import Finished, ResultReader, write_whole
 from gpupool.track import Event, Track, outcome_of
 from gpupool.values import milliseconds_of, seconds_text
@@ -172,6 +172,21 @@ class Job(JobView):
         except (errors.PoolError, FutureTimeout):
             note = f"{self._track.name()} may still be queued or running"
         add_note(interrupt, note)
+
+
+def submit(engine: Engine, body: JobRequest, request: uuid.UUID | None) -> Job:
+    """Waits until the pool has admitted or refused it. Ctrl-C meanwhile cancels the job, unless it
+    is detached."""
+    track = Track(request or requests.draw_request_id(), 0)
+    job = Job(engine, track)
+    try:
+        engine.follow(ClientSubmit(request=track.request, body=body), track.tell)
+        track.taken.result()
+    except KeyboardInterrupt as interrupt:
+        if not body.detached:
+            job.cancel_for(interrupt)
+        raise
+    return job
 
 
 def add_note(error: BaseException, note: str) -> None:

@@ -31,6 +31,7 @@ class BoxedText:
 
 U32 = Annotated[int, Whole(0, 2**32 - 1)]
 U64 = Annotated[int, Whole(0, 2**64 - 1)]
+I32 = Annotated[int, Whole(-(2**31), 2**31 - 1)]
 I64 = Annotated[int, Whole(-(2**63), 2**63 - 1)]
 Id = Annotated[int, Whole(0, 2**64 - 1, boxed=True)]  # a job, node or session; 0: none
 SlotNumber = Annotated[int, Whole(0, 2**32 - 1, boxed=True)]
@@ -93,6 +94,18 @@ class ChangeKind(IntEnum):
 
     @classmethod
     def _missing_(cls, value: object) -> ChangeKind | None:
+        return unknown_word(cls, value)
+
+
+class LogStream(IntEnum):
+    """Which output of a command a part of its log was written to."""
+
+    none = 0
+    output = 1
+    error = 2
+
+    @classmethod
+    def _missing_(cls, value: object) -> LogStream | None:
         return unknown_word(cls, value)
 
 
@@ -182,6 +195,16 @@ class Advice:
 
 
 @dataclass(frozen=True, slots=True)
+class GroupCredits:
+    """Credits that an account shares with the others of its group, while that is on."""
+
+    account: Account = ""  # "group:workshop"; empty: it is in none now
+    credits_ms: Milliseconds = 0  # what is held of them included
+    held_ms: Milliseconds = 0
+    until: Instant = Instant.NEVER
+
+
+@dataclass(frozen=True, slots=True)
 class Balance:
     """An account's quota at the moment `at`: left = max(0, allowance - used - held)."""
 
@@ -202,6 +225,9 @@ class Balance:
     credits_ms: Milliseconds = 0  # beyond quota, what is held of them included
     credits_held_ms: Milliseconds = 0
     advice: Advice = Advice()
+    group: GroupCredits = (
+        GroupCredits()
+    )  # the first of its groups that has any free, else the first
 
     def __str__(self) -> str:
         resets = f"; the window resets at {self.resets_at}" if self.resets_at else ""
@@ -272,6 +298,9 @@ class Receipt:
     log: ResultRef = ResultRef()  # what the run wrote, if anything
     held_credits_ms: Milliseconds = 0  # part of held
     charged_credits_ms: Milliseconds = 0  # part of charged
+    exit_code: I32 = 0  # of a command that ended by itself
+    signal: I32 = 0  # that ended a command; 0: none
+    credits_from: Account = ""  # whose the credits were: a group's; empty: its own
 
     def __str__(self) -> str:
         """The numbers in one line for people."""
@@ -324,6 +353,8 @@ class Hold:
     window_ends: Instant = Instant(0)
     learned_ms: Milliseconds = 0  # what was held at first; 0: all of declared
     blob: BlobRef = BlobRef()
+    files: str = ""  # SHA-256 of the upload that it works on; empty: none
+    credits_from: Account = ""  # who pays the credits part: a group; empty: the account itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -357,6 +388,14 @@ class Table:
     rows: tuple[tuple[str, ...], ...] = ()
     note: str = ""
     more: str = ""  # what to give as --after for the rows that follow
+
+
+@dataclass(frozen=True, slots=True)
+class LogPart:
+    """So many bytes of a log, and which output they were written to."""
+
+    stream: LogStream = LogStream.output
+    bytes: I64 = 0
 
 
 @dataclass(frozen=True, slots=True)

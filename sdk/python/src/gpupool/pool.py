@@ -11,11 +11,11 @@ from typing import TypeVar
 
 from gpupool import requests
 from gpupool.engine import Engine
-from gpupool.job import Job
+from gpupool.job import Job, submit
+from gpupool.lease import Lease, wish_of
 from gpupool.messages import Caller, Change, Happening, Receipt, Table, UsageDay
 from gpupool.progress import Progress, ensure_shows
 from gpupool.questions import (
-    ClientSubmit,
     ClientWatch,
     JobEvent,
     QuotaAnswer,
@@ -64,7 +64,8 @@ class Pool:
         several endpoints), for one answer (10; 30), for a lost pool to come back (60). `announced`
         gets each text that the operator announces, in the pool's own thread.
 
-        NotConnected, Unauthenticated, VersionMismatch, Overloaded, FileUnreadable; ValueError.
+        NotConnected, Unauthenticated, VersionMismatch, Overloaded, RateLimited, FileUnreadable;
+        ValueError.
         """
         options = options_of(
             endpoint=endpoint,
@@ -116,6 +117,11 @@ class Pool:
     def endpoint(self) -> str:
         """Where the pool is; of a lost one, the endpoint that is tried now."""
         return self._engine.endpoint
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether it was closed, or lost for too long: then all it says is NotConnected."""
+        return self._engine.has_failed
 
     # ---- Jobs ------------------------------------------------------------------------------------
 
@@ -207,16 +213,41 @@ class Pool:
             max_wait_s=max_wait_s,
             detached=detached,
         )
-        track = Track(request or requests.draw_request_id(), 0)
-        job = Job(self._engine, track)
-        try:
-            self._engine.follow(ClientSubmit(request=track.request, body=body), track.tell)
-            track.taken.result()
-        except KeyboardInterrupt as interrupt:
-            if not detached:
-                job.cancel_for(interrupt)
-            raise
-        return job
+        return submit(self._engine, body, request)
+
+    def lease(
+        self,
+        app: str | None = None,
+        *,
+        duration_s: float | None = None,
+        size: str | None = None,
+        max_wait_s: float | None = None,
+        node_http: str | None = None,
+        progress: Progress = False,
+    ) -> Lease:
+        """Lends a slot to this process for the `with` block, once there is one.
+
+        `app`: one with executor = "external" (None: GPUPOOL_APP, then "gpu"). `node_http`: the
+        device API of the node that this process runs on, with a prefix of it; else
+        GPUPOOL_NODE_HTTP. `progress`: a bar, or a function of each event, while it waits. The
+        others as `submit()`.
+
+        In the block CUDA_VISIBLE_DEVICES is the slot's device. Leaving it gives the slot back, and
+        pays what was used; by an exception as failed. At the deadline this process is ended
+        (SIGKILL) if it is still in the block. What it keeps on the GPU after the block stays there.
+
+        Refused and its kinds; JobExpired, JobCancelled, JobFailed for a lease that was taken back;
+        Forbidden, NotConnected, TimedOut of the node; ValueError. Ctrl-C while it waits cancels it.
+        """
+        wish = wish_of(
+            app,
+            duration_s=duration_s,
+            size=size,
+            max_wait_s=max_wait_s,
+            node_http=node_http,
+            progress=progress,
+        )
+        return Lease(self._engine, wish)
 
     def watch(self, job: int) -> Job:
         """Follows a job of one's own account from wherever it is. JobUnknown."""

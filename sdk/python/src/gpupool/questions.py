@@ -23,6 +23,7 @@ from gpupool.messages import (
     Id,
     JobRequest,
     JobState,
+    LogPart,
     Milliseconds,
     Receipt,
     Refusal,
@@ -138,6 +139,17 @@ class ClientUsage:
 class ClientQuote:
     query: U64 = 0
     body: JobRequest = JobRequest()
+
+
+@dataclass(frozen=True, slots=True)
+class ClientUpload:
+    """A piece of the files that a job is to work on."""
+
+    query: U64 = 0
+    hash: str = ""  # SHA-256 of the whole archive
+    total: I64 = 0
+    offset: I64 = 0
+    content: bytes = b""
 
 
 # ---- From the pool -------------------------------------------------------------------------------
@@ -272,6 +284,7 @@ class LogChunk:
     content: bytes = b""
     finished: bool = False  # nothing will follow `total`
     error: ErrorNumber = 0
+    parts: tuple[LogPart, ...] = ()  # of the content, in order; empty: not told apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,6 +342,13 @@ class QuoteAnswer:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class UploadAnswer:
+    query: U64 = 0
+    hash: str = ""
+    stored: I64 = 0  # so many bytes from the beginning are durable
+
+
 FromClient: TypeAlias = (
     Hello
     | Bye
@@ -346,6 +366,7 @@ FromClient: TypeAlias = (
     | ClientOperate
     | ClientUsage
     | ClientQuote
+    | ClientUpload
 )
 FromPool: TypeAlias = (
     SessionWelcome
@@ -365,6 +386,7 @@ FromPool: TypeAlias = (
     | SessionNotice
     | UsageAnswer
     | QuoteAnswer
+    | UploadAnswer
 )
 
 # A number is never used again for something else. Client to pool: 1 to 63, pool to client: 64 to
@@ -386,6 +408,7 @@ TYPES: dict[int, type[FromClient] | type[FromPool]] = {
     20: ClientOperate,
     21: ClientUsage,
     22: ClientQuote,
+    23: ClientUpload,
     64: SessionWelcome,
     65: SessionError,
     66: SessionPong,
@@ -403,4 +426,5 @@ TYPES: dict[int, type[FromClient] | type[FromPool]] = {
     81: SessionNotice,
     82: UsageAnswer,
     83: QuoteAnswer,
+    84: UploadAnswer,
 }

@@ -1,5 +1,6 @@
 """Where the pool is and who asks: from arguments, or the environment variables of the `gpupool`
-program (GPUPOOL_ENDPOINT, GPUPOOL_TOKEN, GPUPOOL_SERVER_KEY)."""
+program (GPUPOOL_ENDPOINT, GPUPOOL_TOKEN, GPUPOOL_SERVER_KEY); and which app lends slots
+(GPUPOOL_APP)."""
 
 from __future__ import annotations
 
@@ -15,6 +16,7 @@ from gpupool.pending import Times
 from gpupool.values import milliseconds_of
 
 DEFAULT_ENDPOINT = "tcp://127.0.0.1:7400"
+DEFAULT_APP = "gpu"  # of leases
 # Of a pool with several brokers one may just be taking over: that takes it about five seconds.
 _TAKEOVER_CONNECT_MS = 10_000
 _TAKEOVER_ANSWER_MS = 30_000
@@ -52,6 +54,11 @@ def options_of(
         times=times,
         announced=announced,
     )
+
+
+def app_of(app: str | None) -> str:
+    """The app whose slots are lent."""
+    return os.environ.get("GPUPOOL_APP", "").strip() or DEFAULT_APP if app is None else app
 
 
 def _token(token: str | None, token_file: str | os.PathLike[str] | None) -> str:
