@@ -217,10 +217,12 @@ const std::vector<Library>& libraries() {
          return is_shell(path) || layer_of(path) == Layer::gateway ||
                 starts_with_any(path, {"cli/logging.", "tests/cli/"});
        }},
-      {std::regex("openssl/.*"), only({"net/certificate", "tests/system/stranger.h"})},
+      {std::regex("openssl/.*"), only({"net/certificate", "net/issuer_token", "config/jwks",
+                                       "tests/net/issuer_token", "tests/system/stranger.h"})},
       {std::regex("systemd/.*"), only({"cli/notify."})},
       {std::regex("CLI/.*"), only({"cli/", "bench/"})},
-      {std::regex("nlohmann/.*"), only({"gpu/", "net/", "cli/", "tests/", "bench/"})},
+      {std::regex("nlohmann/.*"),
+       only({"gpu/", "net/", "cli/", "config/jwks", "tests/", "bench/"})},
       {std::regex("catch2/.*"), only({"tests/"})},
   };
   return all;

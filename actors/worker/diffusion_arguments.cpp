@@ -24,8 +24,8 @@ std::string in_quotes(std::string_view text) {
 
 Error refused(const Argument& argument, std::string_view may_be) {
   return {.code = Errc::bad_request,
-          .detail =
-              argument.key + " must be " + std::string(may_be) + ", not " + in_quotes(argument.value)};
+          .detail = argument.key + " must be " + std::string(may_be) + ", not " +
+                    in_quotes(argument.value)};
 }
 
 std::string_view trimmed(std::string_view text) {

@@ -196,6 +196,13 @@ class Slot {
   void start_executor(Instant now, const std::string& app, SlotActions& out);
   void kill_executor(Instant now, SlotActions& out);
   void make_room(Instant now, const std::string& app, SlotActions& out);
+  // An executor that is to be resident, with what is to stay beside it.
+  struct Newcomer {
+    const std::string& app;
+    std::int64_t memory = 0;   // of both
+    std::int64_t joining = 0;  // how many will be set aside for it
+  };
+  void make_room_beside(Instant now, const Newcomer& who, SlotActions& out);
   void kill_aside(Instant now, Aside& aside, SlotActions& out);
   bool is_clearing() const;
   void begin_run(Instant now, const Lease& lease, Rank rank, SlotActions& out);

@@ -51,6 +51,7 @@ void Slot::start_executor(Instant now, const std::string& app, SlotActions& out)
   app_ = app;
   asked_ = now;
   was_ready_ = false;
+  make_room_beside(now, {.app = app, .memory = memory_of(app)}, out);
   life_ = is_clearing() ? Life::clearing : Life::starting;
   if (life_ == Life::clearing) return;
   std::erase_if(aside_, [&](const Aside& one) { return one.app == app; });
@@ -159,25 +160,31 @@ void Slot::advance_executor(Instant now, SlotActions& out) {
 // ---- Those that are set aside ----------------------------------------------------------------
 
 // Before another app's executor starts: the resident one stays warm if both fit, with as many of
-// the others as do; those that were used least recently go first. What an app that says nothing
-// takes could be everything, so it stays alone.
-// Invariant: what is set aside and what is resident never take more than the slot's memory.
+// the others as do.
 void Slot::make_room(Instant now, const std::string& app, SlotActions& out) {
-  std::int64_t total = memory_of(app) + memory_of(app_);
-  auto kept = std::ssize(aside_);
+  const std::int64_t both = memory_of(app) + memory_of(app_);
+  make_room_beside(now, {.app = app, .memory = both, .joining = 1}, out);
+  if (both > place_.memory) return kill_executor(now, out);
+  aside_.push_back({.app = app_, .memory = memory_of(app_)});
+  out.executors.emplace_back(SetAside{.slot = place_.slot});
+  start_executor(now, app, out);
+}
+
+// Of those that are set aside: those that were used least recently go first. What an app that says
+// nothing takes could be everything, so it stays alone.
+// Invariant: what is set aside and what is resident never take more than the slot's memory.
+void Slot::make_room_beside(Instant now, const Newcomer& who, SlotActions& out) {
+  std::int64_t total = who.memory;
+  std::int64_t kept = std::ssize(aside_) + who.joining;
   for (const Aside& one : aside_)
-    if (one.app != app && !one.is_leaving()) total += one.memory;
+    if (one.app != who.app && !one.is_leaving()) total += one.memory;
   for (Aside& one : aside_) {
-    if (total <= place_.memory && kept < limits::warm_executors_max) break;
-    if (one.app == app || one.is_leaving()) continue;
+    if (total <= place_.memory && kept <= limits::warm_executors_max) break;
+    if (one.app == who.app || one.is_leaving()) continue;
     total -= one.memory;
     --kept;
     kill_aside(now, one, out);
   }
-  if (total > place_.memory) return kill_executor(now, out);
-  aside_.push_back({.app = app_, .memory = memory_of(app_)});
-  out.executors.emplace_back(SetAside{.slot = place_.slot});
-  start_executor(now, app, out);
 }
 
 std::int64_t Slot::memory_of(const std::string& app) const {

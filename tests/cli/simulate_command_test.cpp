@@ -18,7 +18,7 @@ Simulated sample() {
   floor.violations = 0;
   floor.worst_of_bound = 0.25;
   floor.foresight =
-      Foresight{.count = 7, .by_latest = 0.875, .median_error = 1.25, .median_wait = 12};
+      ForesightErrors{.count = 7, .by_latest = 0.875, .median_error = 1.25, .median_wait = 12};
   return {.trace = "a.csv",
           .requests = 5,
           .accounts = 2,

@@ -11,10 +11,17 @@ using namespace gpupool;
 namespace {
 
 // The keys of RFC 7515, appendices A.2 and A.3, and a third of RFC 8037, appendix A.2.
+const std::string modulus =
+    "ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEz"
+    "P1Pt0Bm4d4QlL-yRT-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf6"
+    "3kpaSHSXndS5z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5Zw"
+    "Kh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRW"
+    "yuXpoQ";
 const std::string rsa =
-    R"({"kty":"RSA","kid":"r","use":"sig","alg":"RS256","e":"AQAB","n":"ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0Bm4d4QlL-yRT-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQ"})";
+    R"({"kty":"RSA","kid":"r","use":"sig","alg":"RS256","e":"AQAB","n":")" + modulus + "\"}";
 const std::string curve =
-    R"({"kty":"EC","kid":"e","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"})";
+    R"({"kty":"EC","kid":"e","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",)"
+    R"("y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"})";
 const std::string edwards =
     R"({"kty":"OKP","kid":"d","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"})";
 
@@ -118,7 +125,7 @@ TEST_CASE("What is wrong with an issuer is told with its key, and what to name i
   other.replace(other.find("uni.jwks"), 8, "none.jwks");
   CHECK(has(folder.problem(other + apps), "no JWK Set"));
   other.replace(other.find("none.jwks"), 9, "gone.jwks");
-  CHECK(has(folder.problem(other + apps), "is not there"));
+  CHECK(has(folder.problem(other + apps), "gone.jwks"));
 }
 
 TEST_CASE("A group has users, an end after its beginning, and issuers that there are") {
@@ -150,4 +157,14 @@ TEST_CASE("Rates are read, and 0 a second stands for no limit") {
   CHECK(config.rates.account.burst == 1'000);
   CHECK(config.rates.address.burst == 9);
   CHECK(has(Folder().problem("[rates]\naccount_burst = 0\n" + apps), "account_burst"));
+}
+
+TEST_CASE("The example issuer and group of gpupool.toml load once they are uncommented") {
+  const Config grouped = parsed(with_example("[[groups]]"), "config/gpupool.toml");
+  REQUIRE(grouped.groups.size() == 1);
+  CHECK(grouped.groups.front().name == "workshop");
+  // The file of its keys is the reader's own.
+  const auto issued = parse_config(with_example("[[identity.issuers]]"), "config/gpupool.toml");
+  REQUIRE_FALSE(issued);
+  CHECK(has(issued.error().detail, "identity.issuers[0].jwks_file"));
 }

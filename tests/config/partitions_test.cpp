@@ -10,13 +10,7 @@ using namespace gpupool;
 namespace fs = std::filesystem;
 
 TEST_CASE("The example reservation of gpupool.toml loads once it is uncommented") {
-  std::string text = text_of("config/gpupool.toml");
-  const auto from = text.find("# [[reservations]]");
-  REQUIRE(from != std::string::npos);
-  for (auto at = from; at != std::string::npos; at = text.find("\n# ", at))
-    text.erase(text[at] == '\n' ? at + 1 : at, 2);
-  text.replace(text.find("../models/emoji"), 15, fs::absolute("models/emoji").string());
-  const Config config = parsed(text, "config/gpupool.toml");
+  const Config config = parsed(with_example("[[reservations]]"), "config/gpupool.toml");
   REQUIRE(config.reservations.size() == 1);
   const ReservationConfig& one = config.reservations.front();
   CHECK(one.name == "workshop");

@@ -31,16 +31,7 @@ TEST_CASE("An external app waits 5 s for its process unless the file says anothe
 }
 
 TEST_CASE("The example space of gpupool.toml loads once it is uncommented, with its app") {
-  std::string text = text_of("config/gpupool.toml");
-  const auto from = text.find("# [[spaces]]");
-  REQUIRE(from != std::string::npos);
-  const auto end = text.find("\n\n", from);
-  std::string lines = text.substr(from, end - from);
-  for (std::size_t at = 0; at != std::string::npos; at = lines.find("\n# ", at))
-    lines.erase(lines[at] == '\n' ? at + 1 : at, 2);
-  text.replace(from, end - from, lines);
-  text.replace(text.find("../models/emoji"), 15,
-               std::filesystem::absolute("models/emoji").string());
+  std::string text = with_example("[[spaces]]");
   text +=
       "[[worker.devices]]\npartition = \"demo\"\n"
       "[[apps]]\nname = \"demo\"\nexecutor = \"external\"\npartition = \"demo\"\n";

@@ -79,10 +79,9 @@ std::vector<ReservationConfig> draw_reservations(Prng rng, const Plan& plan) {
 
 // Two who may share credits, for a time or for good.
 std::vector<GroupConfig> draw_groups(Prng rng, const Plan& plan) {
-  if (rng.one_in(3)) return {};
   GroupConfig team{.name = "team", .users = {"u1", "u" + std::to_string(rng.between(2, 4))}};
-  if (rng.one_in(3)) team.from = plan.start + milliseconds(rng.between(0, plan.faults_last.ms));
-  if (rng.one_in(2))
+  if (rng.one_in(4)) team.from = plan.start + milliseconds(rng.between(0, plan.faults_last.ms));
+  if (rng.one_in(4))
     team.until = std::max(team.from, plan.start) + milliseconds(rng.between(1, 200'000));
   return {std::move(team)};
 }

@@ -83,6 +83,7 @@ TEST_CASE("The whole pool keeps its promises and its books under every fault", "
   CHECK(coverage.events["runs of several ranks"] > 0);
   CHECK(coverage.events["runs of callers' own processes"] > 0);
   CHECK(coverage.events["warm processes used again"] > 0);
+  CHECK(coverage.events["holds on a group's credits"] > 0);
   CHECK(coverage.events["ranks beside another node's"] > 0);
   CHECK(coverage.events[name_of(FaultKind::commit_torn)] > 0);
   CHECK(coverage.events[name_of(FaultKind::commit_doubled)] > 0);

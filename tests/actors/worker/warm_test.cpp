@@ -159,3 +159,26 @@ TEST_CASE("One that dies just before it is set aside is known by its name") {
   node.tell(ExecutorReady{.slot = {}, .app = "b"});
   CHECK(all<StartRun>(node.effects).size() == 1);
 }
+
+TEST_CASE("What becomes warm again after a command has the room that it takes") {
+  Config config = warm_config();
+  std::swap(config.apps[0], config.apps[3]);  // d, of 90, is the warm one
+  config.apps.push_back({.name = "tool",
+                         .executor = ExecutorKind::command,
+                         .spread = Spread::device,
+                         .memory_bytes = 50});
+  config.apps.back().command.words = {"/bin/true"};
+  WarmNode node(config);
+  node.tell(ExecutorReady{.slot = {}, .app = "d"});
+  node.lease_of("b");
+  node.gone("d");
+  node.run("b");
+  CHECK(all<SetAside>(node.lease_of("tool")).size() == 1);  // b stays beside it
+  node.tell(ExecutorReady{.slot = {}, .app = "tool"});
+  node.tell(ExecutorBegan{.slot = {}, .job = node.last_job(), .attempt = 1});
+  node.finish(node.last_job());
+  const Effects after = node.gone("tool");
+  CHECK(killed(after) == Apps{"b"});
+  CHECK(none<StartExecutor>(after));
+  CHECK(only<StartExecutor>(node.gone("b")).app == "d");
+}
