@@ -38,9 +38,9 @@ struct PolicyReport {
   Waits of_xlarge;         // several
   double utilisation = 0;  // slot time that jobs ran, of all until the last end
   std::map<Errc, std::uint64_t> refused;
-  std::optional<std::uint64_t> violations;  // none: the policy promises nothing
-  std::optional<double> worst_of_bound;     // the largest share of its promise that anybody waited
-  std::optional<ForesightErrors> foresight;       // if it was asked for
+  std::optional<std::uint64_t> violations;   // none: the policy promises nothing
+  std::optional<double> worst_of_bound;      // the largest share of its promise that anybody waited
+  std::optional<ForesightErrors> foresight;  // if it was asked for
   double jain =
       0;  // of the accounts' shares: what their jobs ran of what they took, waits included
 };

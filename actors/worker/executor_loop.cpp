@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <climits>
 #include <utility>
 
@@ -15,6 +16,7 @@ namespace gpupool {
 namespace {
 
 constexpr int sweep_poll_ms = 10;
+constexpr std::chrono::seconds watch_patience{1};     // of a worker's thread for this one
 constexpr Duration patience_at_the_end = seconds(2);  // with supervisors, before they are killed
 
 std::string last_line_of(std::string_view text) {
@@ -44,18 +46,17 @@ ExecutorHost::Loop::~Loop() {
   thread_.join();
 }
 
+// A process that is let in is noted, set apart and guarded before its caller hears of it, which is
+// what the worker's thread does next: it waits for that, some milliseconds at most.
 void ExecutorHost::Loop::push(const ToExecutors& command) {
-  // On the worker's thread, which answers the process' caller next.
-  if (const auto* watch = std::get_if<WatchProcess>(&command))
-    ProcessWatch::note(processes_folder(), watch->process);
-  bool was_idle = false;
-  {
-    const std::scoped_lock lock{mutex_};
-    was_idle = commands_.empty();
-    commands_.push_back(command);
-  }
+  std::unique_lock lock{mutex_};
+  const bool was_idle = commands_.empty();
+  commands_.push_back(command);
+  const std::uint64_t number = ++pushed_;
   // The thread takes all that is there, so only the first of them has to wake it.
   if (was_idle) wake();
+  if (std::holds_alternative<WatchProcess>(command))
+    performed_change_.wait_for(lock, watch_patience, [&] { return performed_ >= number; });
 }
 
 void ExecutorHost::Loop::wake() {
@@ -91,8 +92,12 @@ void ExecutorHost::Loop::take_commands() {
     const std::scoped_lock lock{mutex_};
     commands.swap(commands_);
   }
-  for (const ToExecutors& command : commands)
+  for (const ToExecutors& command : commands) {
     std::visit([this](const auto& each) { perform(each); }, command);
+    const std::scoped_lock lock{mutex_};
+    ++performed_;
+    if (std::holds_alternative<WatchProcess>(command)) performed_change_.notify_all();
+  }
 }
 
 // Waits until something happens, and looks at every child.

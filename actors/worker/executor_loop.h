@@ -3,6 +3,7 @@
 // and those that stay warm beside them. For executor_host.cpp and executor_loop.cpp alone.
 
 #include <atomic>
+#include <condition_variable>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -61,9 +62,6 @@ class ExecutorHost::Loop {
     std::optional<Error> too_large{};  // its result, which is not read any further
   };
 
-  std::filesystem::path processes_folder() const {
-    return std::filesystem::path{settings_.config.worker.folder} / "processes";
-  }
   void run();
   void wake();
   void take_commands();
@@ -109,13 +107,17 @@ class ExecutorHost::Loop {
   const std::vector<SlotShare> shares_;  // of each slot
 
   std::mutex mutex_;
-  std::vector<ToExecutors> commands_;  // guarded by mutex_
+  std::vector<ToExecutors> commands_;  // guarded by mutex_, as are the next three
+  std::uint64_t pushed_ = 0;
+  std::uint64_t performed_ = 0;
+  std::condition_variable performed_change_;
   std::atomic<bool> stopping_{false};
 
   RunLogs logs_;
   std::vector<std::optional<Resident>> slots_;
   std::vector<std::vector<Resident>> aside_;  // warm beside each slot's, and not spoken to
-  ProcessWatch processes_{processes_folder(), settings_.programs.supervisor};
+  ProcessWatch processes_{std::filesystem::path{settings_.config.worker.folder} / "processes",
+                          settings_.programs.supervisor};
   std::thread thread_;  // last: it uses everything above
 };
 

@@ -61,13 +61,11 @@ std::vector<pid_t> all_processes() {
   return pids;
 }
 
-// Those that call themselves `pid`; nearly always that one itself.
-std::vector<pid_t> called(pid_t pid) {
+// Those others that call themselves `pid`, each in a namespace of its own.
+std::vector<pid_t> others_called(pid_t pid) {
   std::vector<pid_t> found;
-  if (const auto status = status_of(pid); status && status->innermost == pid) found.push_back(pid);
-  if (!found.empty()) return found;
   for (const pid_t one : all_processes())
-    if (const auto status = status_of(one); status && status->innermost == pid)
+    if (const auto status = status_of(one); one != pid && status && status->innermost == pid)
       found.push_back(one);
   return found;
 }
@@ -164,15 +162,22 @@ bool is_callers(pid_t pid, const CallerClaim& claim) {
   return ::kill(pid, 0) == 0;  // what cannot be ended at its deadline is not let in
 }
 
+// Named first and looked at then: another one that gets its pid meanwhile has another name.
+std::optional<LocalProcess> caller_called(pid_t pid, const CallerClaim& claim) {
+  const auto name = process_named(pid);
+  const auto status = status_of(pid);
+  if (!name || !status || status->innermost != claim.pid || !is_callers(pid, claim)) return {};
+  if (!is_alive(*name)) return {};
+  return LocalProcess{.pid = name->pid, .started = name->started};
+}
+
 }  // namespace
 
+// It is nearly always the process of that pid here; the first ones of containers are not.
 Result<LocalProcess> find_caller(const CallerClaim& claim) {
-  for (const pid_t pid : called(claim.pid)) {
-    // Named first and looked at then: another one that gets its pid meanwhile has another name.
-    const auto name = process_named(pid);
-    if (!name || !is_callers(pid, claim)) continue;
-    if (is_alive(*name)) return LocalProcess{.pid = name->pid, .started = name->started};
-  }
+  if (const auto here = caller_called(claim.pid, claim)) return *here;
+  for (const pid_t pid : others_called(claim.pid))
+    if (const auto inside = caller_called(pid, claim)) return *inside;
   return Error{.code = Errc::forbidden,
                .detail = "no process of the caller calls itself " + std::to_string(claim.pid)};
 }

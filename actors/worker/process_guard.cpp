@@ -67,7 +67,8 @@ bool ProcessGuard::send(const GuardOrder& order, const std::string& group) {
   std::string packet(reinterpret_cast<const char*>(&order), sizeof order);
   packet += group;
   return packet.size() <= guard_packet_max &&
-         ::send(control_.get(), packet.data(), packet.size(), MSG_NOSIGNAL) == std::ssize(packet);
+         ::send(control_.get(), packet.data(), packet.size(), MSG_NOSIGNAL | MSG_DONTWAIT) ==
+             std::ssize(packet);
 }
 
 bool ProcessGuard::guard(const ProcessName& process, const std::string& group, Instant kill_at) {

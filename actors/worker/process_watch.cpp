@@ -54,10 +54,10 @@ ProcessWatch::ProcessWatch(std::filesystem::path folder, std::filesystem::path g
   for (const auto& note : notes) end_noted(note);
 }
 
-void ProcessWatch::note(const std::filesystem::path& folder, const LocalProcess& process,
-                        const std::string& group) {
-  std::ofstream{folder / file_name_of(process)} << boot_id() << ' ' << process.pid << ' '
-                                                << process.started << ' ' << group << '\n';
+void ProcessWatch::note(const Watched& watched) const {
+  const auto& [root, group, children] = watched.tree;
+  std::ofstream{folder_ / file_name_of(watched.process)} << boot_id() << ' ' << root.pid << ' '
+                                                         << root.started << ' ' << group << '\n';
 }
 
 void ProcessWatch::watch(SlotIndex slot, const LocalProcess& process) {
@@ -67,25 +67,29 @@ void ProcessWatch::watch(SlotIndex slot, const LocalProcess& process) {
       return;
     }
   FileDescriptor pidfd{static_cast<int>(::syscall(SYS_pidfd_open, process.pid, 0))};
-  ProcessTree tree{.root = name_of(process)};
+  watched_.push_back({.slot = slot,
+                      .process = process,
+                      .pidfd = std::move(pidfd),
+                      .tree = {.root = name_of(process)}});
+  Watched& fresh = watched_.back();
   // Only of the very process that was let in: its pid may be another's by now.
-  if (is_alive(tree.root)) tree.group = set_apart(process.pid, "gpupool-" + file_name_of(process));
-  note(folder_, process, tree.group);
-  watched_.push_back(
-      {.slot = slot, .process = process, .pidfd = std::move(pidfd), .tree = std::move(tree)});
-  tell_guard(watched_.back());
+  if (is_alive(fresh.tree.root))
+    fresh.tree.group = set_apart(process.pid, "gpupool-" + file_name_of(process));
+  note(fresh);
+  tell_guard(fresh);
 }
 
 void ProcessWatch::end_by(SlotIndex slot, Instant kill_at) {
-  for (Watched& one : watched_) {
-    if (one.slot != slot || one.killing) continue;
-    one.kill_at = kill_at;
-    tell_guard(one);
-  }
+  kill_at_[slot] = kill_at;
+  if (kill_at == Instant::never()) kill_at_.erase(slot);
+  for (const Watched& one : watched_)
+    if (one.slot == slot && !one.killing) tell_guard(one);
 }
 
 void ProcessWatch::tell_guard(const Watched& watched) {
-  guard_.guard(watched.tree.root, watched.tree.group, watched.kill_at);
+  const auto at = kill_at_.find(watched.slot);
+  guard_.guard(watched.tree.root, watched.tree.group,
+               at == kill_at_.end() ? Instant::never() : at->second);
 }
 
 void ProcessWatch::kill(Watched& watched) {

@@ -7,6 +7,7 @@
 // of it. Used by the executors' thread only.
 
 #include <filesystem>
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -24,14 +25,10 @@ class ProcessWatch {
   // ends them where this process can't; empty: nothing does.
   explicit ProcessWatch(std::filesystem::path folder, std::filesystem::path guard = {});
 
-  // Writes down in `folder` that the process is let in. Any thread: before its caller hears of it,
-  // so that a worker which is killed in the next moment has left the note.
-  static void note(const std::filesystem::path& folder, const LocalProcess& process,
-                   const std::string& group = {});
-
+  // From its return on the process is noted, guarded and set apart.
   void watch(SlotIndex slot, const LocalProcess& process);
-  // The guard kills the slot's process then, unless a later word says another time; never(): it
-  // may stay as it is.
+  // The guard kills the slot's process then, the present one or the next, unless a later word says
+  // another time; never(): it may stay as it is.
   void end_by(SlotIndex slot, Instant kill_at);
   void kill(const LocalProcess& process);
   void kill_all();
@@ -50,10 +47,10 @@ class ProcessWatch {
     LocalProcess process;
     FileDescriptor pidfd;  // none: a system without them
     ProcessTree tree;
-    Instant kill_at = Instant::never();
     bool killing = false;
   };
 
+  void note(const Watched& watched) const;
   void tell_guard(const Watched& watched);
   static void kill(Watched& watched);
   static bool is_gone(Watched& watched);
@@ -61,6 +58,7 @@ class ProcessWatch {
   const std::filesystem::path folder_;
   ProcessGuard guard_;
   std::vector<Watched> watched_;
+  std::map<SlotIndex, Instant> kill_at_;  // of slots where it is set
 };
 
 }  // namespace gpupool

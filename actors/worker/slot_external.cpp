@@ -87,8 +87,9 @@ Errc Slot::allow(Instant now, const LocalProcess& process, SlotActions& out) {
   process_ = Process{.name = process, .app = run_->lease.app, .task = run_->lease.body->arguments};
   run_->guest->allowed = true;
   run_->guest->lost = {};
-  out.executors.emplace_back(WatchProcess{.slot = place_.slot, .process = process});
   begin_guest(now, out);
+  // Last: once this is carried out, its end is known, too.
+  out.executors.emplace_back(WatchProcess{.slot = place_.slot, .process = process});
   return {};
 }
 

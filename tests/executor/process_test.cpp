@@ -317,18 +317,6 @@ TEST_CASE("A worker that starts after a crash finds who left by a double fork") 
   CHECK(std::filesystem::is_empty(folder.path()));
 }
 
-TEST_CASE("A worker that is killed at once after its answer has left the note of the process") {
-  const TemporaryFolder folder;
-  const Listener listener;
-  const CallerProcess caller(listener.port());
-  ProcessWatch::note(folder.path(), caller.name());
-  const ProcessWatch next(folder.path());
-  CHECK(eventually([&] {
-    ::waitpid(caller.pid(), nullptr, WNOHANG);
-    return is_gone(caller.pid());
-  }));
-}
-
 TEST_CASE("A guard kills at the deadline what its worker does not, and nothing that was put off") {
   const TemporaryFolder folder;
   const Listener listener;
