@@ -413,7 +413,9 @@ endless()
     with pytest.raises(ProcessLookupError):
         os.kill(child, 0)
     (receipt,) = pool.receipts()
-    assert receipt.outcome is Outcome.failed and receipt.charged_ms < 60_000
+    # Given back as failed, or cancelled by the program that went: whichever the pool heard first.
+    assert receipt.outcome in (Outcome.failed, Outcome.cancelled)
+    assert receipt.charged_ms < 60_000
 
 
 def test_a_process_does_not_outlive_the_program_of_its_call(
