@@ -1,6 +1,7 @@
 #include "config/jwks.h"
 
 #include <openssl/core_names.h>
+#include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/param_build.h>
 #include <openssl/x509.h>
@@ -136,9 +137,7 @@ std::string der_of(const Key& key) {
   return der;
 }
 
-}  // namespace
-
-Result<std::vector<IssuerKey>> read_jwks(std::string_view text) {
+Result<std::vector<IssuerKey>> keys_in(std::string_view text) {
   const Json set = Json::parse(text, nullptr, /*allow_exceptions=*/false);
   const auto keys = set.is_object() ? set.find("keys") : set.end();
   if (!set.is_object() || keys == set.end() || !keys->is_array())
@@ -158,6 +157,14 @@ Result<std::vector<IssuerKey>> read_jwks(std::string_view text) {
     return malformed("no key for RS256, ES256 or EdDSA (Ed25519) signatures in it");
   if (found.size() > keys_max) return malformed("more than 64 keys in it");
   return found;
+}
+
+}  // namespace
+
+Result<std::vector<IssuerKey>> read_jwks(std::string_view text) {
+  Result<std::vector<IssuerKey>> keys = keys_in(text);
+  ERR_clear_error();  // what failed here is no news to who uses OpenSSL next on this thread
+  return keys;
 }
 
 }  // namespace gpupool

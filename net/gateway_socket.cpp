@@ -21,6 +21,7 @@ namespace gpupool {
 namespace {
 
 constexpr int requests_per_round = 256;      // then what is waiting goes out first
+constexpr std::uint64_t pieces_as_one = 16;  // of a file: so many count as one question
 constexpr int unread_max = 32;               // requests of one client that ZeroMQ keeps unread
 constexpr std::size_t outbox_max = 100'000;  // messages of all sessions on their way to the thread
 constexpr std::int64_t silent_heartbeats_max = 5;
@@ -43,6 +44,7 @@ struct Peer {
   Instant heard{};
   std::deque<std::string> waiting;  // frames that the connection had no room for
   std::int64_t waiting_bytes = 0;
+  std::uint64_t pieces = 0;  // of files and logs that it asked for or sent
 };
 
 enum class Sent { yes, full, unreachable };
@@ -192,17 +194,18 @@ class GatewaySocket::Loop {
     } else if constexpr (std::is_same_v<Content, ClientPing>) {
       say(peer.session, SessionPong{.query = content.query});
     } else if constexpr (!std::is_same_v<Content, Hello>) {
-      if (callbacks_.may_ask && is_counted(content))
+      if (callbacks_.may_ask && is_counted(peer, content))
         if (const Status may = callbacks_.may_ask(peer.caller.account); !may)
           return say(peer.session, refusal(may.error(), content.query));
       callbacks_.receive(peer.session, std::move(content));
     }
   }
 
-  // What a client asks for, of which the later pieces only go on with it.
+  // Of what comes in pieces every sixteenth; a cancel never, since a job goes on without it.
   template <class Content>
-  static bool is_counted(const Content& content) {
-    if constexpr (requires { content.offset; }) return content.offset == 0;
+  static bool is_counted(Peer& peer, const Content& content) {
+    if constexpr (std::is_same_v<Content, ClientCancel>) return false;
+    if constexpr (requires { content.offset; }) return peer.pieces++ % pieces_as_one == 0;
     return true;
   }
 

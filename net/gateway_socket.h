@@ -50,7 +50,8 @@ struct GatewayCallbacks {
   // While false, clients are told nothing at all, not even a pong. May be empty.
   std::function<bool()> may_speak{};
   // rate_limited: a greeting from this address, or a question of this account, is one too many for
-  // now. What comes in pieces is asked about once, pings never. May be empty.
+  // now. Of what comes in pieces every sixteenth is asked about, pings and cancels never. May be
+  // empty.
   std::function<Status(const std::string& address)> may_come{};
   std::function<Status(const AccountId&)> may_ask{};
 };

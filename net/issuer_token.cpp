@@ -117,11 +117,16 @@ std::string tier_of(const IssuerConfig& issuer, const Json& claims) {
 
 }  // namespace
 
+// Without a kid exactly one key has to fit, as of the pool's own; issuers may have it in common.
 bool has_issuer_key(const IdentityConfig& identity, const JwsHeader& header) {
-  return std::any_of(identity.issuers.begin(), identity.issuers.end(), [&](const auto& issuer) {
-    return std::any_of(issuer.keys.begin(), issuer.keys.end(),
-                       [&](const IssuerKey& key) { return may_be_meant(key, header); });
-  });
+  const IssuerKey* found = nullptr;
+  for (const IssuerConfig& issuer : identity.issuers)
+    for (const IssuerKey& key : issuer.keys) {
+      if (!may_be_meant(key, header)) continue;
+      if (found && header.kid.empty() && found->der != key.der) return false;
+      found = &key;
+    }
+  return found != nullptr;
 }
 
 Result<Credentials> read_issuer_token(const IdentityConfig& identity, const JwsParts& parts,

@@ -10,7 +10,8 @@
 
 namespace gpupool {
 
-// Whether some issuer has a key that the header may mean.
+// Whether some issuer has the key that the header names; if it names none, whether just one key is
+// of its algorithm.
 bool has_issuer_key(const IdentityConfig& identity, const JwsHeader& header);
 
 // Errors as of read_credentials(); token_signature also where the token names another issuer than

@@ -154,6 +154,10 @@ Result<Credentials> credentials_of(const Config& config, const Json& claims, con
   const std::optional<bool> is_operator = claim_has(claims, "role", "operator");
   if (!subject || !names_a_user(*subject))
     return malformed_token("the token's subject is no user name: letters, digits and ._@+-");
+  for (const IssuerConfig& issuer : config.identity.issuers)
+    if (subject->ends_with("@" + issuer.name))
+      return malformed_token("the token's subject is a user of issuer " + issuer.name +
+                             ", whose own tokens alone name those");
   if (!tier || !is_operator) return malformed_token("the token's tier and role are texts");
   const std::optional<std::string> actor = actor_of(claims);
   if (!actor || (*is_operator && !actor->empty()))

@@ -52,9 +52,9 @@ std::optional<ForesightErrors> foresight_of(const Replayed& replayed) {
   if (waits.empty()) return std::nullopt;
   const auto count = static_cast<double>(waits.size());
   return ForesightErrors{.count = waits.size(),
-                   .by_latest = by_latest / count,
-                   .median_error = median(std::move(errors)),
-                   .median_wait = median(std::move(waits))};
+                         .by_latest = by_latest / count,
+                         .median_error = median(std::move(errors)),
+                         .median_wait = median(std::move(waits))};
 }
 
 // Of what `figure` takes from each report.
@@ -151,9 +151,9 @@ PolicyReport median_of(const std::vector<PolicyReport>& reports) {
       return median_of(reports, [&](const PolicyReport& one) { return *one.foresight.*figure; });
     };
     median.foresight = ForesightErrors{.count = reports.front().foresight->count,
-                                 .by_latest = of(&ForesightErrors::by_latest),
-                                 .median_error = of(&ForesightErrors::median_error),
-                                 .median_wait = of(&ForesightErrors::median_wait)};
+                                       .by_latest = of(&ForesightErrors::by_latest),
+                                       .median_error = of(&ForesightErrors::median_error),
+                                       .median_wait = of(&ForesightErrors::median_wait)};
   }
   for (const PolicyReport& one : reports) {
     for (const auto& [code, count] : one.refused) median.refused[code] += count;

@@ -190,7 +190,8 @@ Status Console::check_group(const Grammar& grammar, const AccountId& account) co
 Status Console::grant(const Operator& from, const Grammar& grammar, const CommandLine& line) {
   const Result<AccountId> account = parse_account_or_group(grammar, line.names[0]);
   if (!account) return account.error();
-  if (const Status known = check_group(grammar, *account); !known) return known;
+  if (!line.has("--take-back"))
+    if (const Status known = check_group(grammar, *account); !known) return known;
   const Result<GpuTime> amount = parse_amount(grammar, line.names[1]);
   if (!amount) return amount.error();
   if (line.value("--why").empty()) return misused(grammar, "--why is needed: the user can read it");

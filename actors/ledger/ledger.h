@@ -217,6 +217,7 @@ class Ledger {
                 const Account* account) const;
   Purse purse_for(Instant now, const AccountId& account, GpuTime needed) const;
   GroupCredits group_credits(Instant now, const AccountId& account) const;
+  bool shares(Instant now, const Hold& hold) const;
   HoldSettled settle_for(Instant now, const Settle& settle, const OpenJob& job) const;
   GpuTime left_after(Instant now, const Account& account, const Hold& hold,
                      const Closing& closing) const;
@@ -266,7 +267,7 @@ class Ledger {
 
   // ledger_extend.cpp: more for an open job.
   void handle(Instant now, const Extend& extend, Effects& effects);
-  Result<HoldExtended> decide(const Extend& extend, const OpenJob& job) const;
+  Result<HoldExtended> decide(Instant now, const Extend& extend, const OpenJob& job) const;
   void enact(const HoldExtended& extended, Instant at);
 
   // ledger_apply.cpp: records.

@@ -22,6 +22,11 @@ GpuTime cost_of(const Reserve& reserve) {
   return saturated_cost(held_first(reserve), factor_of(reserve));
 }
 
+// What quota does not pay of all that it may come to hold: one purse pays for the job to its end.
+GpuTime beyond_quota(const Reserve& reserve, GpuTime left) {
+  return std::max(saturated_cost(reserve.declared, factor_of(reserve)) - left, GpuTime{});
+}
+
 }  // namespace
 
 // The longest duration that the tier's longest cost and, if it is known, the app allow.
@@ -168,7 +173,7 @@ std::optional<Error> Ledger::quota_missing(Instant now, const Reserve& reserve,
   const GpuTime left = left_of(tier.allowance, window);
   const GpuTime cost = cost_of(reserve);
   const GpuTime payable =
-      left + purse_for(now, reserve.caller.account, std::max(cost - left, GpuTime{})).free;
+      left + purse_for(now, reserve.caller.account, beyond_quota(reserve, left)).free;
   if (cost <= payable) return std::nullopt;
   return Error{.code = Errc::quota_exceeded, .want = cost.ms, .have = payable.ms};
 }
@@ -181,7 +186,7 @@ Hold Ledger::hold_for(Instant now, const Reserve& reserve, const TierLimits& tie
   const GpuTime quota = std::min(left, cost);
   const WindowSpan span = window == nullptr ? window_of_next_hold(now, account)
                                             : WindowSpan{window->opened, window->ends};
-  Purse purse = purse_for(now, reserve.caller.account, cost - quota);
+  Purse purse = purse_for(now, reserve.caller.account, beyond_quota(reserve, left));
   Hold hold{.job = {core_.sequence + 1},
             .request = reserve.request,
             .body_hash = reserve.body_hash,

@@ -14,7 +14,7 @@ void Ledger::handle(Instant now, const Extend& extend, Effects& effects) {
   const OpenJob* job = job_of_command(extend.epoch, extend.job, effects);
   if (job == nullptr) return;
   if (extend.number == 0 || extend.number > job->extensions) {
-    Result<HoldExtended> decided = decide(extend, *job);
+    Result<HoldExtended> decided = decide(now, extend, *job);
     if (!decided) {
       const Error& why = decided.error();
       effects.to(to_broker(), ToBroker{NotExtended{.job = extend.job,
@@ -34,7 +34,7 @@ void Ledger::handle(Instant now, const Extend& extend, Effects& effects) {
                                             .held_credits = job->held().credits}});
 }
 
-Result<HoldExtended> Ledger::decide(const Extend& extend, const OpenJob& job) const {
+Result<HoldExtended> Ledger::decide(Instant now, const Extend& extend, const OpenJob& job) const {
   const Hold& hold = job.hold;
   if (extend.number != job.extensions + 1)
     return Error{.code = Errc::bad_request,
@@ -54,7 +54,9 @@ Result<HoldExtended> Ledger::decide(const Extend& extend, const OpenJob& job) co
   const std::string tier = tier_of(hold.account, account.tier);
   const auto limits = limits_of(tier);
   const GpuTime left = left_of(limits ? limits->allowance : GpuTime{}, &account.window_of(hold));
-  const Account* payer = this->account(hold.credits_account());
+  // A group that is over pays what was held, and no more.
+  const bool is_over = hold.credits_from != AccountId{} && !shares(now, hold);
+  const Account* payer = is_over ? nullptr : this->account(hold.credits_account());
   const GpuTime payable = left + (payer == nullptr ? GpuTime{} : payer->free_credits());
   if (extend.by > payable)
     return Error{.code = Errc::quota_exceeded, .want = extend.by.ms, .have = payable.ms};

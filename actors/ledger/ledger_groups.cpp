@@ -8,7 +8,7 @@
 
 namespace gpupool {
 
-// Of what is `needed`; where nobody has enough, the one that has the most. One that has nothing
+// Of what may be `needed`; where nobody has enough, the one that has the most. One that has nothing
 // free is none, so that a group which nobody gave anything changes nothing.
 Ledger::Purse Ledger::purse_for(Instant now, const AccountId& account, GpuTime needed) const {
   const Account* own = this->account(account);
@@ -23,6 +23,14 @@ Ledger::Purse Ledger::purse_for(Instant now, const AccountId& account, GpuTime n
     if (free > most.free) most = {.group = id, .free = free};
   }
   return most;
+}
+
+// Whether the group that pays the hold's credits is on for its account.
+bool Ledger::shares(Instant now, const Hold& hold) const {
+  return std::any_of(config_->groups.begin(), config_->groups.end(), [&](const GroupConfig& group) {
+    return group.account() == hold.credits_from.text && group.is_on(now) &&
+           group.has(hold.account.text);
+  });
 }
 
 // What a balance says of it: the group that would pay next.

@@ -27,6 +27,7 @@ void settle(Receipt& receipt, const HoldSettled& settled, Instant at) {
   receipt.ran = settled.ran;
   receipt.charged = settled.charged_quota + settled.charged_credits;
   receipt.charged_credits = settled.charged_credits;
+  if (receipt.held_credits == GpuTime{}) receipt.credits_from = {};  // nobody's were
   receipt.given_back = receipt.held - receipt.charged;
   receipt.left = settled.left;
   receipt.outcome = settled.outcome;

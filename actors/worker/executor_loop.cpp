@@ -47,7 +47,8 @@ ExecutorHost::Loop::~Loop() {
 }
 
 // A process that is let in is noted, set apart and guarded before its caller hears of it, which is
-// what the worker's thread does next: it waits for that, some milliseconds at most.
+// what the worker's thread does next: it waits for that. Some milliseconds, nearly always; of a
+// thread that is busy for longer, e.g. with a large result, not longer than this.
 void ExecutorHost::Loop::push(const ToExecutors& command) {
   std::unique_lock lock{mutex_};
   const bool was_idle = commands_.empty();

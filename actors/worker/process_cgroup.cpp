@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <fstream>
 #include <sstream>
 #include <string_view>
@@ -14,6 +15,8 @@
 
 namespace gpupool {
 namespace {
+
+constexpr std::string_view apart_prefix = "gpupool-caller-";
 
 // A folder of the cgroup file system in which groups can be made, and what they can bound.
 struct Hierarchy {
@@ -125,15 +128,19 @@ void remove_cgroup(const std::string& name) {
 }
 
 // Of the hierarchies that count or bound nothing by themselves, so that nothing changes but who is
-// together.
+// together. What another process of its caller has started, and is let in itself, gets a group
+// beside that one's: each ends alone.
 std::string set_apart(pid_t pid, const std::string& name) {
-  for (const auto& [controllers, path] : memberships_of(std::to_string(pid))) {
+  for (const auto& [controllers, own] : memberships_of(std::to_string(pid))) {
+    const std::size_t last = own.rfind('/');
+    const bool is_set_apart = last != own.npos && own.substr(last + 1).starts_with(apart_prefix);
+    const std::string path = is_set_apart ? own.substr(0, last) : own;
     std::vector<std::string> roots;
     if (controllers.empty()) roots = {"/sys/fs/cgroup", "/sys/fs/cgroup/unified"};
     if (controllers == "pids" || controllers == "freezer")
       roots = {"/sys/fs/cgroup/" + controllers};
     for (const std::string& root : roots) {
-      const std::string folder = root + path + "/" + name;
+      const std::string folder = root + path + "/" + std::string(apart_prefix) + name;
       if (::access((root + path + "/cgroup.procs").c_str(), F_OK) != 0 ||
           ::mkdir(folder.c_str(), 0755) != 0)
         continue;
@@ -144,13 +151,18 @@ std::string set_apart(pid_t pid, const std::string& name) {
   return {};
 }
 
+// With the groups that what is in it may have made below.
 bool clear_cgroup(const std::string& folder) {
-  if (write_text(folder + "/cgroup.kill", "1")) return ::rmdir(folder.c_str()) == 0;
-  std::ifstream processes(folder + "/cgroup.procs");
   bool is_empty = true;
-  for (pid_t pid = 0; processes >> pid;) {
-    is_empty = false;
-    if (pid > 1) ::kill(pid, SIGKILL);
+  std::error_code gone;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, gone))
+    if (entry.is_directory(gone)) is_empty = clear_cgroup(entry.path().string()) && is_empty;
+  if (!write_text(folder + "/cgroup.kill", "1")) {
+    std::ifstream processes(folder + "/cgroup.procs");
+    for (pid_t pid = 0; processes >> pid;) {
+      is_empty = false;
+      if (pid > 1) ::kill(pid, SIGKILL);
+    }
   }
   return is_empty && (::rmdir(folder.c_str()) == 0 || errno == ENOENT);
 }

@@ -8,7 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <cstring>
+#include <utility>
 
 extern char** environ;
 
@@ -26,6 +26,13 @@ void ProcessGuard::end() {
   control_.close();
   if (pid_ > 0) ::waitpid(pid_, nullptr, 0);
   pid_ = 0;
+}
+
+// One that takes no orders may not act on the old ones either.
+void ProcessGuard::give_up() {
+  if (pid_ > 0) ::kill(pid_, SIGKILL);
+  end();
+  is_lost_ = true;
 }
 
 bool ProcessGuard::start() {
@@ -56,19 +63,19 @@ bool ProcessGuard::start() {
 }
 
 bool ProcessGuard::is_lost() {
-  if (!control_) return false;
   pollfd source{control_.get(), POLLIN, 0};
-  if (::poll(&source, 1, 0) <= 0) return false;  // it never says anything
-  end();
-  return true;
+  if (control_ && ::poll(&source, 1, 0) > 0) give_up();  // it never says anything
+  return std::exchange(is_lost_, false);
 }
 
 bool ProcessGuard::send(const GuardOrder& order, const std::string& group) {
   std::string packet(reinterpret_cast<const char*>(&order), sizeof order);
   packet += group;
-  return packet.size() <= guard_packet_max &&
-         ::send(control_.get(), packet.data(), packet.size(), MSG_NOSIGNAL | MSG_DONTWAIT) ==
-             std::ssize(packet);
+  const bool sent = packet.size() <= guard_packet_max &&
+                    ::send(control_.get(), packet.data(), packet.size(),
+                           MSG_NOSIGNAL | MSG_DONTWAIT) == std::ssize(packet);
+  if (!sent) give_up();
+  return sent;
 }
 
 bool ProcessGuard::guard(const ProcessName& process, const std::string& group, Instant kill_at) {

@@ -34,17 +34,21 @@ class ProcessGuard {
   // False: there is no guard, and could none be started.
   bool guard(const ProcessName& process, const std::string& group, Instant kill_at);
   void forget(const ProcessName& process);
-  // It went away: whatever is to be guarded has to be told anew.
+  // It went away, or took no more orders: whatever is to be guarded has to be told anew.
   bool is_lost();
+  // To be polled: readable once it went away. -1: there is none.
+  int control() const { return control_.get(); }
 
  private:
   bool start();
   bool send(const GuardOrder& order, const std::string& group);
   void end();
+  void give_up();
 
   const std::filesystem::path program_;
   FileDescriptor control_;
   pid_t pid_ = 0;
+  bool is_lost_ = false;
 };
 
 }  // namespace gpupool

@@ -14,7 +14,7 @@
 namespace gpupool {
 namespace {
 
-// Of a worker that starts, at what an earlier one has left: a second in all.
+// Of a worker that starts, at each that an earlier one has left: a second.
 constexpr int looks_max = 100;
 constexpr int look_ms = 10;
 
@@ -64,7 +64,7 @@ void ProcessWatch::watch(SlotIndex slot, const LocalProcess& process) {
   for (Watched& one : watched_)
     if (one.process == process) {  // a warm one that was let in again
       one.slot = slot;
-      return;
+      return tell_guard(one);
     }
   FileDescriptor pidfd{static_cast<int>(::syscall(SYS_pidfd_open, process.pid, 0))};
   watched_.push_back({.slot = slot,
@@ -73,8 +73,7 @@ void ProcessWatch::watch(SlotIndex slot, const LocalProcess& process) {
                       .tree = {.root = name_of(process)}});
   Watched& fresh = watched_.back();
   // Only of the very process that was let in: its pid may be another's by now.
-  if (is_alive(fresh.tree.root))
-    fresh.tree.group = set_apart(process.pid, "gpupool-" + file_name_of(process));
+  if (is_alive(fresh.tree.root)) fresh.tree.group = set_apart(process.pid, file_name_of(process));
   note(fresh);
   tell_guard(fresh);
 }
@@ -110,6 +109,7 @@ void ProcessWatch::forget_all() { watched_.clear(); }
 
 std::vector<int> ProcessWatch::descriptors() const {
   std::vector<int> all;
+  if (guard_.control() >= 0) all.push_back(guard_.control());
   for (const Watched& one : watched_)
     if (one.pidfd && !one.killing) all.push_back(one.pidfd.get());
   return all;

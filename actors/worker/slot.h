@@ -109,6 +109,9 @@ class Slot {
   // Its caller's process has come: it runs, and is charged, from now on; a second time changes
   // nothing. forbidden: another one has come already.
   Errc allow(Instant now, const LocalProcess& process, SlotActions& out);
+  // Forgets this process, which waits here warm, as another slot has it now. False: a run has it,
+  // or it is being killed.
+  bool let_go(const LocalProcess& process);
   // The caller is done: the run ends, and its process stays warm unless it `failed`. Returns
   // whether none ever came. Precondition: shows(token).
   enum class Released : std::uint8_t { used = 1, unused };
@@ -140,7 +143,7 @@ class Slot {
   enum class Life : std::uint8_t {
     absent,    // nothing is there; a lease or the check starts it
     starting,  // asked to become resident
-    clearing,  // the run's own starts when those that were set aside and must go have gone
+    clearing,  // it starts when those that were set aside and must go have gone
     ready,     // resident and well
     ending,    // told to die; ExecutorExited comes when nothing of it is left
     broken,    // it could not be started, or its device failed; tried again at retry_at_

@@ -93,6 +93,13 @@ Errc Slot::allow(Instant now, const LocalProcess& process, SlotActions& out) {
   return {};
 }
 
+bool Slot::let_go(const LocalProcess& process) {
+  if (!process_ || process_->name != process) return true;
+  if (run_ || process_->is_leaving()) return false;
+  process_.reset();
+  return true;
+}
+
 Slot::Released Slot::release(Instant now, Verdict verdict, SlotActions& out) {
   const bool was_used = bool{run_->began};
   if (!was_used) {

@@ -85,6 +85,7 @@ class Worker {
   void on(Instant now, const ProcessGone&, Effects& out);
   void take_external(Instant now, const Lease& lease, Effects& out);
   std::optional<SlotIndex> slot_of(const std::string& token) const;
+  bool may_come(const LocalProcess& process, SlotIndex to);
 
   // Does everything that is due at `now`.
   void advance(Instant now, Effects& out);

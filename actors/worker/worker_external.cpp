@@ -36,10 +36,20 @@ void Worker::on(Instant now, const AllowProcess& allow, Effects& out) {
   LeaseAnswer answer{.query = allow.query, .error = Errc::job_unknown};
   if (const auto slot = slot_of(allow.token)) {
     SlotActions actions;
-    answer.error = slots_[slot->value].allow(now, allow.process, actions);
+    answer.error = may_come(allow.process, *slot)
+                       ? slots_[slot->value].allow(now, allow.process, actions)
+                       : Errc::forbidden;
     carry_out(now, *slot, std::move(actions), out);
   }
   out.to(to_device_api(), ToDeviceApi{answer});
+}
+
+// One process is on one slot: a warm one leaves the slot where it waited, one that has a run of
+// another lease stays there.
+bool Worker::may_come(const LocalProcess& process, SlotIndex to) {
+  for (std::uint32_t slot = 0; slot < slots_.size(); ++slot)
+    if (slot != to.value && !slots_[slot].let_go(process)) return false;
+  return true;
 }
 
 // The same token again gets the same answer, also when its run has ended in another way meanwhile.

@@ -222,11 +222,25 @@ bool may_make_groups() {
   const pid_t child = ::fork();
   if (child == 0)
     for (;;) ::pause();
-  const std::string group = set_apart(child, "gpupool-test-" + std::to_string(child));
+  const std::string group = set_apart(child, "test-" + std::to_string(child));
   ::kill(child, SIGKILL);
   ::waitpid(child, nullptr, 0);
   if (group.empty()) WARN("control groups cannot be made here: what left by a double fork stays");
   return !group.empty() && eventually([&] { return clear_cgroup(group); });
+}
+
+// The folder of the group that it was put into.
+std::string group_of(pid_t pid) {
+  std::ifstream lines("/proc/" + std::to_string(pid) + "/cgroup");
+  for (std::string line; std::getline(lines, line);) {
+    const auto second = line.find(':', line.find(':') + 1);
+    const std::string path = line.substr(second + 1);
+    if (path.find("gpupool-caller-") == path.npos) continue;
+    for (const std::string root : {"/sys/fs/cgroup/pids", "/sys/fs/cgroup/freezer",
+                                   "/sys/fs/cgroup/unified", "/sys/fs/cgroup"})
+      if (std::filesystem::exists(root + path)) return root + path;
+  }
+  return {};
 }
 
 // A process that, once it is told to, starts another by a double fork and a session of its own, and
@@ -392,4 +406,23 @@ TEST_CASE("Without a guard's program a process is watched all the same") {
     ::waitpid(caller.pid(), nullptr, WNOHANG);
     return watch.take_gone().size() == 1;
   }));
+}
+
+TEST_CASE("Groups that were made below a process' own end with it") {
+  if (!may_make_groups()) return;
+  const TemporaryFolder folder;
+  const Listener listener;
+  const CallerProcess caller(listener.port());
+  ProcessWatch watch(folder.path());
+  watch.watch(SlotIndex{0}, caller.name());
+  const std::string group = group_of(caller.pid());
+  REQUIRE_FALSE(group.empty());
+  REQUIRE(std::filesystem::create_directory(group + "/below"));
+  std::ofstream{group + "/below/cgroup.procs"} << caller.pid();
+  watch.kill(caller.name());
+  CHECK(eventually([&] {
+    ::waitpid(caller.pid(), nullptr, WNOHANG);
+    return watch.take_gone().size() == 1;
+  }));
+  CHECK_FALSE(std::filesystem::exists(group));
 }

@@ -174,12 +174,28 @@ TEST_CASE("A user of another issuer has an account with the issuer's name, by ea
   }
 }
 
-TEST_CASE("A token without a key's name is tried with the issuer's keys of its algorithm") {
+TEST_CASE("A token names its key, unless there is just one of its algorithm") {
   const Signer& rsa = signer("RS256");
   Json header{{"alg", "RS256"}};
   const std::string text =
       encode_base64url(header.dump()) + "." + encode_base64url(claims_of("ada").dump());
-  CHECK(recognise(pool(), {.token = text + "." + encode_base64url(rsa.signature_of(text))}, now));
+  const std::string token = text + "." + encode_base64url(rsa.signature_of(text));
+  CHECK(recognise(pool(), {.token = token}, now));
+  Config config = pool();
+  const Signer another("RS256", "r2");
+  config.identity.issuers.front().keys = keys_of({&rsa, &another});
+  CHECK(says(refusal_of(config, token), "names no key"));
+}
+
+TEST_CASE("The pool's own tokens name no user of an issuer") {
+  Config config = pool();
+  const KeyConfig key{.kid = "k1", .secret = "0123456789abcdef0123456789abcdef"};
+  config.identity.keys = {key};
+  for (const std::string user : {"ada@uni", "ada@example.org"}) {
+    const auto token = mint(key, {.subject = user, .issued = now, .expires = now + hours(1)});
+    REQUIRE(token);
+    CHECK(bool{recognise(config, {.token = *token}, now)} == (user != "ada@uni"));
+  }
 }
 
 TEST_CASE("An issuer makes nobody an operator, and its address claims count for nothing") {

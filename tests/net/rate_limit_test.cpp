@@ -86,18 +86,21 @@ TEST_CASE("An account that asks too often is told how long to wait, on each of i
   CHECK(other.receive_one<QuotaAnswer>().query == 2);
 }
 
-TEST_CASE("What comes in pieces is counted once") {
+TEST_CASE("Of what comes in pieces every sixteenth counts, and a cancel never") {
   Rates rates;
   TestPool pool{{}, {}, Door::open, {.may_come = {}, .may_ask = [&rates](const AccountId& account) {
-                                       return rates.may_ask(account, {.per_s = 1, .burst = 1},
+                                       return rates.may_ask(account, {.per_s = 1, .burst = 2},
                                                             noon);
                                      }}};
   RawClient client{pool.endpoint()};
   client.send(Hello{.token = "ada"});
   client.receive_one<SessionWelcome>();
-  for (std::int64_t offset = 0; offset < 5; ++offset)
+  for (std::int64_t offset = 1; offset <= 33; ++offset)
     client.send(ClientFetch{.query = 1, .job = {7}, .offset = offset});
-  CHECK(pool.wait_for<ClientFetch>(5));
+  CHECK(client.receive_one<SessionError>().code == Errc::rate_limited);
+  CHECK(pool.count<ClientFetch>() == 32);
+  client.send(ClientCancel{.query = 2, .job = {7}});
+  CHECK(pool.wait_for<ClientCancel>(1));
 }
 
 TEST_CASE("An address that greets too often is refused before its token is looked at") {

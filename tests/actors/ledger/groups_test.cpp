@@ -179,3 +179,26 @@ TEST_CASE("An audit follows whose credits a hold takes, and finds one that takes
   REQUIRE_FALSE(findings.empty());
   CHECK(contains(findings.front(), "takes credits of user:bob, which is no group"));
 }
+
+TEST_CASE("The purse of a hold that grows is one that may pay for all of it") {
+  LedgerBench bench(
+      config_with_group({.name = "workshop", .users = {"ada"}, .until = noon + hours(1)}));
+  bench.changed(grant(workshop, 1'000, 1));
+  bench.changed(grant(ada, 600'000, 2));
+  Reserve reserve = wish(ada, bench.now, 60, seconds(150));
+  reserve.learned = seconds(60);
+  const Hold own = reply<Held>(bench.step(reserve)).hold;
+  CHECK(own.credits_from == AccountId{});  // 1 s of the group's would not do for 80
+  CHECK(bench.settle(own.job, seconds(10)).receipt.credits_from == AccountId{});
+  bench.changed(grant(workshop, 200'000, 3));
+  reserve = wish(ada, bench.now, 61, seconds(150));
+  reserve.learned = seconds(30);
+  const Hold shared = reply<Held>(bench.step(reserve)).hold;
+  CHECK(shared.credits_from == workshop.account);
+  bench.now = noon + hours(1);  // it is over, and gives no more
+  const Extend more{.epoch = {1}, .job = shared.job, .number = 1, .by = {60'000}};
+  CHECK(find_reply<NotExtended>(bench.step(more)) != nullptr);
+  const JobDone done = bench.settle(shared.job, seconds(30));
+  CHECK(done.receipt.held_credits == GpuTime{});
+  CHECK(done.receipt.credits_from == AccountId{});
+}

@@ -385,3 +385,22 @@ TEST_CASE("The slots beside the one that runs lose their warm processes, too") {
   CHECK(only<KillProcess>(node.effects).slot == SlotIndex{1});
   CHECK(all<RunGranted>(node.effects).size() == 1);
 }
+
+TEST_CASE("One process is on one slot: a warm one moves, one that runs stays") {
+  ExternalNode node(external_config(2));
+  const Grant first = node.grant();
+  CHECK(node.allow(first.token).error == Errc{});
+  Lease second = node.lease_of("2");
+  second.slot = SlotIndex{1};
+  node.take(second);
+  const Grant other = only<RunGranted>(node.effects).grant;
+  CHECK(node.allow(other.token).error == Errc::forbidden);  // it computes on slot 0
+  node.release(first.token);
+  CHECK(node.allow(other.token).error == Errc{});  // it waited there, warm
+  // Slot 0 has nothing of it left to kill, whatever comes there next.
+  node.tell(EndSeen{JobId{1}, 1});
+  node.take(node.lease_of("3"));
+  CHECK(none<KillProcess>(node.effects));
+  CHECK(only<RunGranted>(node.effects).grant->slot == SlotIndex{});
+  CHECK(only<RunEnded>((node.gone(ours, SlotIndex{1}), node.effects)).job == second.job);
+}
