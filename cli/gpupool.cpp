@@ -118,6 +118,19 @@ void add_questions(CLI::App& app, CommandLine& line) {
   story.callback(
       [&line] { line.command = [&line] { return explain(line.connection, line.job); }; });
 
+  CLI::App& health = add_command(
+      app, "doctor", "what is wrong: the endpoint, the token, the clock, the quota, the app?",
+      "  gpupool doctor\n  gpupool doctor --app emoji --duration 60\n"
+      "Asks the pool and changes nothing. The exit code is that of the first problem: 2 this\n"
+      "machine's own, 5 no pool reachable, 3 the pool would refuse.\n");
+  health.add_option("--app", line.doctor.app, "whether a request for it would be admitted");
+  health.add_option("--size", line.doctor.size, "large or xlarge [the app's]")->type_name("SIZE");
+  health
+      .add_option("--duration", line.doctor.duration_s, "how long it may run [the app's default]")
+      ->type_name("SECONDS");
+  health.callback(
+      [&line] { line.command = [&line] { return doctor(line.connection, line.doctor); }; });
+
   add_command(app, "jobs", "what is queued and running", "  gpupool jobs\n").callback([&line] {
     line.command = [&line] { return jobs(line.connection); };
   });

@@ -10,6 +10,7 @@
 #include "cli/apps_command.h"
 #include "cli/audit.h"
 #include "cli/connection.h"
+#include "cli/doctor.h"
 #include "cli/exit_code.h"
 #include "cli/generate.h"
 #include "cli/jobs_command.h"
@@ -39,6 +40,7 @@ struct CommandLine {
   ChangesOptions changes;
   UsageOptions usage;
   QuoteOptions quote;
+  DoctorOptions doctor;
   RevokeOptions revoke;
   KeygenOptions keygen;
   PkiOptions pki;
