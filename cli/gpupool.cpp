@@ -247,8 +247,11 @@ void add_operator_accounting(CLI::App& app, CommandLine& line) {
   CLI::App& grant = add("grant", "give a user credits: prepaid time beyond every window's quota",
                         "  gpupool grant ada 600 --why \"for the workshop\"      # 600 s\n"
                         "  gpupool grant ada 10m --why \"for the workshop\"\n"
+                        "  gpupool grant group:workshop 10h --why \"the workshop\"    # shared\n"
                         "  gpupool grant ada 100 --take-back --why \"granted twice\"\n");
-  grant.add_option("user-and-amount", options.names, "USER AMOUNT; 600, 7.5, 90s, 10m or 2h")
+  grant
+      .add_option("user-and-amount", options.names,
+                  "USER or group:NAME, and AMOUNT: 600, 7.5, 90s, 10m or 2h")
       ->expected(2)
       ->required();
   grant.add_flag("--take-back", options.take_back, "take so many credits back; never held ones");
