@@ -69,7 +69,7 @@ install(FILES ${SDK_ARCHIVE} DESTINATION ${MULTIARCH} COMPONENT sdk)
 set(SDK_INCLUDE include/gpupool)
 foreach(header net/client.h net/curve.h actors/describe.h actors/messages.h actors/request_id.h
     base/amount.h base/clock.h base/ensure.h base/errors.def base/ids.h base/result.h base/shared.h
-    base/time.h config/config.h)
+    base/time.h config/config.h config/jwks.h)
   get_filename_component(folder ${header} DIRECTORY)
   install(FILES ${header} DESTINATION ${SDK_INCLUDE}/${folder} COMPONENT sdk)
 endforeach()
