@@ -70,17 +70,15 @@ bool Guard::take_orders() {
 }
 
 void Guard::take(const GuardOrder& order, std::string group) {
-  auto found = std::find_if(guarded_.begin(), guarded_.end(), [&](const Guarded& one) {
-    return one.tree.root.pid == order.pid && one.tree.root.started == order.started;
-  });
+  const ProcessName root{.pid = order.pid, .started = order.started};
+  auto found = std::find_if(guarded_.begin(), guarded_.end(),
+                            [&](const Guarded& one) { return one.tree.root == root; });
   if (order.kind == GuardOrder::Kind::forget) {
     if (found != guarded_.end()) guarded_.erase(found);
     return;
   }
   if (found == guarded_.end())
-    found = guarded_.insert(guarded_.end(),
-                            {.tree = {.root = {.pid = order.pid, .started = order.started},
-                                      .group = std::move(group)}});
+    found = guarded_.insert(guarded_.end(), {.tree = {.root = root, .group = std::move(group)}});
   found->kill_at = order.kill_at_ms > 0 ? Instant{order.kill_at_ms} : Instant::never();
 }
 

@@ -164,7 +164,7 @@ std::string where_text(const JobEvent& event) {
     case JobState::running:
       text = event.of_steps > 0
                  ? "step " + std::to_string(event.step) + " of " + std::to_string(event.of_steps)
-                 : "the first step";
+                 : "under way";
       break;
     case JobState::ended:
       text = "the receipt is being written";

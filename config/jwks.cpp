@@ -11,6 +11,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "base/freed_by.h"
 #include "config/key_file.h"
 
 namespace gpupool {
@@ -23,15 +24,11 @@ constexpr int rsa_bits_min = 2048;
 constexpr int rsa_bits_max = 8192;
 constexpr std::size_t coordinate_bytes = 32;  // of P-256 and of Ed25519
 
-template <auto free>
-struct Free {
-  void operator()(auto* handle) const { free(handle); }
-};
-using Key = std::unique_ptr<EVP_PKEY, Free<EVP_PKEY_free>>;
-using KeyContext = std::unique_ptr<EVP_PKEY_CTX, Free<EVP_PKEY_CTX_free>>;
-using Builder = std::unique_ptr<OSSL_PARAM_BLD, Free<OSSL_PARAM_BLD_free>>;
-using Parameters = std::unique_ptr<OSSL_PARAM, Free<OSSL_PARAM_free>>;
-using Number = std::unique_ptr<BIGNUM, Free<BN_free>>;
+using Key = std::unique_ptr<EVP_PKEY, FreedBy<EVP_PKEY_free>>;
+using KeyContext = std::unique_ptr<EVP_PKEY_CTX, FreedBy<EVP_PKEY_CTX_free>>;
+using Builder = std::unique_ptr<OSSL_PARAM_BLD, FreedBy<OSSL_PARAM_BLD_free>>;
+using Parameters = std::unique_ptr<OSSL_PARAM, FreedBy<OSSL_PARAM_free>>;
+using Number = std::unique_ptr<BIGNUM, FreedBy<BN_free>>;
 
 Error malformed(std::string detail) {
   return {.code = Errc::file_malformed, .detail = std::move(detail)};

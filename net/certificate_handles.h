@@ -14,15 +14,10 @@
 #include <string>
 #include <string_view>
 
+#include "base/freed_by.h"
+
 namespace gpupool {
 
-template <auto free_it>
-struct FreedBy {
-  template <class T>
-  void operator()(T* object) const {
-    free_it(object);
-  }
-};
 inline void free_certificates(STACK_OF(X509) * all) { sk_X509_pop_free(all, X509_free); }
 inline void free_names(GENERAL_NAMES* all) { GENERAL_NAMES_free(all); }
 

@@ -9,6 +9,8 @@
 #include <memory>
 #include <utility>
 
+#include "base/freed_by.h"
+
 namespace gpupool {
 namespace {
 
@@ -16,13 +18,9 @@ using Json = nlohmann::json;
 
 constexpr std::size_t p256_bytes = 32;  // of each half of an ES256 signature (RFC 7518, 3.4)
 
-template <auto free>
-struct Free {
-  void operator()(auto* handle) const { free(handle); }
-};
-using Key = std::unique_ptr<EVP_PKEY, Free<EVP_PKEY_free>>;
-using Digest = std::unique_ptr<EVP_MD_CTX, Free<EVP_MD_CTX_free>>;
-using Signature = std::unique_ptr<ECDSA_SIG, Free<ECDSA_SIG_free>>;
+using Key = std::unique_ptr<EVP_PKEY, FreedBy<EVP_PKEY_free>>;
+using Digest = std::unique_ptr<EVP_MD_CTX, FreedBy<EVP_MD_CTX_free>>;
+using Signature = std::unique_ptr<ECDSA_SIG, FreedBy<ECDSA_SIG_free>>;
 
 const unsigned char* bytes_of(std::string_view text) {
   return reinterpret_cast<const unsigned char*>(text.data());

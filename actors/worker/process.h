@@ -46,6 +46,7 @@ Error system_error(std::string_view what);  // system_failed with errno and its 
 struct ProcessName {
   pid_t pid = 0;
   std::uint64_t started = 0;  // clock ticks since boot
+  friend bool operator==(const ProcessName&, const ProcessName&) = default;
 };
 
 // Empty if the process is gone or a zombie.

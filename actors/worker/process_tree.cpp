@@ -5,20 +5,12 @@
 #include "actors/worker/process_cgroup.h"
 
 namespace gpupool {
-namespace {
-
-bool is_same(const ProcessName& one, const ProcessName& other) {
-  return one.pid == other.pid && one.started == other.started;
-}
-
-}  // namespace
 
 // The descendants first, while they still can be found by it.
 void ProcessTree::kill() {
   const auto meet = [this](pid_t parent) {
     for (const ProcessName& later : descendants_of(parent))
-      if (std::none_of(children.begin(), children.end(),
-                       [&](const ProcessName& one) { return is_same(one, later); }))
+      if (std::find(children.begin(), children.end(), later) == children.end())
         children.push_back(later);
   };
   if (is_alive(root)) meet(root.pid);

@@ -261,7 +261,7 @@ TEST_CASE("A start that is due is likely now, and a run without a step yet says 
         std::string::npos);
   event = samples::running();
   event.of_steps = 0;
-  CHECK(progress_text({}, event) == "job 18 running: the first step on node-1");
+  CHECK(progress_text({}, event) == "job 18 running: under way on node-1");
 }
 
 TEST_CASE("A job that waits again says why") {

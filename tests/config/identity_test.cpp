@@ -5,23 +5,17 @@
 
 #include "config/jwks.h"
 #include "tests/config/reading.h"
+#include "tests/config/rfc_7515.h"
 
 using namespace gpupool;
 
 namespace {
 
-// The keys of RFC 7515, appendices A.2 and A.3, and a third of RFC 8037, appendix A.2.
-const std::string modulus =
-    "ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEz"
-    "P1Pt0Bm4d4QlL-yRT-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf6"
-    "3kpaSHSXndS5z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5Zw"
-    "Kh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRW"
-    "yuXpoQ";
-const std::string rsa =
-    R"({"kty":"RSA","kid":"r","use":"sig","alg":"RS256","e":"AQAB","n":")" + modulus + "\"}";
-const std::string curve =
-    R"({"kty":"EC","kid":"e","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",)"
-    R"("y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"})";
+// The keys of RFC 7515, and a third of RFC 8037, appendix A.2.
+const std::string rsa = R"({"kty":"RSA","kid":"r","use":"sig","alg":"RS256","e":"AQAB","n":")" +
+                        rfc_7515::modulus + "\"}";
+const std::string curve = R"({"kty":"EC","kid":"e","crv":"P-256","x":")" + rfc_7515::x +
+                          R"(","y":")" + rfc_7515::y + "\"}";
 const std::string edwards =
     R"({"kty":"OKP","kid":"d","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"})";
 

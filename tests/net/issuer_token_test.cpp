@@ -11,6 +11,7 @@
 #include <memory>
 
 #include "config/jwks.h"
+#include "tests/config/rfc_7515.h"
 
 namespace gpupool {
 namespace {
@@ -150,13 +151,6 @@ bool says(const Error& error, const std::string& words) {
   INFO(error.detail);
   return error.detail.find(words) != std::string::npos;
 }
-
-const std::string rfc_modulus =
-    "ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEz"
-    "P1Pt0Bm4d4QlL-yRT-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf6"
-    "3kpaSHSXndS5z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5Zw"
-    "Kh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRW"
-    "yuXpoQ";
 
 }  // namespace
 
@@ -335,11 +329,8 @@ TEST_CASE("A token's user can be named with who acts for them, who never acts fo
 // of the year 2011 and name no audience, which is looked at after the signature and the times.
 TEST_CASE("The examples of RFC 7515 verify") {
   const Json set{{"keys",
-                  {{{"kty", "RSA"}, {"e", "AQAB"}, {"n", rfc_modulus}},
-                   {{"kty", "EC"},
-                    {"crv", "P-256"},
-                    {"x", "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU"},
-                    {"y", "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}}}}};
+                  {{{"kty", "RSA"}, {"e", "AQAB"}, {"n", rfc_7515::modulus}},
+                   {{"kty", "EC"}, {"crv", "P-256"}, {"x", rfc_7515::x}, {"y", rfc_7515::y}}}}};
   const auto keys = read_jwks(set.dump());
   REQUIRE(keys);
   Config config = default_config();

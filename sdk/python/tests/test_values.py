@@ -222,7 +222,7 @@ def test_what_is_printed_is_one_line_for_people() -> None:
             "job 3 queued: position 2, promised by 2023-11-14T22:13:20.000Z"
         ),
         JobEvent(job=3, state=JobState.starting, node="n"): "job 3 starting: loading on n",
-        JobEvent(job=3, state=JobState.running): "job 3 running: the first step",
+        JobEvent(job=3, state=JobState.running): "job 3 running: under way",
         JobEvent(job=3, state=JobState.running, step=11, of_steps=30, node="node-1"): (
             "job 3 running: step 11 of 30 on node-1"
         ),

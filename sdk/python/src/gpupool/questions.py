@@ -217,7 +217,7 @@ class JobEvent:
         elif self.state is JobState.starting:
             text += ": loading"
         elif self.state is JobState.running:
-            step = f"step {self.step} of {self.of_steps}" if self.of_steps else "the first step"
+            step = f"step {self.step} of {self.of_steps}" if self.of_steps else "under way"
             text += f": {step}"
         if self.node:
             text += f" on {self.node}"
