@@ -249,7 +249,7 @@ class Broker {
   Instant started_{};
   Instant down_since_{};  // before this leadership
   Instant grace_ends_{};  // 0: over; until then workers report what they run and nothing is leased
-  Instant grace_began_{};
+  Instant grace_least_{};  // it is not over before
   std::set<NodeId> awaited_;  // that have leases of earlier epochs and did not join in this one
   Instant silence_due_ = Instant::never();  // no node is suspected or lost before
   std::uint64_t last_ticket_ = 0;

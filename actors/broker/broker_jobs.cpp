@@ -42,7 +42,7 @@ void Broker::on(const Leading& leading) {
   for (Partition& one : partitions_) one.dispatcher.use(capacity(one));
   tell_sizes();
   down_since_ = leading.last_record ? leading.last_record : now_;
-  grace_began_ = now_;
+  grace_least_ = now_ + rejoin_least;
   grace_ends_ = now_ + config_->broker.rejoin_grace;
   // Without worker processes of their own, all runs died with the process: nobody can report any.
   if (leading.open.empty() || config_->broker.worker_address.empty()) end_grace();
@@ -50,12 +50,12 @@ void Broker::on(const Leading& leading) {
   for (const auto& message : asked) std::visit([this](const auto& one) { on(one); }, message);
 }
 
-// Over early once every node that had a lease has said what it runs, and others had the time to:
-// the ledger may not have heard yet of the last leases before it. Of a job on several nodes it
-// knows only the one that runs it.
+// Over early once every node that had a lease has said what it runs and what ended meanwhile, and
+// others had the time to: the ledger may not have heard yet of the last leases before it. Of a job
+// on several nodes it knows only the one that runs it.
 bool Broker::grace_is_over() const {
   if (now_ >= grace_ends_) return true;
-  if (!awaited_.empty() || now_ - grace_began_ < rejoin_least) return false;
+  if (!awaited_.empty() || now_ < grace_least_) return false;
   return std::none_of(jobs_.begin(), jobs_.end(), [this](const auto& entry) {
     return entry.second.presumed_leased && shape_of(entry.second.hold).spread == Spread::nodes;
   });

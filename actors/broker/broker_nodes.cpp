@@ -13,6 +13,8 @@ namespace {
 // A lease that three later heartbeats don't show never arrived: it is sent again. The worker takes
 // the same attempt only once.
 constexpr std::uint64_t heartbeats_to_show = 3;
+// A node that has joined tells at once what ended on it while there was no broker.
+constexpr Duration ends_limit = milliseconds(500);
 
 // Which of its slots can be lent now or later, not only how many: each has its partition.
 std::vector<bool> slots_up(const Node& node) {
@@ -58,6 +60,7 @@ void Broker::on(const Join& join) {
 
   Node& node = placement_.join(now_, join);
   awaited_.erase(node.id);
+  if (in_grace()) grace_least_ = std::max(grace_least_, now_ + ends_limit);
   expect_silence(now_ + config_->broker.heartbeat_suspect);
   tell_worker(join.node, Joined{.epoch = epoch_, .refused = {}, .detail = {}, .name = join.name});
   reconcile(node);
@@ -430,7 +433,8 @@ bool Broker::ended_unseen(const Job& job, std::uint32_t attempt) {
 
 // The run that is delivered is the one charged, whichever attempt it was; the others are cancelled.
 void Broker::on(const RunEnded& ended) {
-  if (!leading()) return;  // whether its job is open is not known yet; the worker sends it again
+  // Whether its job is open, or which node this is, is not known yet: the worker sends it again.
+  if (!leading() || !placement_.find(ended.node)) return;
   Job* job = find(ended.job);
   if (job && !may_have_run(*job, ended.node, ended.attempt)) {
     tell_worker(ended.node, EndSeen{ended.job, ended.attempt});
@@ -470,7 +474,7 @@ void Broker::on(const RunEnded& ended) {
   job->ended = std::make_unique<RunEnded>(ended);
   job->attempt = ended.attempt;
   job->leases = std::max(job->leases, ended.attempt);
-  if (Node* node = placement_.find(ended.node)) job->node_name = node->name;
+  job->node_name = placement_.find(ended.node)->name;
   if (ended.pool_fault) {
     if (!ended.began || !job->began) job->began = ended.began ? now_ : Instant{};
     lose_attempt(*job, ended.cause, ended.detail);

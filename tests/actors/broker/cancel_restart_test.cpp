@@ -181,11 +181,13 @@ TEST_CASE("A restart adds its downtime to the promises, and says so") {
 TEST_CASE("A run that ended while there was no broker counts as it ended") {
   Harness pool;
   pool.start();
-  pool.add_node(1, 1);
+  TestNode& node = pool.add_node(1, 1);
   const JobId job = pool.admit();
   const Lease lease = pool.only_lease();
   pool.begin(lease);
   pool.start();
+  pool.slot_of(lease) = {.slot = lease.slot, .state = SlotState::free};
+  pool.join(node);
   RunEnded ended = cancelled(lease, seconds(60));
   ended.outcome = Outcome::expired;
   pool.end(ended);
@@ -195,10 +197,51 @@ TEST_CASE("A run that ended while there was no broker counts as it ended") {
   CHECK(receipt->charged == GpuTime{60'000});
 }
 
+TEST_CASE("A run that ended without a broker counts though its node is the last to join") {
+  Harness pool;
+  pool.start();
+  TestNode& node = pool.add_node(1, 1);
+  pool.add_node(2, 1);
+  const JobId job = pool.admit();
+  const Lease lease = pool.only_lease();
+  REQUIRE(lease.node == node.id);
+  pool.begin(lease);
+  pool.start();
+  pool.slot_of(lease) = {.slot = lease.slot, .state = SlotState::free};
+  pool.silence(node);
+  pool.pass(seconds(3));
+  pool.join(node);
+  pool.tell(Tick{});
+  RunEnded ended = cancelled(lease, seconds(60));
+  ended.outcome = Outcome::expired;
+  pool.end(ended);
+  REQUIRE(pool.receipt(job) != nullptr);
+  CHECK(pool.receipt(job)->outcome == Outcome::expired);
+}
+
+TEST_CASE("An end that comes before its node is told again once it has joined") {
+  Harness pool;
+  pool.start();
+  TestNode& node = pool.add_node(1, 1);
+  const JobId job = pool.admit();
+  const Lease lease = pool.only_lease();
+  pool.begin(lease);
+  pool.start();
+  pool.end(Harness::success(lease, seconds(3)));
+  CHECK(pool.workers_got<EndSeen>().empty());
+  CHECK(pool.knows(job));
+  pool.join(node);
+  pool.tell(Harness::success(lease, seconds(3)));
+  CHECK(pool.workers_got<EndSeen>().size() == 1);
+  REQUIRE(pool.receipt(job) != nullptr);
+  CHECK(pool.receipt(job)->outcome == Outcome::succeeded);
+  CHECK(pool.receipt(job)->node == "node-1");
+}
+
 TEST_CASE("An end that comes before the lead is not acknowledged: its worker sends it again") {
   Harness pool;
   pool.start();
-  pool.add_node(1, 1);
+  TestNode& node = pool.add_node(1, 1);
   const JobId job = pool.admit();
   const Lease lease = pool.only_lease();
   pool.begin(lease);
@@ -208,6 +251,7 @@ TEST_CASE("An end that comes before the lead is not acknowledged: its worker sen
   CHECK(pool.workers_got<EndSeen>().empty());
   pool.answer_ledger();
   CHECK(pool.knows(job));
+  pool.join(node);
   pool.tell(Harness::success(lease, seconds(3)));
   CHECK(pool.workers_got<EndSeen>().size() == 1);
   CHECK(pool.receipt(job)->outcome == Outcome::succeeded);
