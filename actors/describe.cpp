@@ -200,6 +200,38 @@ std::string_view word_of(JobState state) {
   return "unknown";
 }
 
+std::string_view word_of(SlotState state) {
+  switch (state) {
+    case SlotState::free:
+      return "free";
+    case SlotState::starting:
+      return "starting";
+    case SlotState::running:
+      return "running";
+    case SlotState::checking:
+      return "checking";
+    case SlotState::down:
+      return "down";
+    case SlotState::held:
+      return "held";
+  }
+  return "unknown";
+}
+
+std::string_view word_of(NodeState state) {
+  switch (state) {
+    case NodeState::healthy:
+      return "healthy";
+    case NodeState::draining:
+      return "draining";
+    case NodeState::lost:
+      return "lost";
+    case NodeState::suspected:
+      return "suspected";
+  }
+  return "unknown";
+}
+
 std::string_view word_of(ChangeKind kind) {
   switch (kind) {
     case ChangeKind::tier:

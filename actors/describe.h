@@ -34,6 +34,9 @@ std::string utc_text_exact(Instant moment);
 std::string_view word_of(Outcome outcome);
 std::string_view word_of(JobState state);
 std::string_view word_of(ChangeKind kind);
+// As tables call them: "free", "down"; "healthy", "lost".
+std::string_view word_of(SlotState state);
+std::string_view word_of(NodeState state);
 
 // A value for --duration that is not above `longest`: "10", or "0.7" below one second.
 std::string duration_argument(Duration longest);

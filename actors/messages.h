@@ -18,6 +18,7 @@
 #include "actors/messages/console.h"
 #include "actors/messages/history.h"
 #include "actors/messages/ledger.h"
+#include "actors/messages/overview.h"
 #include "actors/messages/parts.h"
 #include "actors/messages/session.h"
 #include "actors/messages/visitor.h"
@@ -61,16 +62,18 @@ using ToSession =
                  SubmitRefused, JobMoved, JobSettled, BrokerError, JobsList, QuotaFound,
                  ReceiptsFound, ReceiptFound, Explained, ResultChunk, ClientLogs, ClientChanges,
                  ClientOperate, LogChunk, ChangesFound, Operated, Announcement, ClientUsage,
-                 UsageFound, ClientQuote, Quoted, ClientUpload, UploadStored>;
+                 UsageFound, ClientQuote, Quoted, ClientUpload, UploadStored, ClientOverview,
+                 OverviewFound>;
 
 using ToConsole = std::variant<Tick, Operate, Changed, Standing, AccountsFound, Audited, NodesFound,
-                               QueueFound, CancelTaken, ConfigReloaded, NodeRemoved>;
+                               QueueFound, CancelTaken, ConfigReloaded, NodeRemoved, PoolPulse,
+                               LedgerPulse, RefusalNoted, OverviewQuery>;
 
 // What the gateway hands to a client's socket.
 using ToClient = std::variant<SessionWelcome, SessionError, SessionRefused, JobEvent, JobDone,
                               QuotaAnswer, ReceiptsAnswer, JobsAnswer, ExplainAnswer, ResultChunk,
                               SessionPong, LogChunk, ChangesAnswer, OperateAnswer, SessionNotice,
-                              UsageAnswer, QuoteAnswer, UploadAnswer>;
+                              UsageAnswer, QuoteAnswer, UploadAnswer, OverviewAnswer>;
 
 using ToExecutors = std::variant<StartExecutor, StartRun, EndBy, Disarm, KillExecutor, RankFound,
                                  SetAside, FilesPiece, WatchProcess, KillProcess>;

@@ -17,4 +17,11 @@ inline Instant wall_time() { return read_clock(CLOCK_REALTIME); }
 // Counts on while the machine sleeps, never goes back; what leases and deadlines are measured by.
 inline Instant boot_time() { return read_clock(CLOCK_BOOTTIME); }
 
+// To measure how long something took: microseconds of a clock that is never set.
+inline std::int64_t steady_us() {
+  timespec reading{};
+  clock_gettime(CLOCK_MONOTONIC, &reading);
+  return std::int64_t{reading.tv_sec} * 1'000'000 + reading.tv_nsec / 1'000;
+}
+
 }  // namespace gpupool

@@ -24,6 +24,7 @@ struct Duration {
 
 constexpr Duration milliseconds(std::int64_t n) { return {n}; }
 constexpr Duration seconds(std::int64_t n) { return {n * 1000}; }
+constexpr Duration minutes(std::int64_t n) { return {n * 60'000}; }
 constexpr Duration hours(std::int64_t n) { return {n * 3'600'000}; }
 
 struct Instant {

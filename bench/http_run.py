@@ -34,8 +34,11 @@ ready_file = "ready"
 path = "ledger.sqlite"
 [worker]
 folder = "worker"
-devices = [{{kind = "cpu", threads = 1, slots = {slots}}}]
+devices = [{{kind = "cpu", threads = 1, slots = {slots}, partition = "own"}},
+           {{kind = "cpu", threads = 1, slots = 1}}]
 [http]
+endpoint = "127.0.0.1:0"
+[web]
 endpoint = "127.0.0.1:0"
 [[identity.keys]]
 kid = "bench"
@@ -56,6 +59,10 @@ jobs_max = 1000
 [[apps]]
 name = "own"
 executor = "external"
+partition = "own"
+[[apps]]
+name = "nothing"
+executor = "noop"
 [[spaces]]
 name = "bench"
 prefix = "{prefix}"
@@ -76,7 +83,8 @@ class Pool:
         with open(self.folder / "log", "wb") as log:
             self.daemon = subprocess.Popen(
                 [str(BUILD / "gpupoold"), "--config", str(config)], stderr=log)
-        self.host, self.port = self.wait_ready().rsplit(":", 1)
+        self.ready = self.wait_ready()
+        self.host, self.port = self.ready["http"].rsplit(":", 1)
         key = secret.read_bytes()
         self.tokens = self.folder / "tokens"
         self.tokens.write_text("".join(f"{mint(key, i)}\n" for i in range(STREAMS)), "ascii")
@@ -85,7 +93,7 @@ class Pool:
         ready = self.folder / "ready"
         for _ in range(600):
             if ready.exists() and "state = ready" in (text := ready.read_text(encoding="utf-8")):
-                return dict(line.split(" = ") for line in text.splitlines())["http"]
+                return dict(line.split(" = ") for line in text.splitlines())
             time.sleep(0.05)
         sys.exit("bench/run: the pool did not start: " + (self.folder / "log").read_text())
 
@@ -105,10 +113,12 @@ class Pool:
         shutil.rmtree(self.folder)
 
 
-def mint(key, number):
+def mint(key, number, role=None):
     encode = lambda data: base64.urlsafe_b64encode(data).rstrip(b"=").decode()  # noqa: E731
     header = {"alg": "HS256", "kid": "bench"}
     body = {"sub": f"user{number}", "aud": "gpupool", "exp": int(time.time()) + 3600}
+    if role:
+        body["role"] = role
     text = ".".join(encode(json.dumps(part).encode()) for part in (header, body))
     return f"{text}.{encode(hmac.new(key, text.encode(), hashlib.sha256).digest())}"
 

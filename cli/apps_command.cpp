@@ -2,10 +2,10 @@
 
 #include <algorithm>
 
-#include "cli/json_output.h"
 #include "cli/say.h"
 #include "config/load.h"
 #include "config/text_rules.h"
+#include "net/json_output.h"
 
 namespace gpupool {
 namespace {

@@ -80,8 +80,8 @@ Result<Instant> parse_since(std::string_view text, Instant now) {
   if (!date.ok() || number(0, 4) < 1970 || number(11, 2) > 23 || number(14, 2) > 59 ||
       number(17, 2) > 59)
     return wrong;
-  const auto moment = sys_days{date} + std::chrono::hours{number(11, 2)} + minutes{number(14, 2)} +
-                      std::chrono::seconds{number(17, 2)};
+  const auto moment = sys_days{date} + std::chrono::hours{number(11, 2)} +
+                      std::chrono::minutes{number(14, 2)} + std::chrono::seconds{number(17, 2)};
   return Instant{duration_cast<std::chrono::milliseconds>(moment.time_since_epoch()).count()};
 }
 

@@ -10,7 +10,7 @@
 #include "actors/ledger/audit.h"
 #include "cli/connection.h"
 #include "cli/exit_code.h"
-#include "cli/json_output.h"
+#include "net/json_output.h"
 
 namespace gpupool {
 

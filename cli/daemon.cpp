@@ -8,6 +8,7 @@
 #include <mutex>
 
 #include "actors/broker/broker_actor.h"
+#include "actors/console/command_line.h"
 #include "actors/console/console_actor.h"
 #include "actors/describe.h"
 #include "actors/ledger/history_actor.h"
@@ -32,6 +33,7 @@
 #include "net/certificate_handshakes.h"
 #include "net/device_api_server.h"
 #include "net/gateway.h"
+#include "net/web_server.h"
 
 namespace gpupool {
 namespace {
@@ -39,12 +41,6 @@ namespace {
 ClockStamp read_stamp() {
   static const std::string id = boot_id();
   return {.wall = wall_time(), .boot = boot_time(), .boot_id = id};
-}
-
-std::string listed(const std::vector<std::string>& keys) {
-  std::string text;
-  for (const auto& key : keys) text += (text.empty() ? "" : ", ") + key;
-  return text;
 }
 
 }  // namespace
@@ -120,6 +116,7 @@ class Daemon::Parts {
   bool wrote_ready_file_ = false;  // guarded by ready_mutex_
   WorkerParts worker_;
   std::unique_ptr<DeviceApiServer> device_api_;
+  std::unique_ptr<WebServer> web_;
   std::unique_ptr<Liveness> liveness_;
   std::atomic<bool> drained_ = false;
 };
@@ -254,21 +251,17 @@ Status Daemon::Parts::start_clock() {
 Status Daemon::Parts::start_history(const Surroundings& around) {
   auto store = HistorySqlite::open(history_path(config_));
   if (!store) return store.error();
-  spawn_history(
-      system_, around,
-      {.trouble =
-           [this](const Error& error) {
-             log_.say(LogLevel::error, "history_unavailable",
-                      "receipts, stories and usage cannot be read until this is mended; "
-                      "jobs and charges are not touched: " +
-                          describe(error));
-           },
-       .rebuilt =
-           [this] {
-             log_.say(LogLevel::warn, "history_rebuilt",
-                      history_path(config_) + " was not of this ledger and is made anew from it");
-           }},
-      std::move(*store));
+  const auto trouble = [this](const Error& error) {
+    log_.say(LogLevel::error, "history_unavailable",
+             "receipts, stories and usage cannot be read until this is mended; jobs and charges "
+             "are not touched: " +
+                 describe(error));
+  };
+  const auto rebuilt = [this] {
+    log_.say(LogLevel::warn, "history_rebuilt",
+             history_path(config_) + " was not of this ledger and is made anew from it");
+  };
+  spawn_history(system_, around, {.trouble = trouble, .rebuilt = rebuilt}, std::move(*store));
   return ok();
 }
 
@@ -277,7 +270,12 @@ Status Daemon::Parts::open_client_socket(const Surroundings& around, const Stand
   const FileMode mode(socket_file_mode);
   auto gateway = open_gateway(system_, around, build_string(), standing);
   if (!gateway) return gateway.error();
-  gateway_ = std::move(*gateway);
+  gateway_ = std::move(gateway->socket);
+  if (!config_.web.is_on()) return ok();
+  auto web = WebServer::open(around, gateway->web, build_string());
+  if (!web) return web.error();
+  web_ = std::move(*web);
+  log_.say(LogLevel::info, "listening", "the page is at http://" + web_->endpoint());
   return ok();
 }
 
@@ -291,6 +289,7 @@ LedgerEvents Daemon::Parts::ledger_events() {
               },
           .in_doubt = [this](const Error& error) { end_without_journal(error); },
           .keep = [this](const GroupCommit::Frozen& frozen) { keep(frozen); },
+          .steady_us = steady_us,
           .snapshot_records = config_.ledger.snapshot_records};
 }
 
@@ -338,7 +337,8 @@ Status Daemon::Parts::write_ready_file(State state) {
                                   {"build", build_string()},
                                   {"worker", worker_endpoint_},
                                   {"server_key", gateway_ ? gateway_->server_key() : ""},
-                                  {"http", device_api_ ? device_api_->endpoint() : ""}});
+                                  {"http", device_api_ ? device_api_->endpoint() : ""},
+                                  {"web", web_ ? web_->endpoint() : ""}});
   wrote_ready_file_ = wrote_ready_file_ || written;
   return written;
 }
@@ -415,7 +415,7 @@ void Daemon::Parts::reload(const Result<Config>& fresh) {
   if (!next) return keep(next.error());
   if (!next->waiting.empty())
     log_.say(LogLevel::warn, "reload_waiting",
-             "these differ and need a restart: " + listed(next->waiting));
+             "these differ and need a restart: " + list_of(next->waiting));
   if (next->changed.empty())
     return log_.say(LogLevel::info, "reloaded", "nothing that a reload takes over has changed");
   if (!live_.replace(std::move(next->config)))
@@ -424,7 +424,7 @@ void Daemon::Parts::reload(const Result<Config>& fresh) {
                         std::to_string(LiveConfig::versions_max) + "); restart it");
   if (const auto console = directory_->console())
     post<ToConsole>(console, ConfigReloaded{.ticket = live_.version()});
-  log_.say(LogLevel::info, "reloaded", "from now on: " + listed(next->changed));
+  log_.say(LogLevel::info, "reloaded", "from now on: " + list_of(next->changed));
 }
 
 void Daemon::Parts::drain(Duration limit) {
@@ -464,6 +464,7 @@ void Daemon::Parts::stop() {
   directory_->clear();
   candidate_.reset();
   device_api_.reset();
+  web_.reset();
   if (gateway_) remove_socket_file(config_.broker.client_endpoint);
   gateway_.reset();
   worker_ = {};

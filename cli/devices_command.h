@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "actors/worker/device_list.h"
-#include "cli/json_output.h"
 #include "config/config.h"
+#include "net/json_output.h"
 
 namespace gpupool {
 

@@ -49,6 +49,7 @@ namespace {
 constexpr int code_of(ExecutorExit ending) { return static_cast<int>(ending); }
 
 constexpr std::string_view cuda_prefix = "cuda:";
+constexpr Duration preview_interval = milliseconds(200);
 
 struct Options {
   std::string model;
@@ -220,10 +221,12 @@ class Server {
   Result<std::unique_ptr<Comm>> meet(const ChildRun& run);
   FromChild failed(const ChildRun& run, const Error& error);
   FromChild draw(const ChildRun& run, const GenerateRequest& request, Comm* ranks);
+  void show_preview(const ChildRun& run);
 
   Loaded loaded_;
   FileDescriptor signals_;
   FrameReader<ToChild> inbox_;
+  Instant preview_shown_{};
   bool stop_ = false;      // SIGTERM came during this run
   bool poisoned_ = false;  // the device can't be used any more: this process ends
 
@@ -366,6 +369,17 @@ FromChild Server::failed(const ChildRun& run, const Error& error) {
                      .detail = error.detail};
 }
 
+// Seldom, since it waits for the device.
+void Server::show_preview(const ChildRun& run) {
+  const Instant now = boot_time();
+  if (now - preview_shown_ < preview_interval) return;
+  preview_shown_ = now;
+  const auto picture = loaded_.model->preview();
+  const auto png = picture ? encode_png(*picture) : Result<std::string>{std::string{}};
+  if (png && !png->empty())
+    say(ChildPreview{.job = run.job, .attempt = run.attempt, .bytes = *png});
+}
+
 // Rank 0 gives the picture that all of them have.
 FromChild Server::draw(const ChildRun& run, const GenerateRequest& request, Comm* ranks) {
   const Instant start = boot_time();
@@ -376,6 +390,7 @@ FromChild Server::draw(const ChildRun& run, const GenerateRequest& request, Comm
                                     .attempt = run.attempt,
                                     .step = static_cast<std::uint32_t>(progress.finished),
                                     .of_steps = static_cast<std::uint32_t>(progress.of)});
+    if (ranks == nullptr && progress.finished < request.steps) show_preview(run);
     stop_ = stop_ || was_terminated();
     return told && !stop_ ? StepVerdict::go_on : StepVerdict::stop;
   };

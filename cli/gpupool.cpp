@@ -1,29 +1,20 @@
-// The client program: reads the command line and hands over to one file per command family.
+// The command line of the client program: it hands over to one file per command family.
 #include "cli/gpupool.h"
 
-#include "cli/build.h"
-#include "cli/say.h"
 #include "config/limits.h"
 
 namespace gpupool {
-namespace {
 
-constexpr const char* exit_codes =
-    "Common options: --endpoint, --token-file, --server-key, --json (see gpupool --help).\n"
-    "Exit codes: 0 done, 2 usage, 3 refused, 4 the job failed, 5 no pool reachable,\n"
-    "6 an audit found a difference, 130 interrupted.\n"
-    "With --json one object is printed on standard output: the answer, or {\"refused\": ...}\n"
-    "or {\"error\": ...}. Amounts are whole milliseconds (\"charged_ms\"), times RFC 3339 in UTC.\n"
-    "A token is read from --token-file or the variable GPUPOOL_TOKEN, never from the command\n"
-    "line; without one the pool may know you by network address.\n";
-
-}  // namespace
+std::string common_footer() {
+  return "Common options: --endpoint, --token-file, --server-key, --json (see gpupool --help).\n" +
+         std::string(exit_codes) + answers_and_tokens;
+}
 
 CLI::App& add_command(CLI::App& app, const std::string& name, const std::string& about,
                       const std::string& examples) {
   CLI::App& command = *app.add_subcommand(name, about);
   command.fallthrough();
-  command.footer("Examples:\n" + examples + "\n" + exit_codes);
+  command.footer("Examples:\n" + examples + "\n" + common_footer());
   return command;
 }
 
@@ -207,6 +198,16 @@ void add_operator_views(CLI::App& app, CommandLine& line) {
                                         "  gpupool nodes\n  gpupool nodes --json\n");
   nodes.add_option("--after", options.after, "go on behind this one")->type_name("NODE[/SLOT]");
 
+  CLI::App& live = add_command(app, "top", "the pool as it is now: slots, queue, nodes (operators)",
+                               "  gpupool top\n  gpupool top --once     # one picture, as text\n"
+                               "  gpupool top --json     # all of it, as data\n");
+  live.add_option("--interval", line.top.interval_s, "between two looks")
+      ->type_name("SECONDS")
+      ->check(CLI::Range(0.2, 60.0))
+      ->capture_default_str();
+  live.add_flag("--once", line.top.once, "print one picture and end");
+  live.callback([&line] { line.command = [&line] { return top(line.connection, line.top); }; });
+
   CLI::App& apps = add_console_command(
       app, line, "apps", "what the pool can run, with the parameters of each",
       "  gpupool apps\n  gpupool apps --json\n"
@@ -384,25 +385,11 @@ void add_jobs(CLI::App& app, CommandLine& line) {
       [&line] { line.command = [&line] { return result(line.connection, line.result); }; });
 }
 
-// The library would say that a subcommand is required, and not which word is none.
-int say_no_command(const CLI::App& app) {
-  const std::vector<std::string> words = app.remaining(true);
-  print_error("gpupool: " +
-              (words.empty() ? std::string("a command is needed")
-                             : "there is no command \"" + printable(words.front()) + "\"") +
-              "; --help lists them\n");
-  return static_cast<int>(ExitCode::usage);
-}
+}  // namespace
 
-int run(int argc, char** argv) {
-  CLI::App app{
-      "gpupool: pictures and programs on shared GPUs, by the second, with a reason for every "
-      "number",
-      "gpupool"};
-  app.set_version_flag("--version", "gpupool " + build_string());
+void add_commands(CLI::App& app, CommandLine& line) {
   app.require_subcommand(1);
-  app.footer(exit_codes);
-  CommandLine line;
+  app.footer(common_footer());
   add_connection(app, line);
   add_generate(app, line);
   add_questions(app, line);
@@ -419,17 +406,6 @@ int run(int argc, char** argv) {
   add_audit(app, line);
   add_ledger(app, line);
   add_simulate(app, line);
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    if (std::string(error.what()) == "A subcommand is required") return say_no_command(app);
-    return app.exit(error) == 0 ? static_cast<int>(ExitCode::done)
-                                : static_cast<int>(ExitCode::usage);
-  }
-  return static_cast<int>(line.command());
 }
 
-}  // namespace
 }  // namespace gpupool
-
-int main(int argc, char** argv) { return gpupool::run(argc, argv); }

@@ -43,7 +43,8 @@ void add_revoke(CLI::App& token, CommandLine& line) {
       "  gpupool token revoke --user ada --token-file root.token\n"
       "--token-file is the operator's own token, as everywhere; --file the one to revoke.\n");
   auto* id = revoke.add_option("--token-id", line.revoke.token_id, "its id, as inspect shows it");
-  auto* file = revoke.add_option("--file", line.revoke.file, "a file that holds the token");
+  auto* file = revoke.add_option("--file", line.revoke.file, "a file that holds the token")
+                   ->type_name("FILE");
   auto* user =
       revoke.add_option("--user", line.revoke.user, "every token of this user issued until now");
   id->excludes(file)->excludes(user);
@@ -67,7 +68,9 @@ void add_token(CLI::App& app, CommandLine& line) {
       "  gpupool token mint --user root --role operator --expires 90d --key k2\n"
       "  gpupool token mint --user ada --actor portal --expires 10m    # the portal acts for "
       "ada\n");
-  mint.add_option("--config", options.config, "the pool's configuration")->capture_default_str();
+  mint.add_option("--config", options.config, "the pool's configuration")
+      ->capture_default_str()
+      ->type_name("FILE");
   mint.add_option("--user", options.user, "who; the account is user:NAME")->required();
   mint.add_option("--tier", options.tier, "the tier [the pool's default]");
   mint.add_option("--expires", options.lifetime, "the lifetime: 90s, 30m, 24h, 7d")
@@ -85,7 +88,8 @@ void add_token(CLI::App& app, CommandLine& line) {
       add_command(token, "inspect", "show the claims of a token",
                   "  gpupool token inspect --token-file ada.token\n"
                   "  gpupool token inspect --token-file ada.token --config config/gpupool.toml\n");
-  inspect.add_option("--config", line.inspect.config, "check it as this pool would");
+  inspect.add_option("--config", line.inspect.config, "check it as this pool would")
+      ->type_name("FILE");
   inspect.callback(
       [&line] { line.command = [&line] { return inspect_token(line.connection, line.inspect); }; });
   add_revoke(token, line);
@@ -193,7 +197,7 @@ void add_ledger(CLI::App& app, CommandLine& line) {
       ledger, "export", "every record of a ledger's file as a line of JSON",
       "  gpupool ledger export > ledger.jsonl                    # gpupool.sqlite, in use or not\n"
       "  gpupool ledger export --ledger pool.sqlite --since 7d | jq -r .kind | sort | uniq -c\n"
-      "Times, durations and amounts are milliseconds; docs/operations.md says the rest.\n");
+      "Times, durations and amounts are milliseconds; docs/operations/ledger.md has more.\n");
   out.add_option("--ledger", line.ledger_export.ledger, "the ledger's file")
       ->default_val(LedgerConfig{}.path)
       ->type_name("FILE");

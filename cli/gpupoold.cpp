@@ -1,7 +1,6 @@
 // gpupoold: a machine's daemon. Its configuration says which roles this process has: broker (with
 // the ledger, the sessions and the client socket), worker, or both. This is its manners: the
 // command line, the log, the pid file, and what signals and systemd ask of it.
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -16,6 +15,7 @@
 #include "cli/build.h"
 #include "cli/check_config.h"
 #include "cli/daemon.h"
+#include "cli/daemon_options.h"
 #include "cli/devices_command.h"
 #include "cli/logging.h"
 #include "cli/notify.h"
@@ -181,46 +181,35 @@ int show_devices(const Config& config, const std::string& file, OutputForm form)
 }
 
 int run(int argc, char** argv) {
-  CLI::App app{"gpupoold: the daemon of a gpupool; its configuration says which roles it has"};
-  std::string file;
-  bool only_check = false;
-  bool accept_clock = false;
-  bool json = false;
-  app.add_option("--config", file, "TOML file; every key stands in config/gpupool.toml");
-  app.add_flag("--check-config", only_check,
-               "read the configuration and what it names, say what was found, and end");
-  app.add_flag("--accept-clock", accept_clock,
-               "start although the wall clock jumped since the ledger's last record");
-  CLI::App& devices = *app.add_subcommand(
-      "devices", "list the CPU and GPUs of this machine, and how --config cuts them into slots");
-  devices.add_option("--config", file, "TOML file, to see what it lends");
-  devices.add_flag("--json", json, "one JSON object");
+  CLI::App app{"gpupoold: the daemon of a gpupool; its configuration says which roles it has",
+               "gpupoold"};
+  DaemonOptions options;
+  add_daemon_options(app, options);
   app.set_version_flag("--version", "gpupoold " + build_string());
-  app.footer(
-      "Signals: SIGTERM and SIGINT end it when what runs has ended (daemon.drain_limit_s), a\n"
-      "second one at once; SIGHUP reads tiers, durations of apps and keys again.\n"
-      "Exit codes: 0 ended, 1 cannot start, 2 usage or configuration, 75 the ledger's state is in\n"
-      "doubt (start again), 76 another broker leads, or may (start again, as a standby).\n");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : exit_usage;
   }
 
+  if (options.manual) {
+    std::cout << manual_of(command_tree(app), daemon_manual());
+    return 0;
+  }
   Config config = default_config();
-  if (!file.empty()) {
-    auto loaded = load_config(file);
+  if (!options.file.empty()) {
+    auto loaded = load_config(options.file);
     if (!loaded) {
       std::cerr << "gpupoold: " << loaded.error().detail << "\n";
       return exit_usage;
     }
     config = std::move(*loaded);
   }
-  config.ledger.accept_clock = config.ledger.accept_clock || accept_clock;
-  if (devices.parsed())
-    return show_devices(config, file, json ? OutputForm::json : OutputForm::text);
-  if (only_check) return check_config(config, file);
-  Service(config, file).run();
+  config.ledger.accept_clock = config.ledger.accept_clock || options.accept_clock;
+  if (options.devices->parsed())
+    return show_devices(config, options.file, options.json ? OutputForm::json : OutputForm::text);
+  if (options.only_check) return check_config(config, options.file);
+  Service(config, options.file).run();
 }
 
 }  // namespace

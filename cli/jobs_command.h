@@ -9,7 +9,7 @@
 
 #include "cli/connection.h"
 #include "cli/exit_code.h"
-#include "cli/json_output.h"
+#include "net/json_output.h"
 
 namespace gpupool {
 

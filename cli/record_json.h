@@ -6,7 +6,7 @@
 // kinds of changes as their words. Pure.
 
 #include "actors/ledger/records.h"
-#include "cli/json_output.h"
+#include "net/json_output.h"
 
 namespace gpupool {
 

@@ -7,8 +7,8 @@
 #include "actors/messages.h"
 #include "cli/connection.h"
 #include "cli/exit_code.h"
-#include "cli/json_output.h"
 #include "cli/terminal.h"
+#include "net/json_output.h"
 
 namespace gpupool {
 

@@ -6,12 +6,12 @@
 #include <filesystem>
 
 #include "actors/describe.h"
-#include "cli/json_output.h"
 #include "cli/output_file.h"
 #include "cli/say.h"
 #include "cli/terminal.h"
 #include "config/load.h"
 #include "config/trace_columns.h"
+#include "net/json_output.h"
 #include "simulate/plot.h"
 
 namespace gpupool {

@@ -1,6 +1,7 @@
 # What is installed where, and the Debian packages made of it: `cpack` in the build folder, once it is
 # built. gpupool (client), gpupoold (daemon, supervisor, executors, units), gpupoold-cuda (the CUDA
 # executor and its appetite for libraries) and libgpupool-dev (the SDK).
+include(GNUInstallDirs)
 set(MULTIARCH lib)
 if(CMAKE_LIBRARY_ARCHITECTURE)
   set(MULTIARCH lib/${CMAKE_LIBRARY_ARCHITECTURE})
@@ -10,20 +11,54 @@ set(PACKAGE_FILES ${CMAKE_BINARY_DIR}/packaging)  # made here, by this file or a
 # cpack takes what is there: `all` has tests and benchmarks that nobody installs.
 set(CMAKE_SKIP_INSTALL_ALL_DEPENDENCY ON)
 
+# ---- Manual and completions ---------------------------------------------------------------------
+# The programs print both from their own command lines. Compressed as Debian wants it, without a time.
+file(MAKE_DIRECTORY ${PACKAGE_FILES}/completion)
+function(gpupool_manual_page program section)
+  set(page ${PACKAGE_FILES}/${program}.${section})
+  add_custom_command(OUTPUT ${page}.gz
+    COMMAND ${program} ${ARGN} > ${page}
+    COMMAND gzip -9nf ${page}
+    DEPENDS ${program} VERBATIM COMMENT "${program}(${section})")
+endfunction()
+gpupool_manual_page(gpupool 1 manual)
+gpupool_manual_page(gpupoold 8 --manual)
+set(COMPLETIONS)
+foreach(shell_and_file "bash gpupool" "zsh _gpupool" "fish gpupool.fish")
+  separate_arguments(shell_and_file)
+  list(GET shell_and_file 0 shell)
+  list(GET shell_and_file 1 file)
+  add_custom_command(OUTPUT ${PACKAGE_FILES}/completion/${file}
+    COMMAND gpupool manual --completion ${shell} > ${PACKAGE_FILES}/completion/${file}
+    DEPENDS gpupool VERBATIM COMMENT "Completion for ${shell}")
+  list(APPEND COMPLETIONS ${PACKAGE_FILES}/completion/${file})
+endforeach()
+add_custom_target(gpupool_manual ALL
+  DEPENDS ${PACKAGE_FILES}/gpupool.1.gz ${PACKAGE_FILES}/gpupoold.8.gz ${COMPLETIONS})
+
 # ---- gpupool -----------------------------------------------------------------------------------
 install(TARGETS gpupool RUNTIME DESTINATION bin COMPONENT client)
-install(FILES deploy/completion/gpupool DESTINATION share/bash-completion/completions
+install(FILES ${PACKAGE_FILES}/gpupool.1.gz DESTINATION ${CMAKE_INSTALL_MANDIR}/man1
   COMPONENT client)
-install(FILES README.md DESTINATION share/doc/gpupool COMPONENT client)
+install(FILES ${PACKAGE_FILES}/completion/gpupool DESTINATION share/bash-completion/completions
+  COMPONENT client)
+install(FILES ${PACKAGE_FILES}/completion/_gpupool DESTINATION share/zsh/vendor-completions
+  COMPONENT client)
+install(FILES ${PACKAGE_FILES}/completion/gpupool.fish DESTINATION share/fish/vendor_completions.d
+  COMPONENT client)
+install(FILES README.md docs/concepts.md docs/rest.md docs/user.md DESTINATION share/doc/gpupool
+  COMPONENT client)
+install(DIRECTORY docs/concepts DESTINATION share/doc/gpupool COMPONENT client)
 
 # ---- gpupoold ----------------------------------------------------------------------------------
 # The daemon finds its programs beside itself (/proc/self/exe), so all of them lie in one folder and
 # the path has a link to the one that people call.
 install(TARGETS gpupoold gpupool_supervisor gpupool_diffusion gpupool_command
   RUNTIME DESTINATION lib/gpupool COMPONENT daemon)
-file(MAKE_DIRECTORY ${PACKAGE_FILES})
 file(CREATE_LINK ../lib/gpupool/gpupoold ${PACKAGE_FILES}/gpupoold SYMBOLIC)
 install(FILES ${PACKAGE_FILES}/gpupoold DESTINATION bin COMPONENT daemon)
+install(FILES ${PACKAGE_FILES}/gpupoold.8.gz DESTINATION ${CMAKE_INSTALL_MANDIR}/man8
+  COMPONENT daemon)
 install(PROGRAMS deploy/broker-alive deploy/worker-config DESTINATION lib/gpupool COMPONENT daemon)
 install(FILES deploy/systemd/gpupoold.service deploy/systemd/gpupoold-broker.service
     deploy/systemd/gpupoold-worker.service
@@ -43,7 +78,8 @@ install(FILES config/gpupool.toml config/h200.toml deploy/examples/broker.toml
     deploy/examples/worker.toml deploy/slurm/gpupool-workers.sbatch
   DESTINATION share/doc/gpupoold/examples COMPONENT daemon)
 install(DIRECTORY deploy/kubernetes DESTINATION share/doc/gpupoold/examples COMPONENT daemon)
-install(FILES docs/operations.md DESTINATION share/doc/gpupoold COMPONENT daemon)
+install(FILES docs/configuration.md docs/operations.md DESTINATION share/doc/gpupoold
+  COMPONENT daemon)
 install(DIRECTORY docs/operations DESTINATION share/doc/gpupoold COMPONENT daemon OPTIONAL)
 
 # ---- gpupoold-cuda -----------------------------------------------------------------------------

@@ -258,6 +258,14 @@ struct HttpConfig {
   bool is_on() const { return !endpoint.empty(); }
 };
 
+// Where the broker's process serves the page, REST and metrics.
+struct WebConfig {
+  std::string endpoint;              // "127.0.0.1:7490"; empty: none
+  bool metrics = true;               // at /metrics, for whoever reaches it
+  std::vector<std::string> proxies;  // addresses whose X-Forwarded-For is believed
+  bool is_on() const { return !endpoint.empty(); }
+};
+
 // A program of this machine that lends slots to its visitors through the device API.
 struct SpaceConfig {
   std::string name;
@@ -285,6 +293,7 @@ struct Config {
   WindowConfig window;
   DaemonConfig daemon;
   HttpConfig http;
+  WebConfig web;
   LogConfig log;
   std::vector<TierConfig> tiers;
   std::vector<SizeConfig> sizes;

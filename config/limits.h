@@ -64,6 +64,7 @@ inline constexpr std::int64_t client_queue_max = 1'000;  // messages waiting for
 inline constexpr std::int64_t client_queue_bytes_max = 4 * 1024 * 1024;  // their bytes
 
 inline constexpr std::int64_t operate_words_max = 32;    // of one operator's command
+inline constexpr std::int64_t overview_slots_max = 512;  // likewise, of the whole view
 inline constexpr std::int64_t table_rows_max = 200;      // of one answer of the console
 inline constexpr std::int64_t changes_max = 10'000;      // remembered by the ledger
 inline constexpr std::int64_t changes_page_max = 200;    // of one answer

@@ -350,6 +350,7 @@ Config read_document(std::string_view text, Findings& findings) {
   read_rates(root.section("rates"), config);
   read_daemon(root.section("daemon"), config);
   read_http(root.section("http"), config);
+  read_web(root.section("web"), config);
   read_log(root.section("log"), config);
   read_apps(root, {nullptr, {.line = last_line, .key = "apps"}, findings}, config);
   root.list<SpaceConfig>("spaces", config.spaces, entries_max,

@@ -232,6 +232,9 @@ void note_rest(Keys& keys, const Config& running, const Config& fresh) {
   note(keys, "log.level", running.log.level, fresh.log.level);
   note(keys, "log.json", running.log.json, fresh.log.json);
   note(keys, "http.endpoint", running.http.endpoint, fresh.http.endpoint);
+  note(keys, "web.endpoint", running.web.endpoint, fresh.web.endpoint);
+  note(keys, "web.metrics", running.web.metrics, fresh.web.metrics);
+  note(keys, "web.proxies", running.web.proxies, fresh.web.proxies);
   note_list(keys, "spaces", running.spaces, fresh.spaces,
             [](const SpaceConfig& a, const SpaceConfig& b) {
               return std::tie(a.name, a.prefix, a.app, a.cgroup, a.user) ==

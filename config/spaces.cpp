@@ -31,6 +31,12 @@ constexpr TextRule http_rule{
     .allows = [](std::string_view text) {
       return text.empty() || bool{parse_address(std::string(text))};
     }};
+constexpr TextRule proxy_rule{
+    .expected = "the network address of a proxy, such as \"127.0.0.1\"",
+    .allows = [](std::string_view text) {
+      return text.find_first_of("0123456789") != text.npos && text.size() <= 45 &&
+             text.find_first_not_of("0123456789abcdefABCDEF.:") == text.npos;
+    }};
 constexpr TextRule cgroup_rule{
     .expected = "nothing, or the path of a cgroup such as \"/space.slice/demo\"",
     .allows = [](std::string_view text) {
@@ -52,6 +58,16 @@ void read_http(Section section, Config& config) {
   if (config.http.is_on() && !config.worker_role)
     section.reject("endpoint", "nothing, as this process has no slots of its own to lend",
                    "\"" + config.http.endpoint + "\"");
+  section.finish();
+}
+
+void read_web(Section section, Config& config) {
+  section.text("endpoint", config.web.endpoint, http_rule);
+  section.flag("metrics", config.web.metrics);
+  section.texts("proxies", config.web.proxies, proxy_rule);
+  if (config.web.is_on() && !config.broker_role)
+    section.reject("endpoint", "nothing, as the page is served by the broker's process",
+                   "\"" + config.web.endpoint + "\"");
   section.finish();
 }
 

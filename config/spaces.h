@@ -1,6 +1,6 @@
 #pragma once
-// [http] and [[spaces]], and what an app of callers' own processes needs: read and checked. For
-// config/load.cpp.
+// [http], [web] and [[spaces]], and what an app of callers' own processes needs: read and checked.
+// For config/load.cpp.
 
 #include "config/config.h"
 #include "config/section.h"
@@ -8,6 +8,7 @@
 namespace gpupool {
 
 void read_http(Section section, Config& config);
+void read_web(Section section, Config& config);
 // After the apps.
 SpaceConfig read_space(Section& section, const Config& config);
 

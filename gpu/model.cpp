@@ -1,6 +1,7 @@
 #include "gpu/model.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "gpu/cpu/device_cpu.h"
@@ -112,6 +113,20 @@ Result<std::optional<Generated>> Model::generate(const GenerateRequest& request,
       Generated{.picture = to_picture({.values = **planes, .side = native},
                                       pixels_of(request) / native, Enlarge::smooth),
                 .unknown_words = sample.prompt.unknown_words});
+}
+
+std::optional<Picture> Model::preview() {
+  constexpr float latents_full = 3;  // they vary by about 1 around 0
+  constexpr std::size_t colours = 3;
+  std::vector<float> values = parts_->sampler->state();
+  if (!std::all_of(values.begin(), values.end(), [](float v) { return std::isfinite(v); }))
+    return std::nullopt;
+  const auto side = static_cast<std::int32_t>(parts_->network->shape().grid.side);
+  const auto pixels = static_cast<std::size_t>(side) * static_cast<std::size_t>(side);
+  if (parts_->decoder)
+    for (float& value : values) value /= latents_full;
+  values.resize(values.size() < colours * pixels ? pixels : colours * pixels);
+  return to_picture({.values = values, .side = side}, 1, Enlarge::nearest);
 }
 
 Result<Prompt> Model::read_prompt(std::string_view text) const {

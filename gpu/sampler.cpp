@@ -75,6 +75,12 @@ Result<std::optional<std::vector<float>>> Sampler::run_from(std::span<const floa
   return draw(request, on_step);
 }
 
+std::vector<float> Sampler::state() {
+  std::vector<float> values(static_cast<std::size_t>(picture_.all().columns));
+  device_.download(picture_.all(), values);
+  return values;
+}
+
 Result<std::optional<std::vector<float>>> Sampler::draw(const SampleRequest& request,
                                                         const OnStep& on_step) {
   Decoder* const decoder = options_.decoder;

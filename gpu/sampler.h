@@ -49,7 +49,10 @@ class Sampler {
   // device_failed, also when a value is no longer finite.
   Result<std::optional<std::vector<float>>> run(const SampleRequest& request,
                                                 const OnStep& on_step);
-  // The same from given noise instead of the seed's.
+  // The picture, or where the network draws latents these, as far as the steps have come that the
+  // device was given: for on_step, while it is called. Waits for the device.
+  std::vector<float> state();
+  // The same as run() from given noise instead of the seed's.
   Result<std::optional<std::vector<float>>> run_from(std::span<const float> noise,
                                                      const SampleRequest& request,
                                                      const OnStep& on_step);

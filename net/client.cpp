@@ -200,6 +200,19 @@ Result<LogChunk> Client::logs(JobId job, std::int64_t offset) {
   return chunk;
 }
 
+Result<std::string> Client::preview(JobId job) {
+  Result<LogChunk> chunk = ask<LogChunk>(*conversation_, ClientLogs{.job = job, .preview = true});
+  if (!chunk) return chunk.error();
+  if (chunk->error != Errc{}) return Error{.code = chunk->error};
+  return std::move(chunk->bytes);
+}
+
+Result<Shared<Overview>> Client::overview() {
+  Result<OverviewAnswer> answer = ask<OverviewAnswer>(*conversation_, ClientOverview{});
+  if (!answer) return answer.error();
+  return std::move(answer->overview);
+}
+
 void Client::interrupt() noexcept { conversation_->interrupt(); }
 
 }  // namespace gpupool

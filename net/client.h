@@ -111,6 +111,8 @@ class Client {
   Result<Table> operate(std::vector<std::string> words);
   // What takes a result's bytes, piece by piece; its error ends the fetch.
   using Sink = std::function<Status(std::string_view)>;
+  // The pool as operators see it, at most a second old; operators only.
+  Result<Shared<Overview>> overview();
   // The result of a finished job, checked against the receipt's size and SHA-256. The check comes
   // after the last piece: what the sink took is good only if this is. Errors: result_gone,
   // file_malformed (the bytes are not those of the receipt), the sink's own.
@@ -118,6 +120,8 @@ class Client {
   Result<std::string> fetch(const Receipt& receipt);  // into memory
   // What a run of a job wrote to its output, from `offset` on; of a running job what there is.
   Result<LogChunk> logs(JobId job, std::int64_t offset);
+  // The picture that a running job draws, as it forms: a PNG; empty: there is none (yet).
+  Result<std::string> preview(JobId job);
 
   // Ends the call that is running now, or else the next one that waits, with `interrupted`; the
   // client stays usable. Async-signal-safe, and the one member that any thread may call.

@@ -1,12 +1,12 @@
 #include "net/device_api_server.h"
 
 #include <sodium.h>
-#include <sys/resource.h>
 
 #include <mutex>
 
 #include "actors/worker/process_caller.h"
 #include "base/clock.h"
+#include "net/descriptor_limit.h"
 
 namespace gpupool {
 namespace {
@@ -39,14 +39,6 @@ Result<LocalProcess> find(const SpaceConfig& space, std::int32_t pid, const Http
                       .here = peer.here,
                       .cgroup = space.cgroup,
                       .user = space.user});
-}
-
-// Each visitor is a connection.
-void raise_descriptor_limit() {
-  rlimit limit{};
-  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
-  limit.rlim_cur = limit.rlim_max;
-  setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 }  // namespace

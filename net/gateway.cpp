@@ -1,15 +1,16 @@
 #include "net/gateway.h"
 
 #include <spdlog/spdlog.h>
-#include <sys/resource.h>
 
 #include <algorithm>
 #include <atomic>
 #include <mutex>
 #include <unordered_map>
 
+#include "actors/describe.h"
 #include "actors/session/session_actor.h"
 #include "base/clock.h"
+#include "net/descriptor_limit.h"
 #include "net/rate_limit.h"
 #include "net/token.h"
 
@@ -25,13 +26,8 @@ constexpr std::int64_t connections_min = 16;
 // As many connections as the system lets this process have; its soft limit is raised to the hard.
 // Without a bound of ours, ZeroMQ would spin on a connection that it cannot accept.
 std::int64_t connections_allowed() {
-  rlimit limit{};
-  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return connections_min;
-  limit.rlim_cur = limit.rlim_max;
-  setrlimit(RLIMIT_NOFILE, &limit);
-  getrlimit(RLIMIT_NOFILE, &limit);
   const auto most = static_cast<std::int64_t>(
-      std::min<rlim_t>(limit.rlim_cur, static_cast<rlim_t>(limits::sessions_max * 2)));
+      std::min<rlim_t>(raise_descriptor_limit(), static_cast<rlim_t>(limits::sessions_max * 2)));
   return std::clamp(most - descriptors_kept, connections_min, GatewayOptions{}.connections_max);
 }
 
@@ -72,6 +68,11 @@ class Bridge {
     return rulings_;
   }
 
+  // Somebody was turned away at the door, where no session could tell of it.
+  void note(Errc code) {
+    if (const ConsoleHandle console = around_.directory->console())
+      post<ToConsole>(console, RefusalNoted{code});
+  }
   Status may_come(const std::string& address) {
     return rates_.may_come(address, around_.config.current().rates.address, boot_time());
   }
@@ -213,19 +214,39 @@ class Visitors {
   std::unordered_map<SessionId, DeviceApiHandle, IdHash> visitors_;  // bounded
 };
 
-// The console's word, on its thread: the socket's thread carries it out.
-void obey(Bridge& bridge, GatewaySocket& socket, const Standing& standing) {
+// The console's word, on its thread: the threads of the socket and of the web front carry it out.
+void obey(Bridge& bridge, GatewaySocket& socket, WebDoor& web, const Standing& standing) {
   const bool announces = bridge.rulings()->announcement() != standing.announcement;
   bridge.rule(standing);
   socket.reconsider();
   if (announces) socket.announce(standing.announcement);
+  web.changed();
+}
+
+Result<Caller> recognise_web(const Surroundings& around, const Bridge& bridge,
+                             const Introduction& introduction) {
+  auto caller = recognise(around.config.current(), introduction, around.now(), *bridge.rulings());
+  if (caller) return caller;
+  return Error{.code = Errc::unauthenticated, .detail = describe(caller.error())};
+}
+
+// Who asks too often over HTTP is told so before there is a session.
+Result<Caller> welcome_web(const Surroundings& around, Bridge& bridge,
+                           const Introduction& introduction) {
+  Status may = bridge.may_come(introduction.peer_address);
+  if (may) {
+    auto caller = recognise_web(around, bridge, introduction);
+    may = caller ? bridge.may_ask(caller->account) : Status{caller.error()};
+    if (may) return caller;
+  }
+  bridge.note(may.error().code);
+  return may.error();
 }
 
 }  // namespace
 
-Result<std::shared_ptr<GatewaySocket>> open_gateway(caf::actor_system& system, Surroundings around,
-                                                    const std::string& build,
-                                                    const Standing& standing) {
+Result<Gateway> open_gateway(caf::actor_system& system, Surroundings around,
+                             const std::string& build, const Standing& standing) {
   const Config& config = around.config.current();
   warn_if_exposed(config.broker);
   const auto bridge = std::make_shared<Bridge>(system, around);
@@ -238,8 +259,10 @@ Result<std::shared_ptr<GatewaySocket>> open_gateway(caf::actor_system& system, S
        .announcement = standing.announcement,
        .connections_max = connections_allowed()},
       {.read_credentials =
-           [around](const Introduction& introduction) {
-             return read_credentials(around.config.current(), introduction, around.now());
+           [around, bridge](const Introduction& introduction) {
+             auto read = read_credentials(around.config.current(), introduction, around.now());
+             if (!read) bridge->note(Errc::unauthenticated);
+             return read;
            },
        .admit =
            [around, bridge](const Credentials& credentials) {
@@ -258,14 +281,26 @@ Result<std::shared_ptr<GatewaySocket>> open_gateway(caf::actor_system& system, S
   around.directory->set_visitors([visitors](const ToBroker& message, const DeviceApiHandle& api) {
     visitors->hear(message, api);
   });
-  around.directory->set_client([socket, visitors](SessionId id, ToClient message) {
-    if (!visitors->tell(id, message)) socket->send(id, std::move(message));
+  const auto web = std::make_shared<WebDoor>(WebDoorPorts{
+      .welcome = [around,
+                  bridge](const Introduction& who) { return welcome_web(around, *bridge, who); },
+      .recognise =
+          [around, bridge](const Introduction& who) { return recognise_web(around, *bridge, who); },
+      .receive = [bridge](SessionId id,
+                          ToSession message) { bridge->receive(id, std::move(message)); },
+      .announcement = [bridge] { return bridge->rulings()->announcement(); }});
+  around.directory->set_client([around, socket, visitors, web](SessionId id, ToClient message) {
+    if (is_web(id)) {
+      if (around.directory->may_speak()) web->tell(id, message);
+    } else if (!visitors->tell(id, message)) {
+      socket->send(id, std::move(message));
+    }
   });
-  around.directory->set_gateway([bridge, socket](const ToGateway& message) {
-    std::visit([&](const Standing& present) { obey(*bridge, *socket, present); }, message);
+  around.directory->set_gateway([bridge, socket, web](const ToGateway& message) {
+    std::visit([&](const Standing& present) { obey(*bridge, *socket, *web, present); }, message);
   });
   bridge->open();
-  return socket;
+  return Gateway{socket, web};
 }
 
 }  // namespace gpupool

@@ -64,7 +64,8 @@ const std::string* HttpRequest::parameter(std::string_view name) const {
 
 class HttpServer::Loop : public std::enable_shared_from_this<Loop> {
  public:
-  Loop(HttpLimits limits, Handler handler) : limits_(limits), handler_(std::move(handler)) {}
+  Loop(HttpLimits limits, Handler handler, Refusal refusal)
+      : limits_(limits), handler_(std::move(handler)), refusal_(std::move(refusal)) {}
 
   Status listen(const std::string& endpoint);
   void run() {
@@ -87,6 +88,9 @@ class HttpServer::Loop : public std::enable_shared_from_this<Loop> {
     all_.erase(connection);
     count_ = all_.size();
   }
+  HttpAnswer refusal(int status) const {
+    return refusal_ ? refusal_(status) : HttpAnswer{.status = status};
+  }
   const HttpLimits& limits() const { return limits_; }
   const std::string& endpoint() const { return endpoint_; }
   std::uint16_t port() const { return port_; }
@@ -99,6 +103,7 @@ class HttpServer::Loop : public std::enable_shared_from_this<Loop> {
 
   const HttpLimits limits_;
   const Handler handler_;
+  const Refusal refusal_;
   asio::io_context context_{1};
   tcp::acceptor acceptor_{context_};
   asio::steady_timer pause_{context_};
@@ -248,7 +253,7 @@ void HttpServer::Loop::Connection::got(beast::error_code error) {
 
 void HttpServer::Loop::Connection::refuse(http::status status) {
   keeps_alive_ = false;
-  write_answer({.status = static_cast<int>(status)});
+  write_answer(loop_->refusal(static_cast<int>(status)));
 }
 
 Result<HttpRequest> HttpServer::Loop::Connection::request_of(
@@ -260,7 +265,14 @@ Result<HttpRequest> HttpServer::Loop::Connection::request_of(
   if (!path || path->find('\0') != std::string::npos) return bad;
   HttpRequest request{.method = std::string(read.method_string()), .path = *std::move(path)};
   request.peer = peer_;
-  request.authorization = std::string(read[http::field::authorization]);
+  const auto header = [&](http::field name) { return std::string(read[name]); };
+  request.authorization = header(http::field::authorization);
+  request.content_type = header(http::field::content_type);
+  request.host = header(http::field::host);
+  request.origin = header(http::field::origin);
+  request.if_none_match = header(http::field::if_none_match);
+  request.forwarded_for = std::string(read["X-Forwarded-For"]);
+  request.body = read.body();
   std::string_view rest = target.substr(std::min(mark + 1, target.size()));
   while (!rest.empty()) {
     if (std::ssize(request.query) >= limits::http_parameters_max) return bad;
@@ -303,7 +315,7 @@ void HttpServer::Loop::Connection::begin_stream(const HttpHeaders& headers) {
 
 // One write for each, so that an event is never in two sends; the next waits for its end.
 void HttpServer::Loop::Connection::send(std::string bytes) {
-  if (std::ssize(waiting_) >= limits::http_events_waiting_max) return close();
+  if (std::ssize(waiting_) >= loop_->limits().events_waiting_max) return close();
   waiting_.push_back(std::move(bytes));
   if (waiting_.size() == 1) write_next();
 }
@@ -419,8 +431,8 @@ void HttpServer::Loop::stop() {
 }
 
 Result<std::unique_ptr<HttpServer>> HttpServer::open(const std::string& endpoint, HttpLimits limits,
-                                                     Handler handler) {
-  auto loop = std::make_shared<Loop>(limits, std::move(handler));
+                                                     Handler handler, Refusal refusal) {
+  auto loop = std::make_shared<Loop>(limits, std::move(handler), std::move(refusal));
   if (const Status listens = loop->listen(endpoint); !listens) return listens.error();
   return std::unique_ptr<HttpServer>{new HttpServer(std::move(loop))};
 }

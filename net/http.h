@@ -31,7 +31,13 @@ struct HttpRequest {
   std::string method;
   std::string path;                                          // decoded, without the query
   std::vector<std::pair<std::string, std::string>> query{};  // likewise, in their order
-  std::string authorization{};                               // the header, as it is
+  std::string authorization{};                               // headers, as they are
+  std::string content_type{};
+  std::string host{};
+  std::string origin{};
+  std::string if_none_match{};
+  std::string forwarded_for{};  // what proxies before us say: believe none that you don't know
+  std::string body{};
   HttpPeer peer{};
 
   // The first of this name; null: it is not there.
@@ -69,15 +75,18 @@ struct HttpLimits {
   Duration request = seconds(5);  // from its first moment to its last byte
   Duration idle = seconds(5);     // of a connection between two requests
   Duration write = seconds(10);   // of an answer or event that its client does not read
+  std::int64_t events_waiting_max = limits::http_events_waiting_max;  // of one stream
 };
 
 class HttpServer {
  public:
   using Handler = std::function<void(HttpRequest, std::shared_ptr<HttpReply>)>;
+  // The answer to what is no request: 400, 413 or 431. Without one it is that status alone.
+  using Refusal = std::function<HttpAnswer(int status)>;
 
   // Listens, then starts the thread. Error: system_failed with the endpoint.
   static Result<std::unique_ptr<HttpServer>> open(const std::string& endpoint, HttpLimits limits,
-                                                  Handler handler);
+                                                  Handler handler, Refusal refusal = {});
   // Cuts every connection, streams without their terminating chunk, and waits for the thread.
   ~HttpServer();
   HttpServer(const HttpServer&) = delete;

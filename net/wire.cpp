@@ -47,6 +47,8 @@ constexpr unsigned char type_of<ClientQuote> = 22;
 template <>
 constexpr unsigned char type_of<ClientUpload> = 23;
 template <>
+constexpr unsigned char type_of<ClientOverview> = 24;
+template <>
 constexpr unsigned char type_of<SessionWelcome> = 64;
 template <>
 constexpr unsigned char type_of<SessionError> = 65;
@@ -82,6 +84,8 @@ template <>
 constexpr unsigned char type_of<QuoteAnswer> = 83;
 template <>
 constexpr unsigned char type_of<UploadAnswer> = 84;
+template <>
+constexpr unsigned char type_of<OverviewAnswer> = 85;
 
 constexpr unsigned char two_elements = 0x92;  // msgpack: an array of two
 constexpr std::size_t header_bytes = 2;       // that byte and the type

@@ -37,7 +37,7 @@ struct Bye {
 using FromClient =
     std::variant<Hello, Bye, ClientPing, ClientSubmit, ClientCancel, ClientWatch, ClientQuota,
                  ClientReceipts, ClientJobs, ClientExplain, ClientFetch, ClientLogs, ClientChanges,
-                 ClientOperate, ClientUsage, ClientQuote, ClientUpload>;
+                 ClientOperate, ClientUsage, ClientQuote, ClientUpload, ClientOverview>;
 
 // frame_too_large if the packed message would not fit into limits::frame_bytes_max.
 Result<std::string> encode(const FromClient& message);

@@ -129,7 +129,7 @@ Layer layer_of(const std::string& path) {
   if (std::regex_match(path, journal)) return Layer::journal;
   if (std::regex_match(path, executor)) return Layer::executor;
   if (path.starts_with("actors/")) return Layer::core;
-  if (path.starts_with("net/gateway.") || path.starts_with("net/device_api_server."))
+  if (starts_with_any(path, {"net/gateway.", "net/device_api_server.", "net/web_server."}))
     return Layer::gateway;
   if (path.starts_with("net/")) return Layer::net;
   if (path.starts_with("simulate/")) return Layer::simulate;
@@ -459,6 +459,67 @@ Complaints fields_list_every_member(const Source& source) {
   return complaints;
 }
 
+// ---- Documentation
+// -------------------------------------------------------------------------------
+
+// A page's lines without its blocks of code.
+std::vector<std::string> prose_of(std::vector<std::string> lines) {
+  bool is_code = false;
+  for (std::string& line : lines) {
+    const bool fence = line.starts_with("```");
+    if (fence) is_code = !is_code;
+    if (fence || is_code) line.clear();
+  }
+  return lines;
+}
+
+// The anchors of a page as its readers make them of its headings: "## The `x` of it" is
+// the-x-of-it.
+std::set<std::string> anchors_of(const std::vector<std::string>& lines) {
+  std::set<std::string> anchors;
+  for (const std::string& line : prose_of(lines)) {
+    const std::size_t begin = line.find_first_not_of('#');
+    if (begin == 0 || begin == std::string::npos || line[begin] != ' ') continue;
+    std::string anchor;
+    for (const char c : line.substr(begin + 1)) {
+      const bool other = static_cast<unsigned char>(c) >= 0x80U;  // a letter, in UTF-8
+      if (c == ' ') anchor += '-';
+      if (other || std::isalnum(static_cast<unsigned char>(c)) || c == '-' || c == '_')
+        anchor += static_cast<char>(other ? c : std::tolower(static_cast<unsigned char>(c)));
+    }
+    anchors.insert(anchor);
+  }
+  return anchors;
+}
+
+bool has_anchor(const Source& page, const fs::path& file, const std::string& anchor) {
+  if (file.lexically_normal() == fs::path(page.path))
+    return anchors_of(page.lines).contains(anchor);
+  std::ifstream in(file);
+  return anchors_of(source_of(file.generic_string(), in).lines).contains(anchor);
+}
+
+// Every link of a page to a file of the tree, and to a heading of one.
+Complaints links_lead_somewhere(const Source& source) {
+  if (!source.path.ends_with(".md")) return {};
+  static const std::regex link{R"(\]\(([^)\s#]*)(?:#([^)\s]*))?\))"};
+  const std::vector<std::string> lines = prose_of(source.lines);
+  Complaints complaints;
+  for (std::size_t i = 0; i < lines.size(); ++i)
+    for (std::sregex_iterator one(lines[i].begin(), lines[i].end(), link), end; one != end; ++one) {
+      const std::string target = one->str(1);
+      const std::string anchor = one->str(2);
+      if (target.find("://") != std::string::npos || target.starts_with("mailto:")) continue;
+      const fs::path file =
+          target.empty() ? fs::path(source.path) : fs::path(source.path).parent_path() / target;
+      if (!target.empty() && !fs::exists(file))
+        complaints.push_back(at(source, i, "\"" + target + "\" is not there"));
+      else if (!anchor.empty() && !has_anchor(source, file, anchor))
+        complaints.push_back(at(source, i, "\"" + target + "\" has no heading #" + anchor));
+    }
+  return complaints;
+}
+
 // ---- The tree
 // ------------------------------------------------------------------------------------
 
@@ -506,6 +567,7 @@ constexpr std::array rules{
     Rule{"tests_are_named_by_sentences", tests_are_named_by_sentences},
     Rule{"error_numbers_are_in_order", error_numbers_are_in_order, Rule::Of::everything},
     Rule{"fields_list_every_member", fields_list_every_member},
+    Rule{"links_lead_somewhere", links_lead_somewhere, Rule::Of::everything},
 };
 
 }  // namespace
@@ -601,6 +663,10 @@ TEST_CASE("Each rule finds what it is for") {
        "struct A {\n  int a = 0;\n  std::vector<Id> b;\n  auto fields() {\n"
        "    return std::tie(a,\n                    b);\n  }\n};\n",
        0},
+      {links_lead_somewhere, "docs/a.md", "see [b](nowhere.md) and [c](../README.md#nothing)\n", 2},
+      {links_lead_somewhere, "docs/a.md", "# A `b`, and c\n[d](#a-b-and-c), [e](#a-b)\n", 1},
+      {links_lead_somewhere, "docs/a.md",
+       "[f](https://example.org/#g), [h](../README.md#the-map)\n```\n[i](nowhere.md)\n```\n", 0},
   };
   std::set<Complaints (*)(const Source&)> shown;
   for (const auto& bad : table) {

@@ -76,6 +76,7 @@ void Broker::on(const Tick&) {
   ask_for_extensions();
   if (leading()) mind_reservations();
   if (leading()) tell_sizes();
+  if (leading() && pulse_.is_due(now_)) tell_pulse();
   if (now_ >= positions_due_) {
     positions_due_ = now_ + positions_interval;
     end_the_impossible();

@@ -21,6 +21,7 @@
 #include "actors/broker/partition.h"
 #include "actors/broker/placement.h"
 #include "actors/broker/promise.h"
+#include "actors/broker/pulse.h"
 #include "actors/effects.h"
 #include "actors/learned.h"
 
@@ -147,6 +148,7 @@ class Broker {
   void on(const FilesPiece& piece);
   std::string ranks_text(const Job& job) const;
   void on(const Tick& tick);
+  void tell_pulse();
   void expect_silence(Instant at) { silence_due_ = std::min(silence_due_, at); }
   void find_the_silent();
   void lose_missing_slots(Node& node, const Join& join);
@@ -247,8 +249,8 @@ class Broker {
 
   Epoch epoch_;
   Instant started_{};
-  Instant down_since_{};  // before this leadership
-  Instant grace_ends_{};  // 0: over; until then workers report what they run and nothing is leased
+  Instant down_since_{};   // before this leadership
+  Instant grace_ends_{};   // 0: over; until then workers report what they run and nothing is leased
   Instant grace_least_{};  // it is not over before
   std::set<NodeId> awaited_;  // that have leases of earlier epochs and did not join in this one
   Instant silence_due_ = Instant::never();  // no node is suspected or lost before
@@ -274,6 +276,7 @@ class Broker {
   std::unordered_map<SessionId, std::vector<JobId>, IdHash> followed_;
   Instant next_round_{};  // of the housekeeping that Tick does
   Instant positions_due_{};
+  PulseBook pulse_;
   std::uint32_t quotes_left_ = 0;  // that may still look into a long queue in this round
   bool deposed_ = false;
   std::optional<Instant> stop_by_;  // told to stop: nothing is admitted or leased any more

@@ -229,6 +229,7 @@ Job& Broker::admit(const Shared<Hold>& hold) {
 void Broker::on(const Held& held) {
   const auto asked = take_pending(held.ticket);
   Job& job = admit(held.hold);
+  pulse_.admitted();
   hold_grows(held.hold, {});
   // Before its client is told anything: one that starts at once has no place in the queue to tell.
   dispatch();

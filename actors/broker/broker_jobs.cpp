@@ -162,6 +162,7 @@ void Broker::lease(Job& job, const Place& place) {
   job.lease_node = node.id;
   job.node_name = node.name;
   job.leased_at = now_;
+  pulse_.leased(now_, job.hold->admitted_at, job.promise);
   job.began = {};
   job.step = job.of_steps = 0;
   job.grant = {};
@@ -185,6 +186,7 @@ void Broker::lose_attempt(Job& job, Errc cause, const std::string& detail) {
     settle(job, {.outcome = Outcome::failed, .cause = cause, .detail = detail});
   } else {
     job.phase = Phase::requeueing;
+    pulse_.requeued();
     job.notice = detail;
     job.requeue_asked = now_;
     job.requeue = std::make_unique<Requeue>(Requeue{.epoch = epoch_,
@@ -253,6 +255,8 @@ void Broker::settle(Job& job, Settle how) {
 void Broker::on(const Settled& settled) {
   const Job* job = find(settled.settled.job);
   if (!job) return;
+  pulse_.settled(settled.settled.outcome, settled.settled.ran,
+                 settled.settled.charged_quota + settled.settled.charged_credits);
   if (settled.settled.outcome == Outcome::succeeded)
     learned_.note(job->hold->account, job->hold->body->app, settled.settled.ran);
   end(settled.settled.job, job->watchers.empty() ? Shared<JobDone>() : Shared(done_of(settled)));

@@ -44,10 +44,41 @@ NodeView Broker::view_of(const Node& node) const {
       seen.account = job.hold->account;
       seen.app = job.hold->body->app;
       seen.ends_by = latest_end(job);
+      seen.since = job.began ? job.began : job.leased_at;
     }
     view.slots.push_back(std::move(seen));
   }
   return view;
+}
+
+// What is there at this moment, beside what was counted.
+void Broker::tell_pulse() {
+  PoolPulse pulse = pulse_.take(now_);
+  pulse.queued = waiting_jobs();
+  for (const auto& [id, node] : placement_.all()) {
+    switch (state_of(node)) {
+      case NodeState::healthy:
+        ++pulse.healthy;
+        break;
+      case NodeState::draining:
+        ++pulse.draining;
+        break;
+      case NodeState::lost:
+        ++pulse.lost;
+        break;
+      case NodeState::suspected:
+        ++pulse.suspected;
+        break;
+    }
+    for (const PoolSlot& slot : node.slots) {
+      const bool is_down = node.lost || slot.report.state == SlotState::down;
+      ++(is_down ? pulse.slots_down : slot.leased_to ? pulse.slots_busy : pulse.slots_free);
+      const Job* job = find(slot.leased_to);
+      if (!job || job->place.slots.front() != PlacedSlot{id, slot.report.slot}) continue;
+      ++(job->phase == Phase::running ? pulse.running : pulse.starting);
+    }
+  }
+  tell_console(std::move(pulse));
 }
 
 // By when the worker has ended the job whatever it does: a run at its declared end and the grace

@@ -41,7 +41,7 @@ std::vector<AppTerms> terms_of(const std::vector<AppConfig>& apps) {
 }  // namespace
 
 Effects Console::start(Instant now) {
-  now_ = now;
+  now_ = started_ = now;
   configure("configuration at start");
   const std::uint64_t ticket = ++last_ticket_;
   asks_standing_ = Repeated{.message = StandingQuery{ticket}, .ticket = ticket};
@@ -61,10 +61,12 @@ Effects Console::take_effects() {
     out_.wake_at = std::min(out_.wake_at, question.due);
   for (const auto* repeated : {&configuring_, &asks_standing_})
     if (*repeated) out_.wake_at = std::min(out_.wake_at, (*repeated)->due);
+  if (looking_) out_.wake_at = std::min(out_.wake_at, looking_->due);
   return std::exchange(out_, {});
 }
 
 void Console::on(const Tick&) {
+  give_up_looking();
   for (auto* repeated : {&configuring_, &asks_standing_})
     if (*repeated && (*repeated)->due <= now_) repeat(**repeated);
   for (auto it = questions_.begin(); it != questions_.end();) {
@@ -162,15 +164,24 @@ void Console::on(const AccountsFound& found) {
 }
 
 void Console::on(const Audited& audited) {
-  if (const auto question = take<AuditAsked>(audited.ticket))
-    answer(question->from, table_of(audited));
+  const auto question = take<AuditAsked>(audited.ticket);
+  if (!question) return;
+  audit_ = {.at = now_,
+            .who = question->from.who,
+            .findings = audited.findings,
+            .sequence = audited.sequence,
+            .open_holds = audited.open_holds,
+            .accounts = audited.accounts};
+  answer(question->from, table_of(audited));
 }
 
 void Console::on(const QueueFound& found) {
+  if (looks_at(found)) return;
   if (const auto question = take<QueueAsked>(found.ticket)) answer(question->from, table_of(found));
 }
 
 void Console::on(const NodesFound& found) {
+  if (looks_at(found)) return;
   if (const auto question = take<NodesAsked>(found.ticket))
     answer(question->from, table_of(found, std::get_if<NodesAsked>(&question->purpose)->after));
   if (const auto question = take<DrainAsked>(found.ticket))

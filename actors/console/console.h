@@ -1,10 +1,11 @@
 #pragma once
 // The console: everything that an operator asks and orders, as words, and the configuration's terms
 // on their way into the ledger. A pure state machine: it owns the questions that it has asked
-// ledger and broker for operators, and what operators have set (Standing), which it passes on to
-// broker and gateway. Always holds: a command of somebody who is no operator reaches nobody; each
-// Operate is answered once, with a table or an error that says what to do; the questions are
-// bounded and none is older than console_answer_limit. One thread (console_actor).
+// ledger and broker for operators, what operators have set (Standing), which it passes on to broker
+// and gateway, and what broker, ledger and sessions tell of the last day (PoolHistory). Always
+// holds: a command of somebody who is no operator reaches nobody; each Operate is answered once,
+// with a table or an error that says what to do; the questions are bounded and none is older than
+// console_answer_limit; what it remembers of the pool is bounded, too. One thread (console_actor).
 
 #include <cstdint>
 #include <functional>
@@ -14,6 +15,7 @@
 #include <variant>
 
 #include "actors/console/command_line.h"
+#include "actors/console/pool_history.h"
 #include "actors/effects.h"
 
 namespace gpupool {
@@ -87,6 +89,19 @@ class Console {
   };
   static const std::vector<Command>& commands();
 
+  // Who waits for the whole view, and what there is of it so far. Ticket 0: it is there.
+  struct Looker {
+    SessionId session;
+    std::uint64_t query = 0;
+  };
+  struct Looking {
+    std::uint64_t nodes = 0;
+    std::uint64_t queue = 0;
+    Instant due{};
+    Overview view{};
+    PoolPulse present{};  // nodes and slots, counted in it
+  };
+
   // console_commands.cpp
   Status run(const Operate& operate);
   Status accounts(const Operator& from, const Grammar& grammar, const CommandLine& line);
@@ -106,6 +121,19 @@ class Console {
   Status revoke(const Operator& from, const Grammar& grammar, const CommandLine& line);
   Status help(const Operator& from, const Grammar& grammar, const CommandLine& line);
   Status set_draining(const Question& question, const NodesFound& found);
+
+  // console_overview.cpp
+  void on(const PoolPulse& pulse);
+  void on(const LedgerPulse& pulse);
+  void on(const RefusalNoted& noted);
+  void on(const OverviewQuery& query);
+  bool looks_at(const NodesFound& found);
+  bool looks_at(const QueueFound& found);
+  void see_if_whole();
+  void give_up_looking();
+  void show(const Looker& looker);
+  void answer(const Looker& looker, const Error& error);
+  static Error operators_only(const Caller& caller);
 
   void on(const Tick& tick);
   void on(const Operate& operate);
@@ -148,6 +176,12 @@ class Console {
   std::optional<Repeated> configuring_;    // until the ledger has the terms
   std::optional<Repeated> asks_standing_;  // until it has said what operators have set
   Standing standing_;
+  Instant started_{};
+  PoolHistory history_;
+  AuditSeen audit_;  // the last one
+  std::optional<Looking> looking_;
+  std::vector<Looker> lookers_;
+  Shared<Overview> seen_;  // the last whole view
 };
 
 }  // namespace gpupool

@@ -12,15 +12,15 @@ namespace {
 
 constexpr std::uint32_t page = 50;  // rows of an answer, if --limit says nothing else
 
-Error forbidden(const Caller& caller) {
+}  // namespace
+
+Error Console::operators_only(const Caller& caller) {
   return {.code = Errc::forbidden,
           .detail = "only operators may, and " + caller.account.text + ", recognised by " +
                     caller.recognised_by +
                     ", is none; an operator's token is made with `gpupool token mint --user NAME "
                     "--role operator` and given with --token-file or GPUPOOL_TOKEN"};
 }
-
-}  // namespace
 
 const std::vector<Console::Command>& Console::commands() {
   static const std::vector<Command> all{
@@ -91,7 +91,7 @@ void Console::on(const Operate& operate) {
 }
 
 Status Console::run(const Operate& operate) {
-  if (!operate.caller.is_operator) return forbidden(operate.caller);
+  if (!operate.caller.is_operator) return operators_only(operate.caller);
   if (Status shape = check_words(operate.words); !shape) return shape;
   const auto command = std::find_if(commands().begin(), commands().end(), [&](const Command& one) {
     return one.name == operate.words.front();

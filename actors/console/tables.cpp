@@ -29,38 +29,6 @@ std::string counted(std::size_t count, const std::string& noun) {
   return std::to_string(count) + " " + noun + (count == 1 ? "" : "s");
 }
 
-std::string word_of(SlotState state) {
-  switch (state) {
-    case SlotState::free:
-      return "free";
-    case SlotState::starting:
-      return "starting";
-    case SlotState::running:
-      return "running";
-    case SlotState::checking:
-      return "checking";
-    case SlotState::down:
-      return "down";
-    case SlotState::held:
-      return "held";
-  }
-  return "unknown";
-}
-
-std::string word_of(NodeState state) {
-  switch (state) {
-    case NodeState::healthy:
-      return "healthy";
-    case NodeState::draining:
-      return "draining";
-    case NodeState::lost:
-      return "lost";
-    case NodeState::suspected:
-      return "suspected";
-  }
-  return "unknown";
-}
-
 // A text that is too long for a cell, cut between characters.
 std::string bounded(const std::string& text) {
   auto end = static_cast<std::size_t>(limits::detail_bytes_max);
@@ -80,9 +48,9 @@ std::string hardware_of(const NodeView& node, const SlotView& slot) {
 }
 
 Row row_of(const NodeView& node, const SlotView* slot) {
-  Row row{node.name, word_of(node.state)};
+  Row row{node.name, std::string(word_of(node.state))};
   if (slot != nullptr) {
-    row.insert(row.end(), {cell(slot->slot.value), word_of(slot->state),
+    row.insert(row.end(), {cell(slot->slot.value), std::string(word_of(slot->state)),
                            cell_or_empty(slot->job.value), slot->account.text, slot->app,
                            cell(slot->ends_by), cell(slot->device), slot->warm_app});
   } else {

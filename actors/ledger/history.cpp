@@ -338,7 +338,7 @@ Status History::answer(const StoryAsked& asked, Effects& effects) {
   if (!job) return job.error();
   std::vector<Happening> story;
   RequestId request = query.request;
-  if (*job && (*job)->receipt.account == query.account) {
+  if (*job && (is_of_anybody(query) || (*job)->receipt.account == query.account)) {
     request = (*job)->receipt.request;
     story = tell((*job)->receipt, (*job)->story);
   }

@@ -3,8 +3,12 @@
 #include <chrono>
 #include <future>
 
+#include "actors/histogram.h"
+
 namespace gpupool {
 namespace {
+
+constexpr Duration pulse_interval = seconds(1);
 
 class LedgerActor : public LedgerHandle::base {
  public:
@@ -41,16 +45,32 @@ class LedgerActor : public LedgerHandle::base {
 
   void commit() {
     if (!commits_->waiting()) return;
+    const std::int64_t began_us = events_.steady_us ? events_.steady_us() : 0;
     auto effects = commits_->commit(around_.now(), events_.stamp());
     if (!effects) {
       events_.in_doubt(effects.error());
       return;
     }
     if (commits_->refusal()) events_.refused(*commits_->refusal());
+    if (events_.steady_us) count(events_.steady_us() - began_us);
     perform(*this, *around_.directory, std::move(effects->send));
     if (events_.snapshot_records > 0 &&
         commits_->records_since_snapshot() >= events_.snapshot_records)
       keep_snapshot();
+  }
+
+  // Rounds that wrote nothing are no commits. The console hears of them at most once a second.
+  void count(std::int64_t taken_us) {
+    const std::uint64_t sequence = commits_->ledger().last_sequence();
+    if (sequence == pulse_.sequence) return;
+    ++pulse_.commits;
+    pulse_.records += sequence - std::exchange(pulse_.sequence, sequence);
+    note(pulse_.commit_times, commit_bounds_us, taken_us);
+    const Instant now = around_.now();
+    const ConsoleHandle console = around_.directory->console();
+    if (!console || now - pulse_.at < pulse_interval) return;
+    pulse_.at = now;
+    send(console, Envelope<ToConsole>{pulse_});
   }
 
   // One at a time: while the last one is still being written, the next has to wait.
@@ -72,6 +92,7 @@ class LedgerActor : public LedgerHandle::base {
   const LedgerEvents events_;
   std::unique_ptr<GroupCommit> commits_;
   std::future<void> keeping_;  // of the last snapshot
+  LedgerPulse pulse_{.sequence = commits_->ledger().last_sequence()};
   std::uint64_t config_version_ = around_.config.version();
 };
 

@@ -16,6 +16,8 @@ struct LedgerEvents {
   std::function<void(const Error&)> in_doubt;  // nobody knows what is durable: end the process
   // Keeps a snapshot, on a thread of its own; at the end of the actor on the ledger's.
   std::function<void(const GroupCommit::Frozen&)> keep = nullptr;
+  // How long commits take is measured with it; none: nobody wants to know.
+  std::function<std::int64_t()> steady_us = nullptr;
   std::uint64_t snapshot_records = 0;  // how many records make a new snapshot worth while; 0: none
 };
 

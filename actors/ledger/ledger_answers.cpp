@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "actors/ledger/ledger.h"
+#include "actors/ledger/story.h"
 
 namespace gpupool {
 
@@ -76,7 +77,7 @@ void Ledger::handle(Instant, const ExplainQuery& query, Effects& effects) const 
       asked.query.job = known->job;
   for (auto it = refusals_.rbegin(); it != refusals_.rend(); ++it) {
     if (std::cmp_equal(asked.refusals.size(), limits::refusals_searched_max)) break;
-    if (it->balance.account != query.account) continue;
+    if (!is_of_anybody(query) && it->balance.account != query.account) continue;
     if (query.job || it->request == query.request) asked.refusals.push_back(*it);
   }
   std::reverse(asked.refusals.begin(), asked.refusals.end());

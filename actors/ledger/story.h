@@ -54,4 +54,7 @@ std::string seconds_text(std::int64_t ms);
 inline std::string text_of(GpuTime amount) { return seconds_text(amount.ms); }
 inline std::string text_of(Duration duration) { return seconds_text(duration.ms); }
 
+// Operators ask without an account, and may be told of anybody's jobs and refusals.
+inline bool is_of_anybody(const ExplainQuery& query) { return query.account == AccountId{}; }
+
 }  // namespace gpupool

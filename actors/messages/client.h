@@ -2,7 +2,7 @@
 // Between a client and its session, through the gateway: net/PROTOCOL.md is their documentation. A
 // client's answerable messages carry `query`, its own number for the answer to name.
 
-#include "actors/messages/parts.h"
+#include "actors/messages/overview.h"
 
 namespace gpupool {
 
@@ -67,11 +67,13 @@ struct ClientPing {
 };
 
 // What a run of a job wrote to its output, from `offset` on; of a running job what there is so far.
+// With `preview` the picture as it forms instead, a PNG in one piece; empty: there is none.
 struct ClientLogs {
   std::uint64_t query = 0;
   JobId job;
   std::int64_t offset = 0;
-  auto fields() { return std::tie(query, job, offset); }
+  bool preview = false;
+  auto fields() { return std::tie(query, job, offset, preview); }
 };
 
 // What changed since when: for a user what concerns them, for an operator everything.
@@ -114,6 +116,12 @@ struct ClientOperate {
   std::uint64_t query = 0;
   std::vector<std::string> words;
   auto fields() { return std::tie(query, words); }
+};
+
+// The operator's view, whole. Operators only.
+struct ClientOverview {
+  std::uint64_t query = 0;
+  auto fields() { return std::tie(query); }
 };
 
 // ---- Session -> client -----------------------------------------------------------------------
@@ -312,6 +320,12 @@ struct OperateAnswer {
   std::uint64_t query = 0;
   Table table;
   auto fields() { return std::tie(query, table); }
+};
+
+struct OverviewAnswer {
+  std::uint64_t query = 0;
+  Shared<Overview> overview;
+  auto fields() { return std::tie(query, overview); }
 };
 
 // The operator's announcement to everybody changed; empty: it is over.

@@ -2,8 +2,7 @@
 // What the console asks of the ledger and the broker on an operator's behalf, and their answers.
 // The `ticket` is the console's own number of the question.
 
-#include "actors/messages/parts.h"
-#include "actors/messages/worker.h"
+#include "actors/messages/overview.h"
 
 namespace gpupool {
 
@@ -206,37 +205,6 @@ struct NodesQuery {
   auto fields() { return std::tie(ticket); }
 };
 
-// suspected: not heard of for a while; what it runs goes on, and it gets no new leases.
-enum class NodeState : std::uint8_t { healthy = 1, draining = 2, lost = 3, suspected = 4 };
-
-struct SlotView {
-  SlotIndex slot;
-  std::uint32_t device = 0;
-  SlotState state{};
-  std::string warm_app;
-  JobId job;  // 0: none
-  AccountId account;
-  std::string app;
-  Instant ends_by{};  // the latest end of that job
-  std::string partition;
-  std::string reservation;  // that has it, now or soon; empty: none
-  std::string why;          // it takes no jobs; empty: it does
-  auto fields() {
-    return std::tie(slot, device, state, warm_app, job, account, app, ends_by, partition,
-                    reservation, why);
-  }
-};
-
-struct NodeView {
-  std::string name;
-  NodeState state{};
-  std::string build;
-  Instant seen{};
-  std::vector<SlotView> slots;
-  std::vector<std::string> devices;  // what each is, by their numbers
-  auto fields() { return std::tie(name, state, build, seen, slots, devices); }
-};
-
 struct NodesFound {
   std::uint64_t ticket = 0;
   std::vector<NodeView> nodes;
@@ -249,26 +217,6 @@ struct QueueQuery {
   JobId after;
   std::uint32_t limit = 0;
   auto fields() { return std::tie(ticket, after, limit); }
-};
-
-struct QueueEntry {
-  JobId job;
-  AccountId account;
-  std::string tier;
-  std::string app;
-  std::string size;
-  JobState state{};
-  std::uint32_t position = 0;  // queued: 1 is likely the next; 0: not known
-  Duration declared{};
-  Instant admitted_at{};
-  Instant promise{};
-  Instant likely_start{};
-  std::string node;
-  std::string partition;  // or the reservation, in whose queue it stands
-  auto fields() {
-    return std::tie(job, account, tier, app, size, state, position, declared, admitted_at, promise,
-                    likely_start, node, partition);
-  }
 };
 
 struct QueueFound {
@@ -318,6 +266,31 @@ struct NodeRemoved {
 struct ResumeNode {
   std::string node;
   auto fields() { return std::tie(node); }
+};
+
+// ---- Session <-> console: the operator's view, whole
+// ---------------------------------------------
+
+struct OverviewQuery {
+  SessionId session;
+  std::uint64_t query = 0;
+  Caller caller;
+  auto fields() { return std::tie(session, query, caller); }
+};
+
+struct OverviewFound {
+  SessionId session;
+  std::uint64_t query = 0;
+  Errc error{};  // forbidden, overloaded or timed_out, or 0
+  std::string detail;
+  Shared<Overview> overview;
+  auto fields() { return std::tie(session, query, error, detail, overview); }
+};
+
+// A request was refused, whoever found why.
+struct RefusalNoted {
+  Errc code{};
+  auto fields() { return std::tie(code); }
 };
 
 }  // namespace gpupool

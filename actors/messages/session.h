@@ -230,7 +230,7 @@ struct FetchResult {
 };
 
 // The log of a run: by `hash` and its media type once it is over, else what the slot that runs
-// `attempt` has so far.
+// `attempt` has so far; with `preview`, of the picture that it draws.
 struct FetchLog {
   SessionId session;
   std::uint64_t query = 0;
@@ -239,7 +239,10 @@ struct FetchLog {
   std::string hash;
   std::int64_t offset = 0;
   std::string media_type;
-  auto fields() { return std::tie(session, query, job, attempt, hash, offset, media_type); }
+  bool preview = false;
+  auto fields() {
+    return std::tie(session, query, job, attempt, hash, offset, media_type, preview);
+  }
 };
 
 // ---- Session <-> console ------------------------------------------------------------------------

@@ -190,11 +190,12 @@ void Session::on(const ClientExplain& explain) {
   if (!explain.job && explain.request == RequestId{})
     return answer_error(explain.query, {.code = Errc::bad_request,
                                         .detail = "the question names no job and no request"});
-  out_.to(to_ledger(), ToLedger{ExplainQuery{.session = id_,
-                                             .query = remember(explain),
-                                             .account = caller_.account,
-                                             .job = explain.job,
-                                             .request = explain.request}});
+  out_.to(to_ledger(),
+          ToLedger{ExplainQuery{.session = id_,
+                                .query = remember(explain),
+                                .account = caller_.is_operator ? AccountId{} : caller_.account,
+                                .job = explain.job,
+                                .request = explain.request}});
 }
 
 void Session::on(const ClientFetch& fetch) {
@@ -235,17 +236,6 @@ void Session::on(const ClientQuote& quote) {
   const std::uint64_t number = remember(ClientQuote{.query = quote.query, .body = {}});
   out_.to(to_broker(),
           ToBroker{Quote{.session = id_, .query = number, .caller = caller_, .body = quote.body}});
-}
-
-// Who may command what is the console's to say.
-void Session::on(const ClientOperate& operate) {
-  if (!may_ask(operate)) return;
-  if (const Status shape = check_words(operate.words); !shape)
-    return answer_error(operate.query, shape.error());
-  const std::uint64_t number = remember(ClientOperate{.query = operate.query, .words = {}});
-  out_.to(to_console(),
-          ToConsole{
-              Operate{.session = id_, .query = number, .caller = caller_, .words = operate.words}});
 }
 
 // A result lies on the node that made it; only its hash names it there.
@@ -426,17 +416,6 @@ void Session::on(const ChangesFound& found) {
   tell_client(std::move(answer));
 }
 
-void Session::on(const Operated& operated) {
-  const auto operate = take<ClientOperate>(operated.answer.query);
-  if (!operate) return;
-  if (operated.error != Errc{})
-    return answer_error(operate->query, {.code = operated.error,
-                                         .want = operated.want,
-                                         .have = operated.have,
-                                         .detail = operated.detail});
-  tell_client(OperateAnswer{.query = operate->query, .table = operated.answer.table});
-}
-
 void Session::on(const Announcement& announcement) {
   tell_client(SessionNotice{announcement.text});
 }
@@ -486,5 +465,9 @@ template bool Session::may_ask(const ClientLogs& logs);
 template std::optional<ClientLogs> Session::take(std::uint64_t number);
 template bool Session::may_ask(const ClientUpload& upload);
 template std::optional<ClientUpload> Session::take(std::uint64_t number);
+template bool Session::may_ask(const ClientOperate& operate);
+template std::optional<ClientOperate> Session::take(std::uint64_t number);
+template bool Session::may_ask(const ClientOverview& overview);
+template std::optional<ClientOverview> Session::take(std::uint64_t number);
 
 }  // namespace gpupool

@@ -44,9 +44,10 @@ class Session {
     std::uint64_t query = 0;
     Refusal refusal;
   };
-  using Asked = std::variant<ClientSubmit, ClientCancel, ClientWatch, ClientQuota, ClientReceipts,
-                             ClientJobs, ClientExplain, ClientFetch, ClientLogs, ClientChanges,
-                             ClientUsage, ClientOperate, ClientQuote, ClientUpload, Refused>;
+  using Asked =
+      std::variant<ClientSubmit, ClientCancel, ClientWatch, ClientQuota, ClientReceipts, ClientJobs,
+                   ClientExplain, ClientFetch, ClientLogs, ClientChanges, ClientUsage,
+                   ClientOperate, ClientQuote, ClientUpload, ClientOverview, Refused>;
   struct Question {
     Asked asked;
     Instant due{};
@@ -75,10 +76,12 @@ class Session {
   void on(const ClientQuote& quote);
   void on(const ClientOperate& operate);
   void on(const ClientUpload& upload);
+  void on(const ClientOverview& overview);
   void on(const UploadStored& stored);
   void on(const LogChunk& chunk);
   void on(const ChangesFound& found);
   void on(const Operated& operated);
+  void on(const OverviewFound& found);
   void on(const Announcement& announcement);
   void on(const SubmitRefused& refused);
   void on(const JobMoved& moved);

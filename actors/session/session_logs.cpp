@@ -48,7 +48,8 @@ bool Session::follow_log(const JobsList& list) {
                       .query = list.answer.query,
                       .job = logs.job,
                       .attempt = event.attempt,
-                      .offset = logs.offset});
+                      .offset = logs.offset,
+                      .preview = logs.preview});
     return true;
   }
   // It runs nowhere: not yet, not any more until it runs again, or its receipt is being written.
@@ -70,7 +71,7 @@ void Session::ask_node(Question& question) {
 
 // Of a job that is over. It may have written nothing.
 void Session::fetch_log(const ClientLogs& logs, const ResultRef& log) {
-  if (log.hash.empty())
+  if (log.hash.empty() || logs.preview)
     return tell_client(
         LogChunk{.query = logs.query, .session = id_, .job = logs.job, .finished = true});
   const std::uint64_t number = remember(logs);

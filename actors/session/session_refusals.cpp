@@ -45,6 +45,7 @@ Refusal Session::refusal_of(const Error& error, const ClientSubmit& submit) cons
 void Session::refuse(std::uint64_t query, Refusal refusal) {
   refusal.sentence = sentence_of(refusal);
   refusal.hint = hint_of(refusal);
+  out_.to(to_console(), ToConsole{RefusalNoted{refusal.code}});
   tell_client(SessionRefused{.query = query, .refusal = std::move(refusal)});
 }
 

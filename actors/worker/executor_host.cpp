@@ -102,6 +102,10 @@ void ExecutorHost::Loop::heard(SlotIndex slot, Resident& resident, const ChildWr
   if (resident.run == RunName{message.job, message.attempt}) logs_.add(slot, message);
 }
 
+void ExecutorHost::Loop::heard(SlotIndex slot, Resident& resident, const ChildPreview& message) {
+  if (resident.run == RunName{message.job, message.attempt}) logs_.show(slot, message.bytes);
+}
+
 void ExecutorHost::Loop::heard(SlotIndex slot, Resident& resident, const ChildWants& message) {
   if (resident.run != RunName{message.job, message.attempt}) return;
   report(FetchFiles{

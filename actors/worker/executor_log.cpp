@@ -152,7 +152,25 @@ ResultRef RunLogs::end(SlotIndex slot, NodeId node, ResultStore& results) {
   return stored;
 }
 
+void RunLogs::show(SlotIndex slot, std::string_view picture) {
+  if (std::ssize(picture) > limits::chunk_bytes_max) return;
+  const std::scoped_lock lock{mutex_};
+  if (const auto it = live_.find(slot); it != live_.end()) it->second.picture = picture;
+}
+
+// Empty once the run is over: then there is its result.
+LogChunk RunLogs::read_preview(const FetchLog& fetch) const {
+  LogChunk chunk{.query = fetch.query, .session = fetch.session, .job = fetch.job};
+  const RunName run{fetch.job, fetch.attempt};
+  const std::scoped_lock lock{mutex_};
+  for (const auto& [slot, log] : live_)
+    if (log.run == run && !log.picture.empty()) chunk.bytes = log.picture;
+  chunk.total = std::ssize(chunk.bytes);
+  return chunk;
+}
+
 LogChunk RunLogs::read(const FetchLog& fetch, const ResultStore& results) const {
+  if (fetch.preview) return read_preview(fetch);
   LogChunk chunk{
       .query = fetch.query, .session = fetch.session, .job = fetch.job, .offset = fetch.offset};
   std::string hash = fetch.hash;

@@ -102,6 +102,7 @@ class ExecutorHost::Loop {
   void heard(SlotIndex slot, Resident& resident, const ChildWrote& message);
   void heard(SlotIndex slot, Resident& resident, const ChildEnded& message);
   void heard(SlotIndex slot, Resident& resident, const ChildWants& message);
+  void heard(SlotIndex slot, Resident& resident, const ChildPreview& message);
 
   Settings settings_;
   const std::vector<SlotShare> shares_;  // of each slot

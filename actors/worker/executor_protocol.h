@@ -126,6 +126,14 @@ struct ChildWrote {
   auto fields() { return std::tie(job, attempt, stream, bytes, left_out); }
 };
 
+// The picture that this run draws, as it forms: a PNG of at most limits::chunk_bytes_max.
+struct ChildPreview {
+  JobId job;
+  std::uint32_t attempt = 0;
+  std::string bytes;
+  auto fields() { return std::tie(job, attempt, bytes); }
+};
+
 // A command is over, reaped, and nothing that it started is left in its sandbox. `files` is a tar
 // archive of what it left in $GPUPOOL_OUT; empty: nothing. `stopped`: it was sent SIGTERM before.
 struct ChildEnded {
@@ -143,7 +151,7 @@ struct ChildEnded {
 using ToChild = std::variant<ChildRun, ChildFound, ChildPiece>;
 using FromChild =
     std::variant<ChildReady, ChildBegan, ChildStep, ChildResult, ChildFailed, ChildStopped,
-                 ChildLeft, ChildHelped, ChildWrote, ChildEnded, ChildWants>;
+                 ChildLeft, ChildHelped, ChildWrote, ChildEnded, ChildWants, ChildPreview>;
 
 inline constexpr std::size_t frame_head_bytes = 4;
 inline constexpr std::size_t child_frame_bytes_max = limits::result_bytes_max + 4096;

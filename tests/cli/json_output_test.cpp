@@ -1,5 +1,5 @@
 // The keys of --json: programs depend on every one of them.
-#include "cli/json_output.h"
+#include "net/json_output.h"
 
 #include <catch2/catch.hpp>
 

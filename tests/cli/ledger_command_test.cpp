@@ -11,7 +11,7 @@
 #include "actors/ledger/journal_memory.h"
 #include "actors/ledger/journal_sqlite.h"
 #include "base/pack.h"
-#include "cli/json_output.h"
+#include "net/json_output.h"
 #include "tests/actors/ledger/ledger_bench.h"
 #include "tests/folder.h"
 

@@ -5,8 +5,8 @@
 #include <sstream>
 
 #include "cli/arguments.h"
-#include "cli/json_output.h"
 #include "cli/views.h"
+#include "net/json_output.h"
 #include "tests/cli/samples.h"
 
 using namespace gpupool;

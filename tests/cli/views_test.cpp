@@ -5,7 +5,7 @@
 #include <sstream>
 
 #include "actors/describe.h"
-#include "cli/json_output.h"
+#include "net/json_output.h"
 #include "tests/cli/samples.h"
 
 using namespace gpupool;

@@ -171,6 +171,7 @@ Config another_config() {
   other.reservations = {{.name = "r"}};
   other.groups = {{.name = "g"}};
   other.http.endpoint = "h";
+  other.web = {.endpoint = "w", .metrics = false, .proxies = {"127.0.0.1"}};
   other.spaces = {{.name = "s"}};
   return other;
 }

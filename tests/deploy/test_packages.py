@@ -1,9 +1,12 @@
 """The Debian packages: what they hold and need, and that what they install works: a pool from the
 packaged configuration, a program built with the installed SDK, an upgrade that keeps changes."""
 
+import gzip
 import os
 import pathlib
 import re
+import shutil
+import subprocess
 import tempfile
 import unittest
 
@@ -49,13 +52,6 @@ class Contents(unittest.TestCase):
             for file in ("copyright", "changelog.gz"):
                 self.assertIn(f"./usr/share/doc/{name}/{file}\n", listed)
 
-    def test_the_completion_offers_commands_and_their_options(self):
-        script = f"""source {pool.DEPLOY}/completion/gpupool
-            COMP_WORDS=(gpupool token mi) COMP_CWORD=2; _gpupool; echo "${{COMPREPLY[@]}}"
-            COMP_WORDS=(gpupool quote --dur) COMP_CWORD=2; _gpupool; echo "${{COMPREPLY[@]}}\""""
-        said = pool.run("bash", "-c", script, env={"PATH": f"{pool.BUILD}:{pool.PATH}"}).stdout
-        self.assertEqual(said, "mint\n--duration\n")
-
     def test_the_configuration_is_a_conffile(self):
         said = pool.run("dpkg-deb", "-I", MADE["gpupoold"], "conffiles").stdout
         self.assertEqual(said, "/etc/gpupool/gpupool.toml\n")
@@ -90,6 +86,80 @@ class Contents(unittest.TestCase):
     def names_of(self, owner):
         provided = pool.run("dpkg-query", "-W", "-f", "${Provides}", owner).stdout
         return {owner} | {word.split()[0] for word in provided.split(",") if word.strip()}
+
+
+class ManualAndCompletions(unittest.TestCase):
+    """What the programs made of their own command lines, against what their --help says."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.tree = pathlib.Path(FOLDER.name) / "unpacked"
+        for name in ("gpupool", "gpupoold"):
+            pool.run("dpkg-deb", "-x", MADE[name], cls.tree)
+        cls.pages = {}
+        for name, section in (("gpupool", 1), ("gpupoold", 8)):
+            file = cls.tree / f"usr/share/man/man{section}/{name}.{section}.gz"
+            cls.pages[name] = gzip.decompress(file.read_bytes()).decode("ascii")
+            # As `gzip -9n` writes it: neither name nor time, so that two builds make the same file.
+            assert file.read_bytes()[3:9] == bytes([0, 0, 0, 0, 0, 2]), file
+
+    def commands_and_options(self, program, *path):
+        """Every command below the path, with its options, as --help tells them."""
+        text = pool.run(pool.BUILD / program, *path, "--help").stdout
+        options = text.partition("\nOptions:\n")[2].partition("\n\n")[0]
+        yield path, set(re.findall(r"(?m)^  (?:-\w,)?(--[a-z-]+)", options)) - {"--help"}
+        below = text.partition("\nSubcommands:\n")[2].partition("\n\n")[0]
+        for name in re.findall(r"(?m)^  ([a-z]+)\b", below):
+            yield from self.commands_and_options(program, *path, name)
+
+    def test_the_pages_have_every_command_and_option_that_help_knows(self):
+        for program, page in self.pages.items():
+            parts = re.split(r"(?m)^\.S[HS] ", page.replace("\\-", "-"))
+            for path, options in self.commands_and_options(program):
+                title = "OPTIONS\n" if not path else rf"\fB{program} {' '.join(path)}\fR"
+                part = [one for one in parts if re.match(re.escape(title), one)]
+                self.assertEqual(len(part), 1, path)
+                for option in options:
+                    self.assertIn(rf"\fB{option}\fR", part[0], path)
+
+    @unittest.skipUnless(shutil.which("groff"), "without groff nobody reads a page")
+    def test_groff_has_no_warning_for_them(self):
+        for program, page in self.pages.items():
+            file = pathlib.Path(FOLDER.name) / program
+            file.write_text(page)
+            said = subprocess.run(["groff", "-man", "-Tutf8", "-ww", file], capture_output=True,
+                                  text=True, timeout=60)
+            self.assertEqual((said.returncode, said.stderr), (0, ""))
+            self.assertIn("EXIT STATUS", re.sub(r".\x08|\x1b\[[0-9;]*m", "", said.stdout))
+
+    def test_bash_offers_every_command_and_option_that_help_knows(self):
+        file = self.tree / "usr/share/bash-completion/completions/gpupool"
+        ask = ('complete_it() { COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)); _gpupool; '
+               'echo "${COMPREPLY[*]}"; }')
+        asked, expected = [], []
+        for path, options in self.commands_and_options("gpupool"):
+            common = {"--help", "--json", "--endpoint", "--token-file", "--server-key"}
+            asked.append(f"complete_it gpupool {' '.join(path)} --")
+            expected.append(options | common)
+            if path:
+                asked.append(f"complete_it gpupool {' '.join(path[:-1])} {path[-1]}")
+                expected.append({path[-1]})
+        script = "\n".join([f"source {file}", ask, *asked])
+        said = pool.run("bash", "-c", script).stdout.splitlines()
+        self.assertEqual(len(said), len(expected))
+        for question, answer, wanted in zip(asked, said, expected):
+            self.assertLessEqual(wanted, set(answer.split()), question)
+
+    def test_the_shells_can_read_what_is_for_them(self):
+        share = self.tree / "usr/share"
+        for shell, file in (("bash", share / "bash-completion/completions/gpupool"),
+                            ("zsh", share / "zsh/vendor-completions/_gpupool"),
+                            ("fish", share / "fish/vendor_completions.d/gpupool.fish")):
+            self.assertTrue(file.exists())
+            if shutil.which(shell):
+                pool.run(shell, "-n", file)
+        if shutil.which("shellcheck"):
+            pool.run("shellcheck", "-s", "bash", share / "bash-completion/completions/gpupool")
 
 
 @unittest.skipIf(os.geteuid() != 0, "only root can install packages, even into a folder")

@@ -6,36 +6,11 @@
 #include <deque>
 #include <nlohmann/json.hpp>
 
+#include "tests/net/fake_reply.h"
+
 using namespace gpupool;
 
 namespace {
-
-// What a client would see of its request.
-struct Seen {
-  std::optional<HttpAnswer> answer;
-  std::optional<HttpHeaders> stream;
-  std::vector<std::string> events;
-  bool ended = false;
-  bool cut = false;
-  std::function<void()> gone;
-};
-
-class FakeReply : public HttpReply {
- public:
-  explicit FakeReply(std::shared_ptr<Seen> seen) : seen_(std::move(seen)) {}
-  void answer(HttpAnswer answer) override {
-    REQUIRE_FALSE(seen_->answer);
-    seen_->answer = std::move(answer);
-  }
-  void begin_stream(const HttpHeaders& headers) override { seen_->stream = headers; }
-  void event(std::string text) override { seen_->events.push_back(std::move(text)); }
-  void end_stream() override { seen_->ended = true; }
-  void cut() override { seen_->cut = true; }
-  void when_gone(std::function<void()> gone) override { seen_->gone = std::move(gone); }
-
- private:
-  const std::shared_ptr<Seen> seen_;
-};
 
 Config api_config() {
   Config config = default_config();

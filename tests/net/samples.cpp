@@ -194,7 +194,7 @@ void add_questions(std::vector<Sample>& samples) {
   add("client_jobs", ClientJobs{.query = 13});
   add("client_explain", ClientExplain{.query = 14, .job = job, .request = request});
   add("client_fetch", ClientFetch{.query = 15, .job = job, .offset = 49'152});
-  add("client_logs", ClientLogs{.query = 16, .job = job, .offset = 300});
+  add("client_logs", ClientLogs{.query = 16, .job = job, .offset = 300, .preview = true});
   add("client_changes", ClientChanges{.query = 17, .since = noon - hours(24), .limit = 10});
   add("client_usage", ClientUsage{.query = 19, .since = noon - hours(24), .limit = 7});
   add("client_quote", ClientQuote{.query = 20, .body = body()});
@@ -203,7 +203,101 @@ void add_questions(std::vector<Sample>& samples) {
                                     .total = 49'160,
                                     .offset = 49'152,
                                     .bytes = std::string{"tar\0\xff end", 8}});
+  add("client_overview", ClientOverview{.query = 22});
   add("client_operate", ClientOperate{.query = 18, .words = {"drain", "node-2"}});
+}
+
+Overview overview() {
+  Overview seen{.at = noon, .started_at = noon - hours(3)};
+  seen.nodes = {{.name = "node-1",
+                 .state = NodeState::healthy,
+                 .build = "0.1.0",
+                 .seen = noon,
+                 .slots = {{.slot = {1},
+                            .device = 0,
+                            .state = SlotState::running,
+                            .warm_app = "emoji",
+                            .job = job,
+                            .account = {"user:ada"},
+                            .app = "emoji",
+                            .ends_by = noon + seconds(50),
+                            .partition = "default",
+                            .reservation = "class",
+                            .why = "",
+                            .since = noon - seconds(10)}},
+                 .devices = {"cpu, 1 thread"}}};
+  seen.slots_left_out = 2;
+  seen.queue = {{.job = job,
+                 .account = {"user:ada"},
+                 .tier = "free",
+                 .app = "emoji",
+                 .size = "large",
+                 .state = JobState::queued,
+                 .position = 1,
+                 .declared = seconds(60),
+                 .admitted_at = noon - seconds(5),
+                 .promise = noon + seconds(300),
+                 .likely_start = noon + seconds(20),
+                 .node = "",
+                 .partition = "default"}};
+  seen.waiting = 7;
+  seen.more_jobs = true;
+  seen.pulse = {.at = noon,
+                .admitted = 9,
+                .started = 8,
+                .requeued = 1,
+                .missed = 1,
+                .succeeded = 5,
+                .failed = 1,
+                .expired = 1,
+                .cancelled = 1,
+                .charged = {12'345},
+                .waits = {.counts = {1, 2, 3}, .sum_us = 4'500'000},
+                .runs = {.counts = {2, 2}, .sum_us = 1'500'000},
+                .queued = 7,
+                .starting = 1,
+                .running = 1,
+                .slots_free = 1,
+                .slots_busy = 2,
+                .slots_down = 1,
+                .healthy = 1,
+                .lost = 1};
+  seen.ledger = {.at = noon,
+                 .commits = 20,
+                 .records = 40,
+                 .commit_times = {.counts = {0, 20}, .sum_us = 18'000},
+                 .sequence = 41};
+  seen.commits_per_minute = 18;
+  seen.records_per_minute = 36;
+  seen.refused = {{Errc::quota_exceeded, 3}};
+  seen.refused_minute = {{Errc::quota_exceeded, 1}};
+  seen.refused_hour = {{Errc::quota_exceeded, 2}};
+  seen.hour = {{.at = noon - minutes(1),
+                .busy_permille = 500,
+                .started = 4,
+                .wait_mean = milliseconds(750),
+                .wait_p95 = seconds(2),
+                .wait_max = seconds(2),
+                .refused = 1}};
+  seen.day = seen.hour;
+  seen.spans_from = noon - minutes(15);
+  seen.spans = {{.node = "node-1",
+                 .slot = {1},
+                 .job = job,
+                 .account = {"user:ada"},
+                 .app = "emoji",
+                 .from = noon - seconds(100),
+                 .began = noon - seconds(99),
+                 .to = noon - seconds(90)}};
+  seen.spans_left_out = 3;
+  seen.audit = {.at = noon - hours(1),
+                .who = "operator user:root",
+                .findings = {"held of user:ada is not the sum of its open holds"},
+                .sequence = 30,
+                .open_holds = 2,
+                .accounts = 4};
+  seen.announcement = "maintenance at noon";
+  return seen;
 }
 
 void add_answers(std::vector<Sample>& samples) {
@@ -274,6 +368,7 @@ void add_answers(std::vector<Sample>& samples) {
                                   .balance = balance(),
                                   .refusal = refusal()});
   add("upload_answer", UploadAnswer{.query = 21, .hash = std::string(64, 'c'), .stored = 49'160});
+  add("overview_answer", OverviewAnswer{.query = 22, .overview = overview()});
   add("session_notice", SessionNotice{.text = "maintenance at noon"});
 }
 

@@ -247,8 +247,8 @@ void Checks::enact(const HoldSettled& settled) {
           "a job fails by the pool's fault after its last attempt only", settled.job, job.requeues);
   require(began_.contains(settled.job) || charged == GpuTime{}, "what never ran is free",
           settled.job, charged);
-  require(!settled.node.empty() || charged == GpuTime{}, "a receipt names the node that is paid for",
-          settled.job, charged);
+  require(!settled.node.empty() || charged == GpuTime{}, "a receipt names its node", settled.job,
+          charged);
   const bool gives_result = config_.app(hold.body->app)->executor == ExecutorKind::diffusion;
   if (settled.outcome == Outcome::succeeded && gives_result) {
     const auto result = results_.find(settled.result->hash);

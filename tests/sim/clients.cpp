@@ -144,7 +144,9 @@ void Client::submit(Request& request) {
 void Client::ask_something() {
   const std::uint64_t query = ++last_query_;
   const Request* known = requests_.empty() ? nullptr : &requests_[rng_.below(requests_.size())];
-  switch (rng_.below(13)) {
+  switch (rng_.below(14)) {
+    case 13:
+      return say(ClientOverview{.query = query});
     case 12:
       return say(
           ClientUpload{.query = query, .hash = files(), .total = 5, .bytes = files().substr(0, 5)});

@@ -71,6 +71,7 @@ class Client {
   void on(const UsageAnswer& answer);
   void on(const QuoteAnswer& answer);
   void on(const OperateAnswer&) {}
+  void on(const OverviewAnswer&) {}
   void on(const SessionNotice&) {}
   void on(const SessionRefused& refused);
   void on(const JobEvent& event);

@@ -69,6 +69,10 @@ class Operator {
   void on(const CancelTaken&) {}
   void on(const NodeRemoved&) {}
   void on(const ConfigReloaded&) {}
+  void on(const PoolPulse&) {}
+  void on(const LedgerPulse&) {}
+  void on(const RefusalNoted&) {}
+  void on(const OverviewQuery&) {}
 
   // What a command that took effect made of what stands.
   template <class Command>

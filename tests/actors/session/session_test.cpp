@@ -47,6 +47,15 @@ JobDone done(JobId job, const AccountId& account) {
   return ended;
 }
 
+// That something was refused is noted for the console each time; what is left is to the point.
+Effects without_notes(Effects effects) {
+  std::erase_if(effects.send, [](const Send& send) {
+    const auto* told = std::get_if<ToConsole>(&send.message);
+    return told && std::holds_alternative<RefusalNoted>(*told);
+  });
+  return effects;
+}
+
 // A session that ada's client has opened, with the messages of each step at hand.
 struct Talk {
   Config config = default_config();
@@ -56,7 +65,7 @@ struct Talk {
 
   Talk() { tell(SessionOpened{session_id, ada()}); }
 
-  void tell(const ToSession& message) { effects = session.step(now, message); }
+  void tell(const ToSession& message) { effects = without_notes(session.step(now, message)); }
 
   // The only message sent by the last step, to the broker, ledger, worker or client.
   template <class Sent>
@@ -618,10 +627,37 @@ TEST_CASE("A closed session tells the broker once, is finished, and says nothing
   CHECK(talk.effects.send.empty());
 }
 
-TEST_CASE("Nobody asks before the session is open") {
+TEST_CASE("Each refusal is noted by the console, with its code alone") {
   const Config config = default_config();
   Session session{config, session_id};
   const Effects effects = session.step(noon, red_heart(1));
+  REQUIRE(effects.send.size() == 2);
+  CHECK(effects.send[0].to == to_console());
+  CHECK(Talk::found<RefusalNoted>(effects.send[0].message).code == Errc::unauthenticated);
+}
+
+TEST_CASE("The overview is the console's to give, and its refusal is told") {
+  Talk talk;
+  talk.tell(ClientOverview{.query = 5});
+  const auto asked = talk.sent<OverviewQuery>(to_console());
+  CHECK(asked.caller.account == AccountId{"user:ada"});
+  talk.tell(OverviewFound{.session = session_id,
+                          .query = asked.query,
+                          .error = Errc::forbidden,
+                          .detail = "only operators may"});
+  CHECK(talk.to_client_sent<SessionError>().code == Errc::forbidden);
+  talk.tell(ClientOverview{.query = 6});
+  const auto again = talk.sent<OverviewQuery>(to_console());
+  talk.tell(OverviewFound{
+      .session = session_id, .query = again.query, .overview = Overview{.waiting = 3}});
+  CHECK(talk.to_client_sent<OverviewAnswer>().query == 6);
+  CHECK(talk.to_client_sent<OverviewAnswer>().overview->waiting == 3);
+}
+
+TEST_CASE("Nobody asks before the session is open") {
+  const Config config = default_config();
+  Session session{config, session_id};
+  const Effects effects = without_notes(session.step(noon, red_heart(1)));
   REQUIRE(effects.send.size() == 1);
   CHECK(Talk::found<SessionRefused>(effects.send[0].message).refusal.code == Errc::unauthenticated);
 }
