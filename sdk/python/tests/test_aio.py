@@ -76,10 +76,22 @@ def test_events_results_and_questions_are_awaited(with_pool: Run, tmp_path: Path
         assert await pool.jobs() == [] and isinstance(await pool.changes(), list)
         with pytest.raises(gpupool.Forbidden):
             await pool.operate("nodes")
+        with pytest.raises(gpupool.Forbidden):
+            await pool.overview()
         with pytest.raises(gpupool.UnknownApp):
             await pool.submit("no-such-app")
 
     with_pool(work)
+
+
+def test_an_operator_sees_the_whole_pool(daemon: PoolProcess) -> None:
+    async def main() -> gpupool.Overview:
+        token = daemon.token("root", "--role", "operator")
+        async with gpupool.AsyncPool(daemon.endpoint, token=token) as pool:
+            return await pool.overview()
+
+    seen = asyncio.run(main())
+    assert seen.at.utc and [slot for node in seen.nodes for slot in node.slots]
 
 
 def test_a_task_that_is_cancelled_cancels_the_job_it_runs(with_pool: Run) -> None:
@@ -108,6 +120,9 @@ def test_a_wait_that_is_cancelled_leaves_the_job_as_it_is(with_pool: Run) -> Non
         with pytest.raises(asyncio.TimeoutError):
             await asyncio.wait_for(job.wait(), 0.01)
         assert not job.is_done
+        while (preview := await job.preview()) is None:
+            await asyncio.sleep(0.1)
+        assert preview.startswith(PNG)
         done = await job.cancel()
         assert done.receipt.outcome is Outcome.cancelled
         assert await job.wait() == done

@@ -25,6 +25,7 @@ from gpupool.questions import (
     ClientJobs,
     ClientLogs,
     ClientOperate,
+    ClientOverview,
     ClientQuota,
     ClientQuote,
     ClientReceipts,
@@ -38,6 +39,7 @@ from gpupool.questions import (
     JobsAnswer,
     LogChunk,
     OperateAnswer,
+    OverviewAnswer,
     QuotaAnswer,
     QuoteAnswer,
     ReceiptsAnswer,
@@ -57,6 +59,7 @@ ANSWERS: dict[type, Any] = {
     ClientChanges: ChangesAnswer,
     ClientUsage: UsageAnswer,
     ClientOperate: OperateAnswer,
+    ClientOverview: OverviewAnswer,
     ClientLogs: LogChunk,
 }
 
@@ -95,6 +98,7 @@ CALLS: list[tuple[Callable[[Any], Any], FromClient]] = [
     (lambda pool: pool.changes(NOON, limit=9), ClientChanges(since=AT, limit=9)),
     (lambda pool: pool.usage(NOON, days=3), ClientUsage(since=AT, limit=3)),
     (lambda pool: pool.operate("drain", "node-2"), ClientOperate(words=("drain", "node-2"))),
+    (lambda pool: pool.overview(), ClientOverview()),
     (
         lambda pool: pool.quote("a", duration_s=1.5, size="xlarge", max_wait_s=9),
         ClientQuote(body=JobRequest("a", "xlarge", 1_500, 9_000)),
@@ -145,27 +149,55 @@ def test_a_call_asks_for_what_it_was_given(call: Callable[[Any], Any], asked: Fr
     assert listening.asked == [asked, asked]
 
 
-def test_a_job_asks_for_its_log_from_where_it_was_told_and_for_its_own_end() -> None:
+def test_a_job_asks_for_its_log_and_its_picture_and_for_its_own_end() -> None:
     listening = Listening()
 
     async def main(endpoint: str) -> None:
         async with gpupool.AsyncPool(endpoint, connect_timeout_s=20) as pool:
             job = await pool.submit("a", request=REQUEST)
             await job.log(100)
+            await job.preview()
             await job.cancel()
 
     with FakePool(listening) as fake:
         with gpupool.Pool(fake.endpoint, connect_timeout_s=20) as pool:
             job = pool.submit("a", request=REQUEST)
             job.log(100)
+            job.preview()
             job.cancel()
         asyncio.run(main(fake.endpoint))
     once = [
         ClientSubmit(request=REQUEST, body=JobRequest("a")),
         ClientLogs(job=7, offset=100),
+        ClientLogs(job=7, preview=True),
         ClientCancel(job=7),
     ]
     assert listening.asked == once * 2
+
+
+@pytest.mark.parametrize(
+    ("content", "seen"),
+    [
+        (b"\x89PNG\r\n\x1a\n and so on", b"\x89PNG\r\n\x1a\n and so on"),
+        (b"", None),
+        (b"step 3: 0.2 s\n", None),
+    ],
+    ids=["picture", "none yet", "log of an older pool"],
+)
+def test_a_preview_is_a_picture_or_none(content: bytes, seen: bytes | None) -> None:
+    def answer(message: FromClient) -> Answers:
+        if isinstance(message, ClientLogs):
+            return [LogChunk(query=message.query, job=message.job, content=content)]
+        return Listening()(message)
+
+    async def main(endpoint: str) -> bytes | None:
+        async with gpupool.AsyncPool(endpoint, connect_timeout_s=20) as pool:
+            return await (await pool.watch(7)).preview()
+
+    with FakePool(answer) as fake:
+        with gpupool.Pool(fake.endpoint, connect_timeout_s=20) as pool:
+            assert pool.watch(7).preview() == seen
+        assert asyncio.run(main(fake.endpoint)) == seen
 
 
 def test_a_log_that_is_gone_is_an_error() -> None:
@@ -177,6 +209,8 @@ def test_a_log_that_is_gone_is_an_error() -> None:
     with FakePool(answer) as fake, gpupool.Pool(fake.endpoint, connect_timeout_s=20) as pool:
         with pytest.raises(gpupool.ResultGone):
             pool.watch(7).log()
+        with pytest.raises(gpupool.ResultGone):
+            pool.watch(7).preview()
 
 
 def test_a_pool_that_is_closed_says_goodbye() -> None:

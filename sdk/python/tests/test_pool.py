@@ -8,20 +8,24 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from pool_process import PATIENCE_S, PoolProcess
 
 import gpupool
+from gpupool import errors, overview
 from gpupool.link import Link
 from gpupool.messages import JobState, Outcome
 
 PNG = b"\x89PNG\r\n\x1a\n"
 LONG = {"prompt": "a red heart", "steps": 10_000, "seed": 7}
+Made = TypeVar("Made")
 
 
 @pytest.fixture
@@ -37,6 +41,14 @@ def until_running(job: gpupool.Job) -> gpupool.JobEvent:
         if isinstance(event, gpupool.JobEvent) and event.state is JobState.running:
             return event
     raise AssertionError("it ended before it ran")
+
+
+def until(ask: Callable[[], Made], is_so: Callable[[Made], bool]) -> Made:
+    give_up = time.monotonic() + PATIENCE_S
+    while not is_so(answer := ask()):
+        assert time.monotonic() < give_up, answer
+        time.sleep(0.1)
+    return answer
 
 
 def test_a_picture_is_made_and_its_receipt_adds_up(pool: gpupool.Pool, tmp_path: Path) -> None:
@@ -97,6 +109,62 @@ def test_an_operator_operates_and_others_are_forbidden(
         assert root.caller.is_operator
         table = root.operate("nodes")
     assert table.rows and table.columns[0].name == "node"
+
+
+def test_an_operator_sees_the_whole_pool_and_others_do_not(
+    daemon: PoolProcess, user: str, pool: gpupool.Pool, long_job: gpupool.Job
+) -> None:
+    until_running(long_job)
+    with pytest.raises(gpupool.Forbidden) as refused:
+        pool.overview()
+    assert f"user:{user}" in refused.value.detail
+    with gpupool.Pool(daemon.endpoint, token=daemon.token("root", "--role", "operator")) as root:
+        assert root.caller.is_operator
+
+        # What a slot does its node says, now and then.
+        def is_there(one: gpupool.Overview) -> bool:
+            slots = [slot for node in one.nodes for slot in node.slots]
+            words = [slot.state for slot in slots if slot.job == long_job.number]
+            return words == [gpupool.SlotState.running]
+
+        def is_counted(one: gpupool.Overview) -> bool:
+            has_refused = any(errors.name_of(each.code) == "unknown_app" for each in one.refused)
+            return has_refused and one.pulse.running > 0
+
+        seen = until(root.overview, is_there)
+        # Counts come once a second: the lease of this job, and the refusal of another.
+        with pytest.raises(gpupool.UnknownApp):
+            pool.submit("no-such-app")
+        counted = until(root.overview, is_counted)
+    (node,) = seen.nodes
+    assert node.state is gpupool.NodeState.healthy and node.devices and node.seen.utc
+    (slot,) = [slot for slot in node.slots if slot.job == long_job.number]
+    assert (slot.account, slot.app) == (f"user:{user}", "emoji")
+    assert slot.since and slot.ends_by - slot.since >= 180_000
+    (entry,) = [entry for entry in seen.queue if entry.job == long_job.number]
+    assert (entry.account, entry.app, entry.declared_ms) == (f"user:{user}", "emoji", 180_000)
+    assert entry.state is JobState.running and entry.node == node.name
+    assert seen.started_at <= seen.at <= counted.at
+    assert counted.pulse.admitted >= counted.pulse.started >= 1
+    assert sum(counted.pulse.waits.counts) >= 1
+    assert len(counted.pulse.waits.counts) == len(overview.WAIT_BOUNDS_US) + 1
+    assert counted.ledger.records >= counted.ledger.commits >= 1
+
+
+def test_a_picture_is_seen_as_it_forms(pool: gpupool.Pool, long_job: gpupool.Job) -> None:
+    shown: set[bytes] = set()
+
+    def has_changed(one: bytes | None) -> bool:
+        shown.update([one] if one else [])
+        return len(shown) > 1
+
+    until(long_job.preview, has_changed)
+    assert all(one.startswith(PNG) for one in shown)
+    long_job.cancel()
+    assert long_job.preview() is None
+    nothing = pool.submit("nothing")
+    nothing.wait(PATIENCE_S)
+    assert nothing.preview() is None
 
 
 # ---- Refusals ------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import dataclasses
 import random
 import re
 import uuid
+from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import msgpack
 import pytest
 from pool_process import SOURCE
 
-from gpupool import errors, limits, messages, questions, wire
+from gpupool import errors, limits, messages, overview, questions, wire
 from gpupool.questions import TYPES
 
 GOLDEN = sorted((SOURCE / "tests" / "golden").glob("*.hex"))
@@ -91,15 +92,44 @@ def cpp_fields() -> dict[str, list[str]]:
 
 def test_fields_have_the_order_and_the_names_of_the_structs_in_cpp() -> None:
     theirs = cpp_fields()
-    kinds: list[Any] = [*vars(messages).values(), *TYPES.values()]
+    kinds: list[Any] = [*vars(messages).values(), *vars(overview).values(), *TYPES.values()]
     ours = [kind for kind in kinds if getattr(kind, "__name__", "") in theirs]
-    assert len(ours) > 45
+    assert len(ours) > 58
     for kind in ours:
-        names = [field.name.removesuffix("_ms") for field in dataclasses.fields(kind)]
+        # from is a keyword here.
+        names = [re.sub("_(ms)?$", "", field.name) for field in dataclasses.fields(kind)]
         wanted = theirs[kind.__name__]
         if kind in (questions.ResultChunk, questions.LogChunk, questions.ClientUpload):
             wanted = ["content" if name == "bytes" else name for name in wanted]
         assert names == wanted, kind.__name__
+
+
+def test_every_part_of_the_overview_is_known() -> None:
+    theirs = re.findall(
+        r"^struct (\w+) \{",
+        (SOURCE / "actors" / "messages" / "overview.h").read_text(),
+        re.MULTILINE,
+    )
+    assert len(theirs) > 8
+    assert [name for name in theirs if not hasattr(overview, name)] == []
+
+
+@pytest.mark.parametrize("kind", [overview.NodeState, overview.SlotState])
+def test_the_states_of_nodes_and_slots_are_those_of_the_pool(kind: type[IntEnum]) -> None:
+    headers = (SOURCE / "actors" / "messages").glob("*.h")
+    text = "".join(path.read_text() for path in headers)
+    (words,) = re.findall(rf"enum class {kind.__name__} : std::uint8_t \{{([^}}]*)\}}", text)
+    found = {name: int(number) for name, number in re.findall(r"(\w+) = (\d+)", words)}
+    assert {"none": 0, **found} == {word.name: word.value for word in kind}
+
+
+def test_the_bounds_of_buckets_are_those_of_the_pool() -> None:
+    text = (SOURCE / "actors" / "messages" / "overview.h").read_text()
+    found = re.findall(r"std::array<std::int64_t, \d+> (\w+)\{([^}]*)\}", text)
+    assert len(found) == 3
+    for name, bounds in found:
+        theirs = tuple(int(bound.replace("'", "")) for bound in bounds.split(","))
+        assert getattr(overview, name.upper()) == theirs, name
 
 
 def test_types_are_those_of_the_protocol() -> None:
@@ -229,6 +259,14 @@ def test_numbers_that_only_a_newer_pool_has_names_for_stay_what_they_are() -> No
     assert isinstance(event, questions.JobEvent)
     assert (event.state, event.state.name) == (9, "unknown_9")
     assert wire.encode(event) == frame
+    slot = overview.SlotView(state=overview.SlotState(9))
+    node = overview.NodeView(state=overview.NodeState(9), slots=(slot,))
+    frame = wire.encode(questions.OverviewAnswer(overview=overview.Overview(nodes=(node,))))
+    answer = wire.decode_from_pool(frame)
+    assert isinstance(answer, questions.OverviewAnswer)
+    (seen,) = answer.overview.nodes
+    assert seen == node and (seen.state.name, seen.slots[0].state.name) == ("unknown_9",) * 2
+    assert wire.encode(answer) == frame
     error = errors.error_of(999, "it is new")
     assert (type(error), error.number, error.code) == (errors.PoolError, 999, "error_999")
 

@@ -21,6 +21,7 @@ from gpupool.aio_lease import AsyncLease
 from gpupool.engine import Engine
 from gpupool.lease import wish_of
 from gpupool.messages import Caller, Change, Happening, Receipt, Table, UsageDay
+from gpupool.overview import Overview
 from gpupool.progress import Progress, ensure_shows
 from gpupool.questions import ClientWatch, JobEvent, QuotaAnswer, QuoteAnswer, SessionWelcome
 from gpupool.requests import Ask
@@ -253,6 +254,10 @@ class AsyncPool:
     async def operate(self, *words: str) -> Table:
         """An operator's command, word by word. Forbidden for others."""
         return await self._ask(requests.operate(words))
+
+    async def overview(self) -> Overview:
+        """The pool as operators see it, at most a second old. Forbidden for others."""
+        return await self._ask(requests.overview())
 
     async def _ask(self, ask: Ask[Any, Made]) -> Made:
         return ask.read(await answer_of(self._engine.ask(ask.message, ask.kind)))

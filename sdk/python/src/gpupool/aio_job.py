@@ -105,6 +105,12 @@ class AsyncJob(JobView):
         ask = requests.logs(self.number, offset)
         return ask.read(await answer_of(self._engine.ask(ask.message, ask.kind)))
 
+    async def preview(self) -> bytes | None:
+        """The picture that the running job draws, as it forms: a PNG. None: there is none, yet or
+        any more."""
+        ask = requests.preview(self.number)
+        return ask.read(await answer_of(self._engine.ask(ask.message, ask.kind)))
+
     async def cancel_for_task(self) -> None:
         """For a task that ends and has no handle to give: cancels the job, as far as the pool can
         be reached."""

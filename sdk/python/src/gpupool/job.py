@@ -150,6 +150,12 @@ class Job(JobView):
         ask = requests.logs(self.number, offset)
         return ask.read(self._engine.ask(ask.message, ask.kind).result())
 
+    def preview(self) -> bytes | None:
+        """The picture that the running job draws, as it forms: a PNG. None: there is none, yet or
+        any more."""
+        ask = requests.preview(self.number)
+        return ask.read(self._engine.ask(ask.message, ask.kind).result())
+
     def _fetch(self, receipt: Receipt, bytes_max: int) -> bytes:
         reader = ResultReader(receipt, bytes_max)
         while question := reader.question():

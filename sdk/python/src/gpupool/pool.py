@@ -14,6 +14,7 @@ from gpupool.engine import Engine
 from gpupool.job import Job, submit
 from gpupool.lease import Lease, wish_of
 from gpupool.messages import Caller, Change, Happening, Receipt, Table, UsageDay
+from gpupool.overview import Overview
 from gpupool.progress import Progress, ensure_shows
 from gpupool.questions import (
     ClientWatch,
@@ -298,6 +299,11 @@ class Pool:
         """An operator's command, word by word: `operate("drain", "node-2")`; `operate("help")`
         lists them. Forbidden for others."""
         return self._ask(requests.operate(words))
+
+    def overview(self) -> Overview:
+        """The pool as operators see it: nodes, queue, counts, the last hour and day; at most a
+        second old. Forbidden for others."""
+        return self._ask(requests.overview())
 
     def _ask(self, ask: Ask[Answer, Made]) -> Made:
         return ask.read(self._engine.ask(ask.message, ask.kind).result())

@@ -30,6 +30,7 @@ from gpupool.messages import (
     Table,
     UsageDay,
 )
+from gpupool.overview import Overview
 from gpupool.values import NO_REQUEST, Instant, seconds_text
 
 PROTOCOL_VERSION = 1
@@ -113,6 +114,7 @@ class ClientLogs:
     query: U64 = 0
     job: Id = 0
     offset: I64 = 0
+    preview: bool = False  # instead of the log the picture as it forms
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +152,11 @@ class ClientUpload:
     total: I64 = 0
     offset: I64 = 0
     content: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientOverview:
+    query: U64 = 0
 
 
 # ---- From the pool -------------------------------------------------------------------------------
@@ -274,7 +281,8 @@ class ResultChunk:
 
 @dataclass(frozen=True, slots=True)
 class LogChunk:
-    """What a run wrote, from `offset` on; of a running job what there is so far."""
+    """What a run wrote, from `offset` on; of a running job what there is so far. Of a preview a PNG
+    in one piece, or nothing."""
 
     query: U64 = 0
     session: Id = 0
@@ -349,6 +357,12 @@ class UploadAnswer:
     stored: I64 = 0  # so many bytes from the beginning are durable
 
 
+@dataclass(frozen=True, slots=True)
+class OverviewAnswer:
+    query: U64 = 0
+    overview: Overview = Overview()
+
+
 FromClient: TypeAlias = (
     Hello
     | Bye
@@ -367,6 +381,7 @@ FromClient: TypeAlias = (
     | ClientUsage
     | ClientQuote
     | ClientUpload
+    | ClientOverview
 )
 FromPool: TypeAlias = (
     SessionWelcome
@@ -387,6 +402,7 @@ FromPool: TypeAlias = (
     | UsageAnswer
     | QuoteAnswer
     | UploadAnswer
+    | OverviewAnswer
 )
 
 # A number is never used again for something else. Client to pool: 1 to 63, pool to client: 64 to
@@ -409,6 +425,7 @@ TYPES: dict[int, type[FromClient] | type[FromPool]] = {
     21: ClientUsage,
     22: ClientQuote,
     23: ClientUpload,
+    24: ClientOverview,
     64: SessionWelcome,
     65: SessionError,
     66: SessionPong,
@@ -427,4 +444,5 @@ TYPES: dict[int, type[FromClient] | type[FromPool]] = {
     82: UsageAnswer,
     83: QuoteAnswer,
     84: UploadAnswer,
+    85: OverviewAnswer,
 }

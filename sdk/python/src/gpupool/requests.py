@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 
 from gpupool import errors, limits
 from gpupool.messages import Argument, Change, Happening, JobRequest, Receipt, Table, UsageDay
+from gpupool.overview import Overview
 from gpupool.questions import (
     ChangesAnswer,
     ClientChanges,
@@ -21,6 +22,7 @@ from gpupool.questions import (
     ClientJobs,
     ClientLogs,
     ClientOperate,
+    ClientOverview,
     ClientQuota,
     ClientQuote,
     ClientReceipts,
@@ -30,6 +32,7 @@ from gpupool.questions import (
     JobsAnswer,
     LogChunk,
     OperateAnswer,
+    OverviewAnswer,
     QuotaAnswer,
     QuoteAnswer,
     ReceiptsAnswer,
@@ -41,6 +44,7 @@ Answer = TypeVar("Answer")
 Made = TypeVar("Made")
 
 _rng = random.SystemRandom()
+_PNG = b"\x89PNG\r\n\x1a\n"  # how one begins
 
 
 @dataclass(frozen=True)
@@ -154,13 +158,27 @@ def operate(words: Sequence[str]) -> Ask[OperateAnswer, Table]:
     return Ask(message, OperateAnswer, lambda answer: answer.table)
 
 
-def logs(job: int, offset: int) -> Ask[LogChunk, LogChunk]:
-    def read(chunk: LogChunk) -> LogChunk:
-        if chunk.error:
-            raise errors.error_of(chunk.error)
-        return chunk
+def overview() -> Ask[OverviewAnswer, Overview]:
+    return Ask(ClientOverview(), OverviewAnswer, lambda answer: answer.overview)
 
-    return Ask(ClientLogs(job=job, offset=offset), LogChunk, read)
+
+def logs(job: int, offset: int) -> Ask[LogChunk, LogChunk]:
+    return Ask(ClientLogs(job=job, offset=offset), LogChunk, _good)
+
+
+def preview(job: int) -> Ask[LogChunk, bytes | None]:
+    def read(chunk: LogChunk) -> bytes | None:
+        content = _good(chunk).content
+        # A pool of before there were previews answers with the log.
+        return content if content.startswith(_PNG) else None
+
+    return Ask(ClientLogs(job=job, preview=True), LogChunk, read)
+
+
+def _good(chunk: LogChunk) -> LogChunk:
+    if chunk.error:
+        raise errors.error_of(chunk.error)
+    return chunk
 
 
 def _within(what: str, number: int, most: int) -> None:
