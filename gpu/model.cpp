@@ -118,7 +118,7 @@ Result<std::optional<Generated>> Model::generate(const GenerateRequest& request,
 std::optional<Picture> Model::preview() {
   constexpr float latents_full = 3;  // they vary by about 1 around 0
   constexpr std::size_t colours = 3;
-  std::vector<float> values = parts_->sampler->state();
+  std::vector<float> values = parts_->sampler->foreseen();
   if (!std::all_of(values.begin(), values.end(), [](float v) { return std::isfinite(v); }))
     return std::nullopt;
   const auto side = static_cast<std::int32_t>(parts_->network->shape().grid.side);

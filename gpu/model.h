@@ -60,10 +60,10 @@ class Model {
   Result<std::optional<Generated>> generate(const GenerateRequest& request, const OnStep& on_step,
                                             Comm* ranks = nullptr);
 
-  // The picture as it forms, in the network's own size, for on_step while it is called: of latents
-  // three channels as colours, which shows forms at best. Nothing where a value is not finite.
-  // Waits for the device, so ask seldom. Precondition: the picture is drawn without ranks, each of
-  // which has its part alone.
+  // What the picture will be as far as the last step tells, in the network's own size, for on_step
+  // while it is called: of latents three channels as colours, which shows forms at best. Nothing
+  // where a value is not finite. Waits for the device, so ask seldom. Precondition: the picture is
+  // drawn without ranks, each of which has its part alone.
   std::optional<Picture> preview();
 
   // Checks a request without drawing: what generate() would refuse at once, it refuses.

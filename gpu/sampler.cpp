@@ -75,9 +75,23 @@ Result<std::optional<std::vector<float>>> Sampler::run_from(std::span<const floa
   return draw(request, on_step);
 }
 
-std::vector<float> Sampler::state() {
+// Every step is linear in the picture and the prediction, but for the limit of a clean picture's
+// values, which is passed over here; so the steps that are left are one.
+std::vector<float> Sampler::foreseen() {
+  float of_picture = 1;
+  float of_prediction = 0;
+  for (std::size_t i = begun_; i < schedule_.steps.size(); ++i) {
+    const StepTerms& step = schedule_.steps[i];
+    const float x = step.keep * step.clean_x + step.noise_x;
+    of_picture *= x;
+    of_prediction = of_prediction * x + step.keep * step.clean_m + step.noise_m;
+  }
   std::vector<float> values(static_cast<std::size_t>(picture_.all().columns));
+  std::vector<float> prediction(values.size());
   device_.download(picture_.all(), values);
+  device_.download(prediction_.all().row_block(0, 1), prediction);
+  for (std::size_t i = 0; i < values.size(); ++i)
+    values[i] = of_picture * values[i] + of_prediction * prediction[i];
   return values;
 }
 
@@ -107,7 +121,8 @@ Result<std::optional<std::vector<float>>> Sampler::draw(const SampleRequest& req
 }
 
 Result<StepVerdict> Sampler::denoise(const SampleRequest& request, Teller& teller) {
-  const Schedule schedule = options_.schedule(request.steps);
+  schedule_ = options_.schedule(request.steps);
+  const Schedule& schedule = schedule_;
   const std::array<Prompt, 2> prompts = {request.prompt, request.without};
   const std::size_t samples = request.guidance == 1.0F ? 1 : 2;
   const auto ahead = static_cast<std::size_t>(network_.capacity().steps_ahead);
@@ -126,6 +141,7 @@ Result<StepVerdict> Sampler::denoise(const SampleRequest& request, Teller& telle
     else
       ops();  // what ranks say to each other can't be recorded, and the key does not tell of them
     device_.advance(picture_.all(), prediction_.all().row_block(0, 1), schedule.steps[i]);
+    begun_ = i + 1;
     const Result<StepVerdict> verdict = teller.step_begun();
     if (!verdict) return verdict.error();
     if (const Status together = network_.status(); !together) return together.error();

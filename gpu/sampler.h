@@ -49,9 +49,10 @@ class Sampler {
   // device_failed, also when a value is no longer finite.
   Result<std::optional<std::vector<float>>> run(const SampleRequest& request,
                                                 const OnStep& on_step);
-  // The picture, or where the network draws latents these, as far as the steps have come that the
-  // device was given: for on_step, while it is called. Waits for the device.
-  std::vector<float> state();
+  // The picture, or where the network draws latents these, as it would be if the network said the
+  // same in all steps to come as in the last one that the device was given: for on_step, while it
+  // is called. Waits for the device.
+  std::vector<float> foreseen();
   // The same as run() from given noise instead of the seed's.
   Result<std::optional<std::vector<float>>> run_from(std::span<const float> noise,
                                                      const SampleRequest& request,
@@ -72,9 +73,11 @@ class Sampler {
   Device& device_;
   Dit& network_;
   const SamplerOptions options_;
-  Buffer picture_;     // [1, values], noise at first
-  Buffer prediction_;  // [2, values]: with the prompt, without
-  Buffer decoded_;     // [1, values of the decoder]
+  Schedule schedule_;      // of the present run
+  std::size_t begun_ = 0;  // steps of it that the device was given
+  Buffer picture_;         // [1, values], noise at first
+  Buffer prediction_;      // [2, values]: with the prompt, without
+  Buffer decoded_;         // [1, values of the decoder]
 };
 
 }  // namespace gpupool

@@ -199,6 +199,34 @@ TEST_CASE("A model draws the asked size, names unknown words and repeats itself"
   CHECK((*model->generate(request, {}))->picture.rgb != first->picture.rgb);
 }
 
+TEST_CASE("A preview comes ever nearer to the picture, and after the last step it is the picture") {
+  const auto model = shipped_model(1);
+  const std::int32_t native = model->native_pixels();
+  std::vector<Picture> previews;
+  const auto drawn = model->generate(
+      {.prompt = "a red heart", .steps = 12, .seed = 7, .pixels = native}, [&](StepProgress) {
+        const auto preview = model->preview();
+        REQUIRE(preview);
+        CHECK(preview->width == native);
+        previews.push_back(*preview);
+        return StepVerdict::go_on;
+      });
+  REQUIRE((drawn && *drawn));
+  const Picture& picture = (*drawn)->picture;
+  REQUIRE(previews.size() >= 3);
+  const auto apart = [&](const Picture& preview) {
+    double sum = 0;
+    for (std::size_t i = 0; i < picture.rgb.size(); ++i) {
+      const double difference = static_cast<double>(preview.rgb[i]) - picture.rgb[i];
+      sum += difference * difference;
+    }
+    return sum / static_cast<double>(picture.rgb.size());
+  };
+  CHECK(apart(previews[previews.size() / 2]) < apart(previews.front()));
+  CHECK(previews.back().rgb == picture.rgb);
+  CHECK(apart(previews.front()) < 60 * 60);  // noise is some 90 apart
+}
+
 TEST_CASE("A model stops when it is told to") {
   const std::unique_ptr<Model> model = shipped_model(1);
   int steps = 0;

@@ -98,7 +98,7 @@ def test_lists_are_filtered_sorted_and_changed_by_keys(top, users):
 
 
 def test_a_job_is_explained_and_cancelled_after_a_question(top, users, lab):
-    screen = top().wait_for("user:ada", "the slot's job")
+    screen = top().wait_for(f"{users['ada']} user:ada", "the slot's job")
     screen.press("e")
     screen.wait_for(f"job {users['ada']}", "the story").wait_for("held", "its hold")
     screen.press("q")
