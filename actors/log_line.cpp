@@ -2,6 +2,7 @@
 
 #include "actors/describe.h"
 #include "actors/ledger/receipt.h"
+#include "actors/rules.h"
 
 namespace gpupool {
 namespace {
@@ -9,12 +10,6 @@ namespace {
 using Line = std::optional<LogLine>;
 
 constexpr std::size_t changes_told_max = 8;
-
-bool is_pools_fault(Errc cause) {
-  return cause == Errc::executor_crashed || cause == Errc::executor_stalled ||
-         cause == Errc::start_limit_missed || cause == Errc::node_lost ||
-         cause == Errc::device_failed || cause == Errc::result_not_stored;
-}
 
 std::string attempt_text(std::uint32_t attempt) { return "attempt " + std::to_string(attempt); }
 
@@ -124,7 +119,7 @@ struct Teller {
   }
 
   Line operator()(const Settled& settled) const {
-    const LogLevel level = is_pools_fault(settled.settled.cause) ? LogLevel::warn : LogLevel::info;
+    const LogLevel level = is_pool_fault(settled.settled.cause) ? LogLevel::warn : LogLevel::info;
     if (!wants(level)) return {};
     const Receipt receipt = done_of(settled).receipt;
     std::string text(word_of(receipt.outcome));

@@ -7,6 +7,7 @@
 
 #include "actors/describe.h"
 #include "actors/ledger/story.h"
+#include "actors/rules.h"
 
 namespace gpupool {
 namespace {
@@ -20,22 +21,6 @@ std::string sentence(const Values&... values) {
   std::ostringstream text;
   (text << ... << values);
   return text.str();
-}
-
-// Whose fault this is: not the user's, who pays nothing for it (design 2.4).
-bool is_pool_fault(Errc cause) {
-  switch (cause) {
-    case Errc::executor_crashed:
-    case Errc::executor_stalled:
-    case Errc::start_limit_missed:
-    case Errc::node_lost:
-    case Errc::device_failed:
-    case Errc::result_not_stored:
-    case Errc::ledger_unavailable:
-      return true;
-    default:
-      return false;
-  }
 }
 
 }  // namespace

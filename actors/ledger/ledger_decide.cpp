@@ -5,6 +5,7 @@
 #include "actors/ledger/blob.h"
 #include "actors/ledger/ledger.h"
 #include "actors/ledger/story.h"
+#include "actors/rules.h"
 
 namespace gpupool {
 namespace {
@@ -20,6 +21,14 @@ Duration held_first(const Reserve& reserve) {
 
 GpuTime cost_of(const Reserve& reserve) {
   return saturated_cost(held_first(reserve), factor_of(reserve));
+}
+
+// Whoever left it out need not know where it comes from.
+std::string declared_text(const Reserve& reserve) {
+  const DeclaredBy by = declared_by(reserve.body, reserve.learned);
+  return text_of(held_first(reserve)) +
+         (by == DeclaredBy::learned ? " to hold at first by " : " declared by ") +
+         gpupool::text_of(by, reserve.body->app);
 }
 
 // What quota does not pay of all that it may come to hold: one purse pays for the job to its end.
@@ -145,7 +154,7 @@ std::optional<Error> Ledger::app_closed_to(const std::string& app, const std::st
   if (std::find(tiers->begin(), tiers->end(), tier) != tiers->end()) return std::nullopt;
   std::string names;
   for (const std::string& name : *tiers) names += (names.empty() ? "" : ", ") + name;
-  return Error{.code = Errc::forbidden, .detail = "it is open to " + names};
+  return Error{.code = Errc::forbidden, .detail = std::string(tiers_open_to) + names};
 }
 
 // Ids are forgotten when records are applied; in a full table, those that the next record would
@@ -234,6 +243,12 @@ Refusal Ledger::refusal_of(Instant now, const Reserve& reserve, const Error& why
                   .balance = balance_for(std::max(now, core_.at), question),
                   .detail = why.detail};
   if (held_first(reserve) < reserve.declared) refusal.first_held = held_first(reserve);
+  if (why.code == Errc::quota_exceeded && refusal.detail.empty())
+    refusal.detail = declared_text(reserve);
+  if (why.code == Errc::size_unavailable)
+    for (Fit& fit : refusal.balance.fits)
+      if (const SizeConfig* size = config_->size(fit.size); size && size->slots >= reserve.slots)
+        fit = {.size = fit.size, .factor = fit.factor, .longest = {}, .offered = false};
   return refusal;
 }
 

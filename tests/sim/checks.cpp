@@ -9,7 +9,7 @@
 namespace gpupool::sim {
 namespace {
 
-bool is_pool_fault(Errc cause) {
+bool is_the_pools(Errc cause) {
   switch (cause) {
     case Errc::executor_crashed:
     case Errc::executor_stalled:
@@ -238,11 +238,11 @@ void Checks::enact(const HoldSettled& settled) {
           "credits are charged after the quota part", settled.job, settled.charged_credits);
   require(charged == std::min(job.quota + job.credits, cost_of(settled.ran, hold.factor)),
           "charged = min(held, actual x factor)", settled.job, charged, settled.ran);
-  require(!is_pool_fault(settled.cause) || charged == GpuTime{}, "the pool's fault is free",
+  require(!is_the_pools(settled.cause) || charged == GpuTime{}, "the pool's fault is free",
           settled.job, gpupool::name_of(settled.cause), charged);
   // One that began may not have another attempt at all.
   const bool is_command = config_.app(hold.body->app)->executor == ExecutorKind::command;
-  require(settled.outcome != Outcome::failed || !is_pool_fault(settled.cause) ||
+  require(settled.outcome != Outcome::failed || !is_the_pools(settled.cause) ||
               job.requeues == limits::attempts_max - 1 || is_command || is_external(hold),
           "a job fails by the pool's fault after its last attempt only", settled.job, job.requeues);
   require(began_.contains(settled.job) || charged == GpuTime{}, "what never ran is free",
