@@ -18,6 +18,7 @@ void add(HistoryJob& job, Instant at, const HoldOpened& opened) {
   job.receipt = receipt_of(opened.hold);
   job.story = {{.at = at,
                 .kind = MomentKind::admitted,
+                .declared_by = declared_by(opened.hold->body, opened.hold->learned),
                 .promise = opened.hold->promise,
                 .used = opened.used,
                 .held = opened.held,

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "actors/messages.h"
+#include "actors/rules.h"
 
 namespace gpupool {
 
@@ -21,6 +22,7 @@ enum class MomentKind : std::uint8_t {
 struct Moment {
   Instant at{};
   MomentKind kind{};
+  DeclaredBy declared_by{};   // admitted
   std::uint32_t attempt = 0;  // or the number of the extension
   Errc cause{};
   Instant promise{};
@@ -31,7 +33,8 @@ struct Moment {
   std::string words;  // the node, the detail, the reason, or how the caller was recognised
 
   auto fields() {
-    return std::tie(at, kind, attempt, cause, promise, used, held, amount, credits, words);
+    return std::tie(at, kind, attempt, cause, promise, used, held, amount, credits, words,
+                    declared_by);
   }
 };
 

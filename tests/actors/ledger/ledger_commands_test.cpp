@@ -384,23 +384,26 @@ TEST_CASE("The story of a job tells every number of its life") {
   CHECK(open.size() == 5);
   bench.settle(hold.job, milliseconds(3'200));
   const auto story = bench.explain(ada.account, hold.job);
-  REQUIRE(story.size() == 6);
+  REQUIRE(story.size() == 7);
   CHECK(
       story[0].text ==
       "admitted as job 2 of user:ada (tier free, recognised by token for user:ada): emoji at size "
-      "large, declared 60.0 s x 1 = 60.0 s held; this window has now 0.0 s used and 60.0 s held; "
-      "promised to start by 2026-02-02T02:41:40.000Z");
-  CHECK(story[1].text == "leased to node-1 as attempt 1");
+      "large, declared 60.0 s x 1 = 60.0 s held; declared by --duration; this window has now 0.0 s "
+      "used and 60.0 s held; promised to start by 2026-02-02T02:41:40.000Z");
+  CHECK(story[1].text == "leased to node-1 as attempt 1, 0.0 s after its admission");
   CHECK(story[2].text ==
-        "attempt 1 was lost because of executor_crashed (signal 9); it costs nothing, the job is "
-        "queued again in its old place; promised to start by 2026-02-02T02:45:00.000Z");
+        "attempt 1 was lost because of executor_crashed (signal 9), by the pool's fault: it costs "
+        "nothing, the job is queued again in its old place; promised to start by "
+        "2026-02-02T02:45:00.000Z, 200.0 s later than before");
   CHECK(story[3].text ==
-        "promise restated (restart); promised to start by 2026-02-02T02:46:40.000Z");
-  CHECK(story[5].text ==
-        "settled as succeeded: declared 60.0 s, ran 3.2 s x 1, held 60.0 s, charged 3.2 s, 56.8 s "
-        "given back; 206.8 s left");
+        "promise restated (restart); promised to start by 2026-02-02T02:46:40.000Z, 100.0 s later "
+        "than before");
+  CHECK(contains(story, "its run had begun; what came before costs nothing"));
+  CHECK(story[6].text ==
+        "settled as succeeded: declared 60.0 s, held 60.0 s; charged = ran x [[sizes]] "
+        "large.factor = 3.2 s x 1 = 3.2 s, 56.8 s given back; 206.8 s left");
   const auto by_id = bench.explain(ada.account, {}, hold.request);
-  CHECK(by_id.size() == 6);
+  CHECK(by_id.size() == 7);
 }
 
 TEST_CASE("The story of a refused request tells why, with the numbers") {
@@ -409,8 +412,10 @@ TEST_CASE("The story of a refused request tells why, with the numbers") {
   const Reserve request = wish(ada, noon, 50);
   bench.step(request);
   const auto refused = bench.explain(ada.account, {}, request.request);
-  CHECK(contains(refused, "quota_exceeded: 60.0 s requested, 10.0 s left"));
-  CHECK(contains(refused, "allowance 70.0 s, 0.0 s used, 60.0 s held, 10.0 s left"));
+  CHECK(contains(refused,
+                 "quota_exceeded: 60.0 s requested (large, factor 1), 10.0 s left, 60.0 s held and "
+                 "0.0 s used of 70.0 s"));
+  CHECK(contains(refused, "[[tiers]] free.allowance_s = 70; 60.0 s declared by --duration"));
   CHECK(contains(refused, "large 10.0 s, xlarge is not offered"));
   CHECK(contains(refused, "the window resets at 2026-02-03T02:40:00.000Z"));
   // Admitted later, the id has one story.
@@ -420,6 +425,35 @@ TEST_CASE("The story of a refused request tells why, with the numbers") {
   const auto both = bench.explain(ada.account, {}, request.request);
   CHECK(both.size() == refused.size() + 1);
   CHECK(both.back().text.rfind("admitted as job", 0) == 0);
+}
+
+TEST_CASE("A refusal over quota says who declared what is too much") {
+  LedgerBench bench(config_with_allowance(seconds(30)));
+  Reserve request = wish(ada, noon, 50);
+  CHECK(reply<NotHeld>(bench.step(request)).refusal.detail == "60.0 s declared by --duration");
+  request.request = id_at(noon, 51);
+  request.body = JobRequest{.app = "emoji"};
+  CHECK(reply<NotHeld>(bench.step(request)).refusal.detail ==
+        "60.0 s declared by [[apps]] emoji.default_duration_s");
+  request.request = id_at(noon, 52);
+  request.learned = seconds(40);
+  CHECK(reply<NotHeld>(bench.step(request)).refusal.detail ==
+        "40.0 s to hold at first by [[apps]] emoji.duration = \"auto\"");
+}
+
+TEST_CASE("A size that has no shape where its app runs is offered in no refusal") {
+  LedgerBench bench;
+  bench.step(Shapes{.epoch = {1}, .sizes = {"large", "xlarge"}});  // in some other partition
+  Reserve request = wish(ada, noon, 50);
+  request.size = "xlarge";
+  request.slots = request.factor = 2;
+  request.verdict = Errc::size_unavailable;
+  request.want = 2;
+  request.have = 1;
+  const Refusal refusal = reply<NotHeld>(bench.step(request)).refusal;
+  CHECK(refusal.balance.fits[0].offered);
+  CHECK_FALSE(refusal.balance.fits[1].offered);
+  CHECK(refusal.balance.fits[1].longest == Duration{});
 }
 
 TEST_CASE("Only the latest refusals are remembered") {
