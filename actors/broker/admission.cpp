@@ -75,9 +75,7 @@ Admission examine(const Config& config, const JobRequest& body, Asking asking) {
                        .detail = "max_wait is negative; leave it out to wait as long as needed"});
   const AppConfig* app = config.app(body.app);
   if (!app) {
-    object(admission,
-           {.code = Errc::unknown_app,
-            .detail = "no app is called \"" + body.app + "\"; apps: " + names_of(config.apps)});
+    object(admission, {.code = Errc::unknown_app, .detail = "its apps: " + names_of(config.apps)});
     examine_size(config, body.size.empty() ? "large" : body.size, admission);
     admission.declared = std::clamp(body.declared, Duration{}, Duration{limits::duration_ms_max});
     return admission;

@@ -3,6 +3,7 @@
 #include <limits>
 
 #include "actors/broker/broker.h"
+#include "actors/describe.h"
 #include "actors/ledger/blob.h"
 #include "config/limits.h"
 
@@ -41,6 +42,40 @@ JobRequest of_size(const JobRequest& request, const std::string& size) {
   JobRequest body = request;
   if (!size.empty()) body.size = size;
   return body;
+}
+
+// Where the slots of one job have to lie.
+std::string lie_text(const std::string& partition, Spread spread) {
+  return "they have to be of partition " + partition + ", on " +
+         (spread == Spread::device ? "one device" : "different devices") +
+         (spread == Spread::devices ? " of one node" : "");
+}
+
+// The app of a partition of which a job can occupy its slots for that long, or null.
+const AppConfig* app_with(const Config& config, const std::string& partition, Duration occupancy) {
+  for (const AppConfig& app : config.apps)
+    if (app.partition == partition && occupancy_of(config, app, app.longest) == occupancy)
+      return &app;
+  return nullptr;
+}
+
+// What a promise is made of: the jobs before it, and how long any job there may take.
+std::string reckoned(const Config& config, const std::string& name, const Partition& queue,
+                     Duration wait) {
+  const Duration longest = queue.dispatcher.capacity().longest;
+  const std::int64_t older = queue.waiting().jobs;
+  std::string text = (older == 0 ? "no" : std::to_string(older)) +
+                     std::string(older < 2 ? " job waits" : " jobs wait") +
+                     " before it, and a job there may take " + seconds_text(longest);
+  if (const AppConfig* app = app_with(config, name, longest))
+    text += " (" + seconds_text(app->longest) + " longest_s + " + seconds_text(app->start_limit) +
+            " start_limit_s of [[apps]] " + app->name + " + " +
+            seconds_text(config.worker.kill_grace) + " kill_grace_s + " +
+            seconds_text(config.worker.slot_check) + " slot_check_s of [worker])";
+  if (wait == longest * 2 * (older + 1))  // with two lanes the sum is a longer one
+    text += "; in a pool as small as this 2 x " + seconds_text(longest) + " x (" +
+            std::to_string(older) + " + 1) = " + seconds_text(wait);
+  return text;
 }
 
 }  // namespace
@@ -129,7 +164,8 @@ void Broker::examine_pool(const JobRequest& body, Reserve& reserve, Pending& pen
       all([&](PartitionId one) { return lacks(one, shape); }))
     object(reserve, {.code = Errc::size_unavailable,
                      .want = shape.slots,
-                     .have = placement_.largest(pending.partition, shape.spread)});
+                     .have = placement_.largest(pending.partition, shape.spread),
+                     .detail = lie_text(placement_.name_of(pending.partition), shape.spread)});
   // Right after a start the nodes are still on their way; the queue takes the job meanwhile.
   const bool settled_in = now_ - started_ >= config_->broker.rejoin_grace;
   if (stopping())
@@ -152,7 +188,11 @@ void Broker::examine_pool(const JobRequest& body, Reserve& reserve, Pending& pen
   choose_queue(queues, reserve, pending);
   const Duration wait = reserve.promise - now_;
   if (body.max_wait > Duration{} && wait > body.max_wait && !pending.starts_at_once)
-    object(reserve, {.code = Errc::promise_too_late, .want = body.max_wait.ms, .have = wait.ms});
+    object(reserve, {.code = Errc::promise_too_late,
+                     .want = body.max_wait.ms,
+                     .have = wait.ms,
+                     .detail = reckoned(*config_, placement_.name_of(pending.partition),
+                                        partition(pending.partition), wait)});
 }
 
 // Where it starts at once, else where the earliest start can be promised; on reserved slots only if
@@ -186,7 +226,8 @@ void Broker::choose_queue(const std::vector<PartitionId>& queues, Reserve& reser
   if (!best)
     object(reserve, {.code = Errc::size_unavailable,
                      .want = waiting.shape.slots,
-                     .have = placement_.largest(pending.partition, waiting.shape.spread)});
+                     .have = placement_.largest(pending.partition, waiting.shape.spread),
+                     .detail = "others are reserved, and not for long enough"});
 }
 
 // Whether slots are free for a newcomer beside those that earlier ones are about to take. One that
@@ -359,7 +400,9 @@ void Broker::cancel_the_abandoned() {
       abandoned.push_back(id);
   for (const JobId id : abandoned)
     settle(jobs_.at(id),
-           {.outcome = Outcome::cancelled, .detail = "its client was gone while it was queued"});
+           {.outcome = Outcome::cancelled,
+            .detail = "its client was gone for " + seconds_text(config_->broker.client_grace) +
+                      " while it was queued, [broker] client_grace_s"});
 }
 
 }  // namespace gpupool

@@ -3,6 +3,7 @@
 
 #include "actors/broker/broker.h"
 #include "actors/ledger/receipt.h"
+#include "actors/rules.h"
 #include "base/ensure.h"
 #include "config/limits.h"
 
@@ -17,6 +18,16 @@ constexpr Duration rejoin_least = milliseconds(1500);
 // A job that waits again waits from the ledger's answer on, which takes a healthy one less than
 // this.
 constexpr Duration answer_limit = seconds(5);
+
+// Why a lost run is not repeated, as may_run_again() decided; for its receipt.
+std::string not_again(const std::string& detail, const AppConfig* app, std::uint32_t losses) {
+  std::string why = "it was lost " + std::to_string(losses) + " times";
+  if (losses < limits::attempts_max && app != nullptr)
+    why = app->executor == ExecutorKind::external
+              ? "its process is the caller's"
+              : Setting{"apps", app->name, "retries"}.equals(std::int64_t{app->command.retries});
+  return detail + (detail.empty() ? "" : "; ") + "not run again: " + why;
+}
 
 }  // namespace
 
@@ -183,7 +194,10 @@ void Broker::lose_attempt(Job& job, Errc cause, const std::string& detail) {
   if (job.cancelling) {
     settle(job, {.outcome = Outcome::cancelled});
   } else if (!may_run_again(job, cause)) {
-    settle(job, {.outcome = Outcome::failed, .cause = cause, .detail = detail});
+    const AppConfig* app = config_->app(job.hold->body->app);
+    settle(
+        job,
+        {.outcome = Outcome::failed, .cause = cause, .detail = not_again(detail, app, job.losses)});
   } else {
     job.phase = Phase::requeueing;
     pulse_.requeued();

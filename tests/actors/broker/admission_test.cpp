@@ -127,6 +127,10 @@ TEST_CASE("A request that finds a free slot is promised now, whatever its max_wa
   CHECK(refusal.code == Errc::promise_too_late);
   CHECK(refusal.want == 1000);
   CHECK(refusal.have == (longest * 2).ms);
+  CHECK(refusal.detail ==
+        "no job waits before it, and a job there may take 337.0 s (300.0 s longest_s + 30.0 s "
+        "start_limit_s of [[apps]] nothing + 2.0 s kill_grace_s + 5.0 s slot_check_s of "
+        "[worker]); in a pool as small as this 2 x 337.0 s x (0 + 1) = 674.0 s");
   next.body.max_wait = longest * 2;
   next.request = Harness::request_id(pool.now, 99);
   CHECK(pool.admit(next));
@@ -237,6 +241,8 @@ TEST_CASE("A queued job whose client is gone is cancelled after the client's gra
   REQUIRE(receipt != nullptr);
   CHECK(receipt->outcome == Outcome::cancelled);
   CHECK(receipt->charged == GpuTime{});
+  CHECK(receipt->detail ==
+        "its client was gone for 30.0 s while it was queued, [broker] client_grace_s");
 }
 
 TEST_CASE("A client that comes back in time keeps its queued job") {

@@ -71,6 +71,8 @@ TEST_CASE("An app says how often a command that began may run again") {
   }
   REQUIRE(pool.receipt(job) != nullptr);
   CHECK(pool.receipt(job)->outcome == Outcome::failed);
+  CHECK_THAT(pool.receipt(job)->detail,
+             Catch::EndsWith("not run again: [[apps]] tool.retries = 1"));
 }
 
 TEST_CASE("Nobody knows whether a command on a lost node began, so it does not run again") {

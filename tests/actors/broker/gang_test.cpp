@@ -2,6 +2,7 @@
 // leased, lost and taken up together or not at all.
 #include <catch2/catch.hpp>
 
+#include "actors/describe.h"
 #include "tests/actors/broker/harness.h"
 
 namespace gpupool {
@@ -156,6 +157,10 @@ TEST_CASE("A size that no known node has room for is refused, with the largest s
     CHECK(refusal.code == Errc::size_unavailable);
     CHECK(refusal.want == 2);
     CHECK(refusal.have == 1);
+    CHECK(refusal.detail ==
+          "they have to be of partition default, on different devices of one node");
+    CHECK_FALSE(refusal.balance.fits[1].offered);
+    CHECK_THAT(hint_of(refusal), Catch::StartsWith("at size large, a request of up to "));
   }
   SECTION("two nodes of one slot are no node of two") {
     pool.add_node(1, 1);

@@ -245,6 +245,8 @@ TEST_CASE("The pool's fault runs a job again, and after three attempts it fails 
   CHECK(receipt->charged == GpuTime{});
   CHECK(receipt->given_back == receipt->held);
   CHECK(receipt->attempts == 3);
+  CHECK(receipt->detail ==
+        "the executor was ended by signal 11; not run again: it was lost 3 times");
 }
 
 TEST_CASE("A requeue is waited for, and its end acknowledged with it") {
