@@ -128,11 +128,11 @@ std::string meaning_of(Errc code) {
   return words;
 }
 
-// These come with a detail that is the whole sentence.
+// These come with a detail that is the whole sentence, numbers and all.
 bool speaks_for_itself(const Error& error) {
   return !error.detail.empty() &&
          (error.code == Errc::not_connected || error.code == Errc::config_invalid ||
-          error.code == Errc::journal_locked);
+          error.code == Errc::journal_locked || error.code == Errc::rate_limited);
 }
 
 }  // namespace
@@ -358,12 +358,9 @@ std::string arithmetic_of(const Receipt& receipt) {
 
 std::string describe(const Error& error) {
   const std::string_view unit = unit_of(error.code);
+  if (speaks_for_itself(error)) return error.detail;
   std::string text = meaning_of(error.code);
-  if (speaks_for_itself(error)) {
-    text = error.detail;
-  } else if (!error.detail.empty()) {
-    text += ": " + error.detail;
-  }
+  if (!error.detail.empty()) text += ": " + error.detail;
   if (unit.empty() || error.code == Errc::config_invalid || (error.want == 0 && error.have == 0))
     return text;  // a configuration's detail has its line already
   if (error.have == 0) return text + " (" + amount_in(unit, error.want) + ")";

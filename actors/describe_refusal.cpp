@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "actors/describe.h"
+#include "actors/rules.h"
 
 namespace gpupool {
 namespace {
@@ -73,12 +74,10 @@ std::string illegal_duration(const Refusal& refusal) {
     return seconds_text(Duration{refusal.want}) + " requested; a duration is more than 0 s";
   const Duration cap{refusal.have};
   const Balance& balance = refusal.balance;
-  const bool tiers_cap = refusal.factor > 0 && balance.longest > GpuTime{} &&
-                         duration_for(balance.longest, refusal.factor) == cap;
   std::string text = seconds_text(Duration{refusal.want}) + " requested (" + refusal.size +
                      ", factor " + std::to_string(refusal.factor) + "), " + seconds_text(cap) +
                      " is the longest allowed: ";
-  if (!tiers_cap) return text + "the cap of " + app_of(refusal);
+  if (!is_tiers_cap(refusal)) return text + "the cap of " + app_of(refusal);
   text += tier_of(refusal) + " may spend " + seconds_text(balance.longest) + " on one request";
   return refusal.factor == 1 ? text
                              : text + ", and " + size_of(refusal) + " counts " +
@@ -100,9 +99,10 @@ std::string size_unavailable(const Refusal& refusal) {
 }
 
 std::string promise_too_late(const Refusal& refusal) {
-  return "a start within " + seconds_text(Duration{refusal.want}) +
-         " was asked for (max_wait); the pool can promise a start within " +
-         seconds_text(Duration{refusal.have}, Rounding::up);
+  return with_detail("a start within " + seconds_text(Duration{refusal.want}) +
+                         " was asked for (max_wait); the pool can promise a start within " +
+                         seconds_text(Duration{refusal.have}, Rounding::up),
+                     refusal);
 }
 
 // The longest duration that would be admitted now at this size; 0: none that is useful.
@@ -117,11 +117,14 @@ std::string would_be_admitted(Duration longest, const std::string& option) {
          " would be admitted now: try " + option + "--duration " + duration_argument(longest);
 }
 
-// A request that would be admitted now: at the size asked for, else at another one.
+// A request that would be admitted now: at the size asked for, unless the pool has no such shape,
+// else at another one.
 std::string fitting_request(const Refusal& refusal) {
+  const bool is_there = refusal.code != Errc::size_unavailable;
   const Duration same = longest_now(refusal.balance, refusal.size);
-  if (same > Duration{}) return would_be_admitted(same, "");
+  if (is_there && same > Duration{}) return would_be_admitted(same, "");
   for (const Fit& fit : refusal.balance.fits) {
+    if (fit.size == refusal.size) continue;
     const Duration other = longest_now(refusal.balance, fit.size);
     if (other > Duration{})
       return "at size " + fit.size + ", " + would_be_admitted(other, "--size " + fit.size + " ");
@@ -181,7 +184,8 @@ std::string sentence_of(const Refusal& refusal) {
     case Errc::id_reused:
       return "the request id was used already, with another request";
     case Errc::unknown_app:
-      return with_detail("this pool does not know " + app_of(refusal), refusal);
+      return "this pool does not know " + app_of(refusal) +
+             (refusal.detail.empty() ? "" : "; " + refusal.detail);
     case Errc::forbidden:
       return with_detail(tier_of(refusal) + " may not use " + app_of(refusal), refusal);
     case Errc::illegal_duration:

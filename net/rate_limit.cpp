@@ -2,19 +2,24 @@
 
 #include <algorithm>
 
+#include "actors/describe.h"
+
 namespace gpupool {
 namespace {
 
 constexpr Duration sweep_interval = seconds(1);
 
-Status limited(const std::string& who, const std::string& what, const RateConfig& rate,
+// `keys`: whose limits these are in [rates].
+Status limited(const std::string& who_does_what, std::string_view keys, const RateConfig& rate,
                Duration wait) {
   if (wait == Duration{}) return ok();
+  const std::string key(keys);
   return Error{.code = Errc::rate_limited,
                .want = wait.ms,
-               .detail = who + " " + what + " more than " + std::to_string(rate.per_s) +
-                         " times a second, beyond " + std::to_string(rate.burst) +
-                         " at once; try again in " + std::to_string(wait.ms) + " ms"};
+               .detail = who_does_what + " more than " + std::to_string(rate.per_s) +
+                         " times a second ([rates] " + key + "_per_s), beyond " +
+                         std::to_string(rate.burst) + " at once (" + key +
+                         "_burst); try again in " + seconds_text(wait)};
 }
 
 }  // namespace
@@ -47,12 +52,13 @@ bool RateLimiter::has_room(Instant now) {
 Status Rates::may_come(const std::string& address, const RateConfig& rate, Instant now) {
   if (address.empty()) return ok();
   const std::lock_guard lock(mutex_);
-  return limited("address " + address, "connects", rate, addresses_.take(address, rate, now));
+  return limited("address " + address + " connects", "address", rate,
+                 addresses_.take(address, rate, now));
 }
 
 Status Rates::may_ask(const AccountId& account, const RateConfig& rate, Instant now) {
   const std::lock_guard lock(mutex_);
-  return limited(account.text, "asks", rate, accounts_.take(account.text, rate, now));
+  return limited(account.text + " asks", "account", rate, accounts_.take(account.text, rate, now));
 }
 
 }  // namespace gpupool

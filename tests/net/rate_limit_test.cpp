@@ -77,7 +77,8 @@ TEST_CASE("An account that asks too often is told how long to wait, on each of i
   CHECK(refused.query == 9);
   CHECK(refused.want == 1'000);
   CHECK(refused.detail ==
-        "user:ada asks more than 1 times a second, beyond 2 at once; try again in 1000 ms");
+        "user:ada asks more than 1 times a second ([rates] account_per_s), beyond 2 at once "
+        "(account_burst); try again in 1.0 s");
   CHECK(pool.count<ClientQuota>() == 2);
   RawClient other{pool.endpoint()};
   other.send(Hello{.token = "bob"});
@@ -120,9 +121,10 @@ TEST_CASE("An address that greets too often is refused before its token is looke
   second.send(Hello{.token = "bad"});
   const auto refused = second.receive_one<SessionError>();
   CHECK(refused.code == Errc::rate_limited);
-  CHECK(refused.detail ==
-        "address 127.0.0.1/32 connects more than 1 times a second, beyond 1 at "
-        "once; try again in 1000 ms");
+  CHECK(
+      refused.detail ==
+      "address 127.0.0.1/32 connects more than 1 times a second ([rates] address_per_s), beyond 1 "
+      "at once (address_burst); try again in 1.0 s");
   CHECK(pool.last_introduction().token == "ada");
 }
 

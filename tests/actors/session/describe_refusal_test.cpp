@@ -178,7 +178,7 @@ TEST_CASE("Every other refusal has its sentence and its hint") {
   expired.detail = "the token expired at 2026-11-22T12:00:00Z, 0:00:11 (h:mm:ss) ago";
   Refusal unknown = of(Errc::unknown_app, 0, 0);
   unknown.app = "emojis";
-  unknown.detail = "apps: emoji";
+  unknown.detail = "its apps: emoji";
   const std::vector<Expected> all{
       {malformed, "the request is malformed: an argument has no name", ""},
       {expired,
@@ -195,7 +195,7 @@ TEST_CASE("Every other refusal has its sentence and its hint") {
       {of(Errc::id_reused, 0, 0), "the request id was used already, with another request",
        "to ask again for the same job, give the same arguments and options, --detach among them; "
        "another request needs another id"},
-      {unknown, "this pool does not know app emojis: apps: emoji", ""},
+      {unknown, "this pool does not know app emojis; its apps: emoji", ""},
       {of(Errc::forbidden, 0, 0), "tier free may not use app emoji", ""},
       {of(Errc::too_many_jobs, 5, 4),
        "this would be admitted job 5 of the account; tier free may have 4 queued or running at "
@@ -204,7 +204,7 @@ TEST_CASE("Every other refusal has its sentence and its hint") {
       {of(Errc::size_unavailable, 2, 1),
        "size large (factor 1) needs 2 slots together; the largest shape that this pool offers has "
        "1",
-       "a request of up to 10.0 s would be admitted now: try --duration 10"},
+       ""},
       {of(Errc::pool_unavailable, 1, 0),
        "no node that can run app emoji is connected (0 of at least 1)",
        "nothing was held or charged; try again later"},
@@ -223,6 +223,27 @@ TEST_CASE("Every other refusal has its sentence and its hint") {
     CHECK(sentence_of(expected.refusal) == expected.sentence);
     CHECK(hint_of(expected.refusal) == expected.hint);
   }
+}
+
+TEST_CASE("The hint of a size that the pool has no shape for names another one, never that size") {
+  Refusal refusal = of(Errc::size_unavailable, 2, 1);
+  refusal.size = "xlarge";
+  refusal.factor = 2;
+  // Of another partition, or of another spread, the pool may have the shape.
+  refusal.balance.fits[1] = {.size = "xlarge", .factor = 2, .longest = seconds(5)};
+  CHECK(hint_of(refusal) ==
+        "at size large, a request of up to 10.0 s would be admitted now: try --size large "
+        "--duration 10");
+  refusal.balance.fits[0].longest = {};
+  CHECK(hint_of(refusal).empty());
+}
+
+TEST_CASE("A promise that is too late says what it is made of") {
+  Refusal refusal = of(Errc::promise_too_late, 60'000, 1'348'000);
+  refusal.detail = "1 job waits before it, and a job there may take 337.0 s";
+  CHECK(sentence_of(refusal) ==
+        "a start within 60.0 s was asked for (max_wait); the pool can promise a start within "
+        "1348.0 s: 1 job waits before it, and a job there may take 337.0 s");
 }
 
 TEST_CASE("A pool that stops says that, and not that its nodes are gone") {

@@ -187,6 +187,8 @@ TEST_CASE("An error is described with its words and its numbers in their unit") 
   CHECK(describe({.code = Errc::timed_out, .want = 10'000}) == "no answer came in time (10.0 s)");
   CHECK(describe({.code = Errc::overloaded, .want = 65, .have = 64}) ==
         "overloaded (65 jobs against 64 jobs)");
+  CHECK(describe({.code = Errc::rate_limited, .want = 116, .detail = "try again in 0.116 s"}) ==
+        "try again in 0.116 s");
   CHECK(describe({.code = Errc::executor_crashed, .have = 9}) == "the executor crashed (signal 9)");
 }
 
