@@ -64,9 +64,13 @@ Result<Instant> parse_since(std::string_view text, Instant now) {
   if (const auto ago = parse_lifetime(text)) return now - *ago;
   const Error wrong =
       usage("a moment is 7d, 24h or the like, 2026-11-01, or 2026-11-01T18:30:00Z", text);
-  constexpr std::string_view form = "0000-00-00T00:00:00Z";
+  constexpr std::string_view form = "0000-00-00T00:00:00.000Z";
   constexpr std::size_t date_only = 10;
-  if (text.size() != date_only && text.size() != form.size()) return wrong;
+  constexpr std::size_t without_ms = 20;
+  if (text.size() == without_ms && text.back() == 'Z')
+    text.remove_suffix(1);
+  else if (text.size() != date_only && text.size() != form.size())
+    return wrong;
   for (std::size_t i = 0; i < text.size(); ++i)
     if (form[i] == '0' ? !is_digit(text[i]) : text[i] != form[i]) return wrong;
   const auto number = [&](std::size_t place, std::size_t digits) {
@@ -81,7 +85,8 @@ Result<Instant> parse_since(std::string_view text, Instant now) {
       number(17, 2) > 59)
     return wrong;
   const auto moment = sys_days{date} + std::chrono::hours{number(11, 2)} +
-                      std::chrono::minutes{number(14, 2)} + std::chrono::seconds{number(17, 2)};
+                      std::chrono::minutes{number(14, 2)} + std::chrono::seconds{number(17, 2)} +
+                      std::chrono::milliseconds{number(20, 3)};
   return Instant{duration_cast<std::chrono::milliseconds>(moment.time_since_epoch()).count()};
 }
 

@@ -16,8 +16,8 @@ Result<Duration> parse_seconds(std::string_view text);
 // "90s", "30m", "24h", "7d": at least a second and at most ten years.
 Result<Duration> parse_lifetime(std::string_view text);
 
-// A moment in the past, seen from `now`: "7d" and other lifetimes ago, "2026-11-01" or
-// "2026-11-01T18:30:00Z", all in UTC.
+// A moment in the past, seen from `now`: "7d" and other lifetimes ago, "2026-11-01",
+// "2026-11-01T18:30:00Z" or, as --json prints them, "2026-11-01T18:30:00.123Z", all in UTC.
 Result<Instant> parse_since(std::string_view text, Instant now);
 
 // A job's number or the id of a request; the other one is empty.

@@ -17,8 +17,16 @@ bool is_number(CellKind kind) {
   return kind == CellKind::count || kind == CellKind::duration || kind == CellKind::amount;
 }
 
+// What is sure to have come by then is rounded up, as everywhere.
+Rounding rounding_of(const Column& column) {
+  const bool is_latest = column.name == "promise" || column.name == "ends_by" ||
+                         column.name == "held_until" || column.name == "resets_at";
+  return is_latest ? Rounding::up : Rounding::down;
+}
+
 // "23.4 s", "2026-11-23T18:02:10Z", "yes"; "-" for what is not there.
-std::string readable(CellKind kind, const std::string& cell) {
+std::string readable(const Column& column, const std::string& cell) {
+  const CellKind kind = column.kind;
   if (cell.empty()) return "-";
   std::int64_t number = 0;
   const auto [end, error] = std::from_chars(cell.data(), cell.data() + cell.size(), number);
@@ -26,7 +34,7 @@ std::string readable(CellKind kind, const std::string& cell) {
   if (kind == CellKind::flag) return cell == "1" ? "yes" : "no";
   if (!whole || kind == CellKind::text || kind == CellKind::count) return printable(cell);
   if (kind != CellKind::instant) return seconds_text(Duration{number});
-  return number == 0 ? "-" : utc_text(Instant{number});
+  return number == 0 ? "-" : utc_text(Instant{number}, rounding_of(column));
 }
 
 // "open_jobs" is headed "OPEN JOBS".
@@ -52,7 +60,7 @@ Grid grid_of(const Table& table) {
   for (const auto& row : table.rows) {
     auto& line = grid.lines.emplace_back();
     for (std::size_t i = 0; i < table.columns.size(); ++i)
-      line.push_back(i < row.size() ? readable(table.columns[i].kind, row[i]) : "-");
+      line.push_back(i < row.size() ? readable(table.columns[i], row[i]) : "-");
   }
   grid.widths.assign(table.columns.size(), 0);
   for (const auto& line : grid.lines)

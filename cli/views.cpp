@@ -3,6 +3,8 @@
 #include <algorithm>
 
 #include "actors/describe.h"
+#include "actors/request_id.h"
+#include "actors/rules.h"
 
 namespace gpupool {
 namespace {
@@ -60,8 +62,10 @@ std::string jobs_text(const Balance& balance) {
   std::string text = std::to_string(balance.open_jobs) + " of at most " +
                      std::to_string(balance.jobs_max) + " jobs admitted";
   if (balance.held_until)
-    text += "; held until " + utc_text(balance.held_until, Rounding::up) + " at the latest (in " +
-            countdown_text(balance.held_until - balance.at) + ")";
+    text += (balance.open_jobs > 1 ? "; the first hold ends by " : "; held until ") +
+            utc_text(balance.held_until, Rounding::up) + " at the latest (in " +
+            countdown_text(balance.held_until - balance.at) +
+            "): what it declared, and the longest that its start and end may take";
   return text;
 }
 
@@ -96,15 +100,33 @@ Colour colour_of(Outcome outcome) {
                                          : Colour::red;
 }
 
-// Why a job ended as it did; empty when there is nothing to say.
+// Why a job ended as it did, and why it costs nothing; empty when there is nothing to say.
 std::string cause_text(const Receipt& receipt) {
-  std::string text;
+  std::string text = receipt.detail;
   if (receipt.cause != Errc{})
     text = describe(Error{.code = receipt.cause, .detail = receipt.detail});
-  if (text.empty()) text = receipt.detail;
+  else if (receipt.outcome == Outcome::expired)
+    text = "stopped at its declared end of " + seconds_text(receipt.declared);
+  const auto also = [&text](const std::string& words) {
+    if (!words.empty()) text += (text.empty() ? "" : "; ") + words;
+  };
+  const std::string nothing = uncharged_text(receipt);
+  also(nothing);
   if (receipt.attempts > 1)
-    text += (text.empty() ? "" : "; ") + std::to_string(receipt.attempts) +
-            " attempts, the lost ones at the pool's cost";
+    also(std::to_string(receipt.attempts) + " attempts" +
+         (nothing.empty() ? ", the lost ones at the pool's cost" : ""));
+  return text;
+}
+
+// As arithmetic_of(), to the millisecond: beside a column and above a sum that are exact.
+std::string exact_arithmetic_of(const Receipt& receipt) {
+  std::string text =
+      "declared " + seconds_text(receipt.declared) + ", ran " + seconds_text(receipt.ran) + " x " +
+      std::to_string(receipt.factor) + ", held " + seconds_text(receipt.held) + ", charged " +
+      seconds_text(receipt.charged) + ", " + seconds_text(receipt.given_back) + " given back";
+  if (receipt.held_credits != GpuTime{})
+    text += "; of " + credits_words(receipt) + " were held " + seconds_text(receipt.held_credits) +
+            " and charged " + seconds_text(receipt.charged_credits);
   return text;
 }
 
@@ -124,10 +146,21 @@ std::string receipt_row(const Style& style, const Receipt& receipt) {
                     padded_right(shortened(style, printable(receipt.size), 8), 8) + "  " +
                     coloured(style, colour_of(receipt.outcome), padded_right(outcome, 9)) + "  " +
                     padded_left(seconds_text(receipt.charged), 11) + "\n";
-  row += paragraph(style, arithmetic_of(receipt) + "; " + waited_text(receipt), 8);
+  row += paragraph(style, exact_arithmetic_of(receipt) + "; " + waited_text(receipt), 8);
   if (const std::string cause = cause_text(receipt); !cause.empty())
     row += paragraph(style, cause, 8);
   return row;
+}
+
+// Of one with duration = "auto", whose hold grows.
+std::string held_text(const Hold& hold) {
+  return hold.learned > Duration{} ? "; so much is held at first, and more while it runs" : "";
+}
+
+// What the ledger has refused can be explained; what never came to it cannot.
+bool is_remembered(const Refusal& refusal) {
+  return refusal.request != RequestId{} && refusal.code != Errc::bad_request &&
+         refusal.code != Errc::unauthenticated;
 }
 
 struct LikelyStart {
@@ -172,7 +205,8 @@ std::string where_text(const JobEvent& event) {
   }
   if (!event.node.empty()) text += " on " + event.node;
   if (event.held_until)
-    text += ", held until " + utc_text(event.held_until).substr(11, 8) + " UTC so far";
+    text +=
+        ", held until " + utc_text(event.held_until, Rounding::up).substr(11, 8) + " UTC so far";
   if (!event.notice.empty()) text += "; " + event.notice;
   return text;
 }
@@ -273,17 +307,20 @@ std::string usage_view(const Style& style, const UsageAnswer& answer) {
 
 std::string jobs_view(const Style& style, const JobsAnswer& answer) {
   if (answer.jobs.empty()) return "no job is queued or running\n";
-  std::string text =
-      coloured(style, Colour::bold, "   JOB  STATE     APP           SIZE        DECLARED") + "\n";
+  std::string text = coloured(style, Colour::bold,
+                              "   JOB  STATE     APP           SIZE        DECLARED        HELD") +
+                     "\n";
   for (const JobEvent& event : answer.jobs) {
-    const JobRequest& body = event.hold->body;
+    const Hold& hold = event.hold;
+    const JobRequest& body = hold.body;
     text += padded_left(std::to_string(event.job.value), 6) + "  " +
             coloured(style, event.state == JobState::queued ? Colour::yellow : Colour::green,
                      padded_right(word_of(event.state), 8)) +
             "  " + padded_right(shortened(style, printable(body.app), 12), 12) + "  " +
             padded_right(shortened(style, printable(body.size), 8), 8) + "  " +
-            padded_left(seconds_text(event.hold->declared), 10) + "\n" +
-            paragraph(style, where_text(event), 8);
+            padded_left(seconds_text(hold.declared), 10) + "  " +
+            padded_left(seconds_text(hold.quota_part + hold.credits_part), 10) + "\n" +
+            paragraph(style, where_text(event) + held_text(hold), 8);
   }
   return text;
 }
@@ -301,12 +338,17 @@ std::string explain_view(const Style& style, const ExplainAnswer& answer) {
 std::string refusal_view(const Style& style, const Refusal& refusal) {
   std::string text = coloured(style, Colour::red, "refused: " + std::string(name_of(refusal.code)));
   text += "\n" + paragraph(style, refusal.sentence, margin);
+  if (const std::string rule = rule_of(refusal); !rule.empty())
+    text += paragraph(style, "rule: " + rule, margin);
   if (!refusal.hint.empty()) text += paragraph(style, "hint: " + refusal.hint, margin);
   const Caller caller{.account = refusal.balance.account,
                       .tier = refusal.balance.tier,
                       .recognised_by = refusal.recognised_by};
   if (!caller.account.text.empty())
     text += paragraph(style, "asked as " + caller_text(caller), margin);
+  if (is_remembered(refusal))
+    text += paragraph(
+        style, "`gpupool explain " + format_request_id(refusal.request) + "` tells more", margin);
   return text;
 }
 

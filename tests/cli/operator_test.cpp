@@ -71,6 +71,16 @@ more with --after user:bob
 )");
 }
 
+TEST_CASE(
+    "A moment by which something is sure to have come is rounded up in a table, as elsewhere") {
+  const std::string later = std::to_string(samples::noon.ms + 1);
+  const Table table{.title = "queue",
+                    .columns = {{"promise", CellKind::instant}, {"admitted_at", CellKind::instant}},
+                    .rows = {{later, later}}};
+  CHECK(table_view({}, table).find("2026-11-22T12:00:01Z  2026-11-22T12:00:00Z\n") !=
+        std::string::npos);
+}
+
 TEST_CASE("A terminal shows the columns that fit and names the others; a file has them all") {
   Table table = accounts();
   for (int i = 0; i < 5; ++i) {
@@ -196,13 +206,15 @@ TEST_CASE("A moment in the past is a time ago, a date or a date with a time") {
   CHECK(read("90s") == now - seconds(90));
   CHECK(read("2026-11-22") == now - hours(12));
   CHECK(read("2026-11-22T12:00:00Z") == now);
+  CHECK(read("2026-11-22T12:00:00.042Z") == now + milliseconds(42));  // as --json prints it
   CHECK(read("2024-02-29") == Instant{1'709'164'800'000});
 }
 
 TEST_CASE("What is no moment is refused with the forms that are") {
   for (const char* text :
        {"", "yesterday", "7", "-7d", "2026-13-01", "2026-02-29", "2026-11-22T24:00:00Z",
-        "2026-11-22T12:00:00", "2026-11-22 12:00:00Z", "1969-12-31", "2026-1-1", "2026-11-22T1"}) {
+        "2026-11-22T12:00:00", "2026-11-22T12:00:00.", "2026-11-22T12:00:00.1Z",
+        "2026-11-22 12:00:00Z", "1969-12-31", "2026-1-1", "2026-11-22T1"}) {
     const auto moment = parse_since(text, samples::noon);
     REQUIRE_FALSE(moment);
     CHECK(moment.error().detail.find("2026-11-01T18:30:00Z") != std::string::npos);

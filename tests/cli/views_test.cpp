@@ -30,7 +30,8 @@ TEST_CASE("The quota shows used, held and left in seconds, the reset, and what f
 
   the window resets in 23:59:49 (h:mm:ss), at 2026-11-23T12:00:00Z
   1 of at most 4 jobs admitted; held until 2026-11-22T12:01:37Z at the latest
-  (in 0:01:26)
+  (in 0:01:26): what it declared, and the longest that its start and end may
+  take
   one request may cost up to 180.0 s
 
   what fits now
@@ -138,6 +139,25 @@ TEST_CASE("A receipt of a failed job says why, and that lost attempts cost nothi
             .rfind("job 17 failed\n  the executor crashed: signal 9; 3 attempts, the lost ones at "
                    "the pool's cost\n",
                    0) == 0);
+  done.receipt.ran = {};
+  done.receipt.charged = {};
+  CHECK(receipt_view({}, done, samples::ada())
+            .rfind("job 17 failed\n  the executor crashed: signal 9; the pool's fault: nothing is "
+                   "charged; 3\n  attempts\n",
+                   0) == 0);
+}
+
+TEST_CASE("A receipt of a job that was stopped says where its declared end was") {
+  JobDone done = samples::done();
+  done.receipt.outcome = Outcome::expired;
+  done.receipt.declared = seconds(1);
+  const std::string words = "stopped at its declared end of 1.0 s\n";
+  CHECK(receipt_view({}, done, samples::ada()).rfind("job 17 expired\n  " + words, 0) == 0);
+  CHECK(receipts_view({}, {.receipts = {done.receipt}}).find("        " + words) !=
+        std::string::npos);
+  done.receipt.cause = Errc::quota_exceeded;
+  done.receipt.detail = "its hold of 8.0 s was not extended in time";
+  CHECK(receipt_view({}, done, samples::ada()).find("declared end") == std::string::npos);
 }
 
 TEST_CASE("A receipt of a job that never started says how long it waited") {
@@ -161,8 +181,8 @@ TEST_CASE("Receipts are a table with the arithmetic and an exact sum") {
   CHECK(receipts_view({}, answer) ==
         R"(   JOB  ENDED                 APP           SIZE      OUTCOME        CHARGED
     17  2026-11-22T12:00:04Z  emoji         large     succeeded      3.217 s
-        declared 60.0 s, ran 3.3 s x 1, held 60.0 s, charged 3.3 s, 56.7 s given
-        back; waited 0.1 s
+        declared 60.0 s, ran 3.217 s x 1, held 60.0 s, charged 3.217 s, 56.783 s
+        given back; waited 0.1 s
     16  2026-11-22T12:00:04Z  emoji         large     succeeded        3.2 s
         declared 60.0 s, ran 3.2 s x 1, held 60.0 s, charged 3.2 s, 56.8 s given
         back; waited 0.1 s
@@ -174,13 +194,24 @@ older ones: gpupool receipts --before 16
 
 TEST_CASE("Jobs show where each one is") {
   CHECK(jobs_view({}, {.jobs = {samples::running(), samples::queued()}}) ==
-        R"(   JOB  STATE     APP           SIZE        DECLARED
-    18  running   emoji         large         60.0 s
+        R"(   JOB  STATE     APP           SIZE        DECLARED        HELD
+    18  running   emoji         large         60.0 s      60.0 s
         step 12 of 30 on node-1
-    18  queued    emoji         large         60.0 s
+    18  queued    emoji         large         60.0 s      60.0 s
         position 2, likely start in 0:00:41, promised by 2026-11-22T12:03:14Z
 )");
   CHECK(jobs_view({}, {}) == "no job is queued or running\n");
+  JobEvent event = samples::running();
+  Hold hold = event.hold;
+  hold.factor = 2;
+  hold.quota_part = {100'000};
+  hold.credits_part = {20'000};
+  event.hold = hold;
+  CHECK(jobs_view({}, {.jobs = {event}}).find("    60.0 s     120.0 s\n") != std::string::npos);
+  hold.learned = seconds(11);
+  event.hold = hold;
+  CHECK(jobs_view({}, {.jobs = {event}}).find("; so much is held at first, and") !=
+        std::string::npos);
 }
 
 TEST_CASE("A quote tells cost, rest, likely and promised start, and what is advised") {
@@ -285,9 +316,25 @@ TEST_CASE("A refusal shows its code, sentence, hint and who asked") {
   180.0 s requested (large, factor 1), 146.7 s left, 60.0 s held and 3.3 s used
   of 210.0 s; the hold frees by 12:01:37 UTC at the latest; the window resets at
   2026-11-23T12:00:00Z (in 23:59:49)
+  rule: [[tiers]] free.allowance_s = 210
   hint: a request of up to 146.7 s would be admitted now: try --duration 146
   asked as user:ada (tier free), recognised by token for ada, key k1
 )");
+}
+
+TEST_CASE("A refusal ends with how to ask for its story, where there is one") {
+  Refusal refusal{.code = Errc::too_many_jobs, .want = 5, .have = 4};
+  refusal.request = {0x0190a6c12f3a7b10U, 0x8c4d5e6f70819293U};
+  refusal.sentence = sentence_of(refusal);
+  const std::string line = "  `gpupool explain 0190a6c1-2f3a-7b10-8c4d-5e6f70819293` tells more\n";
+  CHECK(refusal_view({}, refusal).ends_with(line));
+  refusal.code = Errc::bad_request;
+  CHECK(refusal_view({}, refusal).find("explain") == std::string::npos);
+  refusal.code = Errc::unauthenticated;
+  CHECK(refusal_view({}, refusal).find("explain") == std::string::npos);
+  refusal.code = Errc::too_many_jobs;
+  refusal.request = {};  // of a quote
+  CHECK(refusal_view({}, refusal).find("explain") == std::string::npos);
 }
 
 TEST_CASE("A story is told line by line with its times") {
