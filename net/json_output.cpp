@@ -4,6 +4,7 @@
 
 #include "actors/describe.h"
 #include "actors/request_id.h"
+#include "actors/rules.h"
 
 namespace gpupool {
 namespace {
@@ -126,11 +127,9 @@ Json json_of(const Balance& balance) {
 // The numbers of an account that nobody looked up are not zeros: they are absent.
 Json json_of(const Refusal& refusal) {
   const std::string_view unit = unit_of(refusal.code);
-  Json json{{"code", name_of(refusal.code)},
-            {"number", static_cast<int>(refusal.code)},
-            {"sentence", refusal.sentence},
-            {"hint", text_or_null(refusal.hint)},
-            {"detail", text_or_null(refusal.detail)}};
+  Json json{{"code", name_of(refusal.code)},          {"number", static_cast<int>(refusal.code)},
+            {"sentence", refusal.sentence},           {"hint", text_or_null(refusal.hint)},
+            {"rule", text_or_null(rule_of(refusal))}, {"detail", text_or_null(refusal.detail)}};
   json["want"] = unit.empty() ? Json(nullptr) : Json(refusal.want);
   json["have"] = unit.empty() ? Json(nullptr) : Json(refusal.have);
   json["unit"] = unit.empty() ? Json(nullptr) : Json(unit);

@@ -4,9 +4,9 @@
 import {
   byId, disclosure, h, notSaid, reconcile, setText, show, timeElement, whenChanged,
 } from "./dom.js";
-import { bytes, instant, inUnit, moment, secondsDown, taken } from "./format.js";
+import { bytes, instant, moment, secondsDown } from "./format.js";
 import { sentenceOf } from "./api.js";
-import { arithmetic, receiptNotes } from "./words.js";
+import { arithmetic, chargeText, receiptNotes } from "./words.js";
 import { errorLine, storyOf } from "./view_story.js";
 import { isPicture } from "./view_gallery.js";
 
@@ -57,7 +57,7 @@ export function createReceipts({ store, api, clock, requests }) {
         h("span", null, `${receipt.app}, ${receipt.size}`),
         h("span", { class: "quiet" },
           timeElement(receipt.ended_at, moment(instant(receipt.ended_at), clock.now()))),
-        h("b", { class: "charged" }, inUnit(taken(receipt.charged_ms), 100))),
+        h("b", { class: "charged" }, chargeText(receipt))),
       prompt ? h("p", { class: "prompt" }, prompt) : null,
       h("p", { class: "arithmetic" }, arithmetic(receipt)),
       h("p", { class: "quiet" }, `${notes.join("; ")}; ${secondsDown(receipt.left_ms)} left then`),

@@ -33,7 +33,8 @@ export function createRefusals({ store, api, clock, takeDuration }) {
       title,
       h("p", { class: "sentence" }, refusal.sentence),
       refusal.hint ? h("p", { class: "hint" }, h("b", null, "Hint: "), refusal.hint) : null,
-      refusal.detail && !refusal.sentence.includes(refusal.detail)
+      refusal.rule ? h("p", { class: "rule" }, h("b", null, "Rule: "), refusal.rule) : null,
+      refusal.detail && !`${refusal.sentence} ${refusal.rule}`.includes(refusal.detail)
         ? h("p", null, refusal.detail) : null,
       numbers,
       h("p", { class: "quiet" }, who, who ? ", " : "", `at ${moment(at, clock.now())}, request `,

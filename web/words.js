@@ -6,21 +6,34 @@ import {
   span, taken, timeOfDay, unitFor,
 } from "./format.js";
 
-// "declared 60.0 s, ran 3.2 s x 1, held 60.0 s, charged 3.2 s, 56.8 s given back".
-export function arithmetic(receipt) {
-  const declared = exactly(receipt.declared_ms);
-  const held = exactly(receipt.held_ms);
-  const ran = taken(receipt.ran_ms);
-  const charged = taken(receipt.charged_ms);
-  const back = remaining(receipt.given_back_ms);
+const amountsOf = (receipt) => ({
+  declared: exactly(receipt.declared_ms),
+  held: exactly(receipt.held_ms),
+  ran: taken(receipt.ran_ms),
+  charged: taken(receipt.charged_ms),
+  back: remaining(receipt.given_back_ms),
+});
+
+// The coarsest unit in which a receipt's sums are true.
+function unitOf(receipt) {
+  const { declared, held, ran, charged, back } = amountsOf(receipt);
   // The charge is no product when it was cut at the hold, or is 0 for the pool's fault.
   const product = (u) => shown(ran, u) * receipt.factor === shown(charged, u);
   const isProduct = product(1);
-  const unit = unitFor([declared, held, ran, charged, back], (u) =>
+  return unitFor([declared, held, ran, charged, back], (u) =>
     shown(charged, u) + shown(back, u) === shown(held, u) && (!isProduct || product(u)));
+}
+
+// What a receipt charges, as its arithmetic has it.
+export const chargeText = (receipt) => inUnit(taken(receipt.charged_ms), unitOf(receipt));
+
+// "declared 60.0 s, ran 3.2 s x 1, held 60.0 s, charged 3.2 s, 56.8 s given back".
+export function arithmetic(receipt) {
+  const { declared, held, ran, back } = amountsOf(receipt);
+  const unit = unitOf(receipt);
   const text = (one) => inUnit(one, unit);
   return `declared ${text(declared)}, ran ${text(ran)} x ${receipt.factor}, held ${text(held)}, ` +
-    `charged ${text(charged)}, ${text(back)} given back${creditsPart(receipt)}`;
+    `charged ${chargeText(receipt)}, ${text(back)} given back${creditsPart(receipt)}`;
 }
 
 function creditsPart(receipt) {
@@ -33,6 +46,19 @@ function creditsPart(receipt) {
 
 const afterColon = (account) => account.slice(account.indexOf(":") + 1);
 
+const poolFaults = new Set(["executor_crashed", "executor_stalled", "node_lost", "device_failed",
+  "lease_refused", "result_not_stored", "ledger_unavailable"]);
+
+// Why a receipt is of nothing; null: it is not, or there is nothing to explain.
+function uncharged(receipt) {
+  if (receipt.charged_ms !== 0 || receipt.outcome === "succeeded") return null;
+  if (receipt.outcome === "failed" && poolFaults.has(receipt.cause)) {
+    return "the pool's fault: nothing is charged";
+  }
+  return receipt.ran_ms || receipt.cause === "program_failed" ? null
+    : "it had not begun to run: nothing is charged";
+}
+
 // What a receipt says beside its arithmetic: the wait, the cause, the attempts.
 export function receiptNotes(receipt) {
   const notes = [];
@@ -41,6 +67,11 @@ export function receiptNotes(receipt) {
   if (receipt.node) notes.push(`on ${receipt.node}`);
   if (receipt.cause) notes.push(receipt.cause.replaceAll("_", " "));
   if (receipt.detail) notes.push(receipt.detail);
+  if (receipt.outcome === "expired" && !receipt.cause) {
+    notes.push(`stopped at its declared end of ${seconds(receipt.declared_ms)}`);
+  }
+  const nothing = uncharged(receipt);
+  if (nothing) notes.push(nothing);
   if (receipt.exit_code) notes.push(`exit code ${receipt.exit_code}`);
   if (receipt.signal) notes.push(`signal ${receipt.signal}`);
   if (receipt.attempts > 1) {

@@ -95,14 +95,16 @@ TEST_CASE("A refusal in JSON has its code, numbers with their unit, and the acco
   refusal.balance = samples::balance();
   refusal.sentence = "a sentence";
   const Json json = json_of(refusal);
-  CHECK(keys_of(json) == Keys{"code", "number", "sentence", "hint", "detail", "want", "have",
-                              "unit", "request", "app", "size", "factor", "declared_ms", "cost_ms",
-                              "first_held_ms", "account", "tier", "recognised_by", "balance"});
+  CHECK(keys_of(json) == Keys{"code",          "number",  "sentence", "hint",          "rule",
+                              "detail",        "want",    "have",     "unit",          "request",
+                              "app",           "size",    "factor",   "declared_ms",   "cost_ms",
+                              "first_held_ms", "account", "tier",     "recognised_by", "balance"});
   CHECK(json["code"] == "too_many_jobs");
   CHECK(json["number"] == 107);
   CHECK(json["want"] == 5);
   CHECK(json["unit"] == "jobs");
   CHECK(json["hint"].is_null());
+  CHECK(json["rule"] == "[[tiers]] free.jobs_max = 4");
   CHECK(json["balance"]["used_ms"] == 3'217);
 }
 

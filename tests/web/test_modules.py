@@ -110,6 +110,23 @@ def test_a_charge_that_the_pool_owes_is_no_product(blank):
         "declared 60.0 s, ran 3.2 s x 1, held 60.0 s, charged 0.0 s, 60.0 s given back"
 
 
+def test_a_receipt_has_one_number_for_its_charge(blank):
+    receipt = RECEIPT | {"ran_ms": 517, "factor": 2, "held_ms": 120_000, "charged_ms": 1_034,
+                         "given_back_ms": 118_966}
+    assert call(blank, "words.js", "return m.chargeText(x)", receipt) == "1.04 s"
+
+
+@pytest.mark.parametrize("outcome,cause,ran,note", [
+    ("failed", "executor_crashed", 0, "the pool's fault: nothing is charged"),
+    ("cancelled", None, 0, "it had not begun to run: nothing is charged"),
+    ("expired", None, 60_000, "stopped at its declared end of 60.0 s")])
+def test_a_receipt_says_why_it_ended_so_and_why_it_costs_nothing(blank, outcome, cause, ran, note):
+    receipt = RECEIPT | {"outcome": outcome, "cause": cause, "ran_ms": ran, "charged_ms": ran,
+                         "waited_ms": 100, "node": None, "detail": None, "exit_code": 0,
+                         "signal": 0, "attempts": 1}
+    assert note in call(blank, "words.js", "return m.receiptNotes(x)", receipt)
+
+
 def test_a_queued_job_says_its_place_and_its_promise(blank):
     job = {"state": "queued", "position": 2, "promised_start": "2026-11-21T12:00:40.200Z",
            "likely_start": "2026-11-21T12:00:12.000Z", "likely_latest_start": None,
