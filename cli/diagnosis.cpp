@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "actors/describe.h"
+#include "actors/rules.h"
 #include "config/limits.h"
 #include "net/token_parts.h"
 
@@ -47,15 +48,27 @@ std::optional<Said> said_by(const std::string& token) {
   return said;
 }
 
+// The pool answered, and takes no such token: its own words, or null.
+const Error* not_taken(const Evidence& evidence) {
+  const bool is_token = evidence.unreachable && evidence.unreachable->code == Errc::unauthenticated;
+  return is_token ? &*evidence.unreachable : nullptr;
+}
+
+Finding look_at_no_token(const Evidence& evidence) {
+  const std::string how = "name a token with --token-file or GPUPOOL_TOKEN";
+  if (not_taken(evidence)) return bad("token", "there is none, and the pool wants one", how);
+  return note("token", "there is none",
+              "the pool may know you by your network address, with the least quota; to come as "
+              "yourself " +
+                  how);
+}
+
 Finding look_at_token(const Evidence& evidence) {
   const std::string from = evidence.token_from;
   if (!evidence.token)
     return bad("token", describe(evidence.token.error()),
                "name a file that holds a token with --token-file, or put it in GPUPOOL_TOKEN");
-  if (evidence.token->empty())
-    return note("token", "there is none",
-                "the pool may know you by your network address, with the least quota; to come as "
-                "yourself name a token with --token-file or GPUPOOL_TOKEN");
+  if (evidence.token->empty()) return look_at_no_token(evidence);
   const std::optional<Said> said = said_by(*evidence.token);
   if (!said)
     return bad("token", "what is in " + from + " is no JSON Web Token",
@@ -68,19 +81,51 @@ Finding look_at_token(const Evidence& evidence) {
   std::string text =
       "one for " + (said->subject.empty() ? "somebody" : said->subject) + ", from " + from;
   if (said->expires) text += ", good until " + utc_text(said->expires);
+  if (const Error* why = not_taken(evidence))
+    return bad("token", text + "; the pool does not take it: " + describe(*why),
+               "ask the pool's operator for a new one; `gpupool token inspect` shows what is in "
+               "the one you have");
   return good("token", text);
 }
 
+// Which check is about what a refusal is about.
+std::string_view check_of(Errc code) {
+  switch (code) {
+    case Errc::pool_unavailable:
+    case Errc::overloaded:
+    case Errc::ledger_unavailable:
+      return "pool";
+    case Errc::too_many_jobs:
+      return "jobs";
+    case Errc::quota_exceeded:
+      return "quota";
+    default:
+      return "app";
+  }
+}
+
+// Why what was asked about would be refused, or null.
+const Refusal* refusal_in(const Evidence& evidence) {
+  if (!evidence.quote || !*evidence.quote) return nullptr;
+  const Refusal& refusal = (*evidence.quote)->refusal;
+  return refusal.code == Errc{} ? nullptr : &refusal;
+}
+
+Finding look_at_reached_pool(const Evidence& evidence) {
+  const std::string text = evidence.welcome->pool + " answers at " + evidence.endpoint;
+  const Refusal* refusal = refusal_in(evidence);
+  if (!refusal || check_of(refusal->code) != "pool") return good("pool", text);
+  return bad("pool", text + ", and refuses jobs: " + refusal->sentence,
+             "it is the pool, not you: " + refusal->hint);
+}
+
 Finding look_at_pool(const Evidence& evidence) {
-  if (!evidence.unreachable)
-    return good("pool", evidence.welcome->pool + " answers at " + evidence.endpoint);
+  if (!evidence.unreachable) return look_at_reached_pool(evidence);
   const Error& why = *evidence.unreachable;
   const std::string text = describe(why);
   switch (why.code) {
     case Errc::unauthenticated:
-      return bad("pool", "it does not take this token: " + text,
-                 "ask the pool's operator for a new one; `gpupool token inspect` shows what is in "
-                 "the one you have");
+      return good("pool", "one answers at " + evidence.endpoint);
     case Errc::version_mismatch:
       return bad("pool", text, "install the version of gpupool that the pool has");
     case Errc::rate_limited:
@@ -124,17 +169,56 @@ Finding look_at_identity(const Evidence& evidence) {
               "everybody at this address shares one quota; with a token you have your own");
 }
 
+bool is_of_an_issuer(const Caller& caller) {
+  return caller.account.text.find('@') != std::string::npos;
+}
+
+// Where a tier comes from, as far as anybody here can know.
+std::string why_tier(const Caller& caller, const std::optional<Said>& said) {
+  if (caller.recognised_by.ends_with(" set by an operator")) return ": an operator set it";
+  if (!caller.account.text.starts_with("user:")) return ": [identity] anonymous_tier";
+  if (is_of_an_issuer(caller)) return ": [[identity.issuers]] tiers, or [identity] default_tier";
+  if (!said) return "";
+  return said->tier.empty() ? ": [identity] default_tier, as the token names none"
+                            : ": the token says so";
+}
+
 Finding look_at_tier(const Evidence& evidence) {
   // The ledger knows what an operator set; the welcome may be of before that.
   const bool knows = evidence.quota && *evidence.quota;
   const Caller& caller = knows ? (*evidence.quota)->caller : evidence.welcome->caller;
   const std::optional<Said> said =
       evidence.token && !evidence.token->empty() ? said_by(*evidence.token) : std::optional<Said>{};
-  if (said && !said->tier.empty() && said->tier != caller.tier)
+  const bool may_differ = !is_of_an_issuer(caller);
+  if (said && may_differ && !said->tier.empty() && said->tier != caller.tier)
     return note("tier",
                 caller.tier + ", though the token says " + said->tier + ": " + caller.recognised_by,
                 "an operator chose the tier of this account; `gpupool changes` says who and when");
-  return good("tier", caller.tier);
+  return good("tier", caller.tier + why_tier(caller, said));
+}
+
+bool is_full(const Balance& balance) { return balance.open_jobs >= balance.jobs_max; }
+
+Finding look_at_jobs(const Evidence& evidence) {
+  if (!evidence.quota || !*evidence.quota)
+    return skipped("jobs", "how many there are is not known");
+  const Balance& balance = (*evidence.quota)->balance;
+  const std::string text = std::to_string(balance.open_jobs) + " of at most " +
+                           std::to_string(balance.jobs_max) + " are admitted";
+  if (!is_full(balance)) return good("jobs", text);
+  return bad("jobs",
+             text + ", " +
+                 Setting{"tiers", balance.tier, "jobs_max"}.equals(std::int64_t{balance.jobs_max}),
+             "wait for one to end, or cancel one; `gpupool jobs` lists them");
+}
+
+// Whether anything of use can be paid for; where as many jobs as may be are open, nothing fits.
+bool pays(const Balance& balance) {
+  const GpuTime beyond =
+      balance.credits - balance.credits_held + balance.group.credits - balance.group.held;
+  if (is_full(balance)) return balance.left + beyond >= GpuTime{1000};
+  return std::any_of(balance.fits.begin(), balance.fits.end(),
+                     [](const Fit& one) { return one.longest >= seconds(1); });
 }
 
 Finding look_at_quota(const Evidence& evidence) {
@@ -145,14 +229,14 @@ Finding look_at_quota(const Evidence& evidence) {
   const Balance& balance = (*evidence.quota)->balance;
   std::string text = balance_text(balance);
   if (const std::string credits = credits_text(balance); !credits.empty()) text += "; " + credits;
-  const bool fits = std::any_of(balance.fits.begin(), balance.fits.end(),
-                                [](const Fit& one) { return one.longest >= seconds(1); });
-  if (fits) return good("quota", text);
-  if (balance.open_jobs >= balance.jobs_max)
+  if (pays(balance)) {
+    const Refusal* refusal = evidence.is_last ? nullptr : refusal_in(evidence);
+    if (!refusal || refusal->code != Errc::quota_exceeded) return good("quota", text);
     return bad("quota",
-               std::to_string(balance.open_jobs) + " of at most " +
-                   std::to_string(balance.jobs_max) + " jobs are admitted",
-               "wait for one to end, or cancel one; `gpupool jobs` lists them");
+               text + "; for " + evidence.app + " " + seconds_text(refusal->cost) +
+                   " would have to be held",
+               refusal->hint);
+  }
   if (std::none_of(balance.fits.begin(), balance.fits.end(),
                    [](const Fit& one) { return one.offered; }))
     return bad("quota", text + "; and no node offers a slot",
@@ -168,19 +252,35 @@ Finding look_at_quota(const Evidence& evidence) {
 
 Finding look_at_app(const Evidence& evidence) {
   if (evidence.app.empty())
-    return skipped("app",
-                   "none was named; with --app NAME it is asked whether it would be admitted");
+    return skipped(
+        "app",
+        "none was named, and you have used none yet; with --app NAME it is asked whether "
+        "a job of it would be admitted, and so whether any node takes jobs");
   if (!evidence.quote) return skipped("app", "it was not asked for");
   if (!*evidence.quote)
     return bad("app", describe(evidence.quote->error()), "try again, or ask the pool's operator");
+  const std::string app = evidence.app + (evidence.is_last ? ", which you used last," : "");
+  if (const Refusal* refusal = refusal_in(evidence)) {
+    const std::string_view check = check_of(refusal->code);
+    if (check == "pool" || (check != "app" && !evidence.is_last))
+      return skipped("app", app + " would be refused because of the " + std::string(check));
+    if (evidence.is_last)
+      return note("app", app + " would be refused: " + refusal->sentence, refusal->hint);
+    return bad("app", app + ": " + refusal->sentence, refusal->hint);
+  }
   const QuoteAnswer& quote = **evidence.quote;
-  if (quote.refusal.code != Errc{})
-    return bad("app", evidence.app + ": " + quote.refusal.sentence, quote.refusal.hint);
-  std::string text =
-      evidence.app + " would be admitted, for " + seconds_text(quote.cost) + " at most";
+  std::string text = app + " would be admitted, for " + seconds_text(quote.cost) + " at most";
   if (quote.promise)
     text += ", with a start by " + utc_text(quote.promise, Rounding::up) + " at the latest";
   return good("app", text);
+}
+
+// The names of the findings that are so.
+std::string names_of(const std::vector<Finding>& findings, Health health) {
+  std::string names;
+  for (const Finding& one : findings)
+    if (one.health == health) names += (names.empty() ? "" : ", ") + one.name;
+  return names;
 }
 
 }  // namespace
@@ -204,20 +304,24 @@ std::vector<Finding> diagnose(const Evidence& evidence) {
       good("endpoint", evidence.endpoint + ", from " + evidence.endpoint_from),
       look_at_token(evidence)};
   if (!evidence.unreachable && !evidence.welcome) {  // not even tried
-    for (const char* name : {"pool", "version", "clock", "identity", "tier", "quota", "app"})
+    for (const char* name :
+         {"pool", "version", "clock", "identity", "tier", "jobs", "quota", "app"})
       found.push_back(skipped(name, "there is no token to come with"));
     return found;
   }
   found.push_back(look_at_pool(evidence));
   if (evidence.unreachable) {
-    for (const char* name : {"version", "clock", "identity", "tier", "quota", "app"})
-      found.push_back(skipped(name, "the pool was not reached"));
+    const char* why =
+        not_taken(evidence) ? "the pool does not take the token" : "the pool was not reached";
+    for (const char* name : {"version", "clock", "identity", "tier", "jobs", "quota", "app"})
+      found.push_back(skipped(name, why));
     return found;
   }
   found.push_back(look_at_version(evidence));
   found.push_back(look_at_clock(evidence));
   found.push_back(look_at_identity(evidence));
   found.push_back(look_at_tier(evidence));
+  found.push_back(look_at_jobs(evidence));
   found.push_back(look_at_quota(evidence));
   found.push_back(look_at_app(evidence));
   return found;
@@ -227,6 +331,21 @@ const Finding* problem_of(const std::vector<Finding>& findings) {
   const auto found = std::find_if(findings.begin(), findings.end(),
                                   [](const Finding& one) { return one.health == Health::bad; });
   return found == findings.end() ? nullptr : &*found;
+}
+
+std::string summary_of(const std::vector<Finding>& findings) {
+  if (const Finding* problem = problem_of(findings))
+    return "The problem is the " + problem->name + ".";
+  if (const std::string notes = names_of(findings, Health::note); !notes.empty()) {
+    std::string text = "Nothing is wrong, but look at: " + notes + ".";
+    const auto step = std::find_if(findings.begin(), findings.end(), [](const Finding& one) {
+      return one.health == Health::note && !one.next.empty();
+    });
+    return step == findings.end() ? text : text + " The next step: " + step->next + ".";
+  }
+  const std::string unseen = names_of(findings, Health::skipped);
+  return unseen.empty() ? "Nothing is wrong."
+                        : "Nothing is wrong in what was looked at; not looked at: " + unseen + ".";
 }
 
 }  // namespace gpupool

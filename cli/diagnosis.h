@@ -24,7 +24,8 @@ struct Evidence {
   std::optional<Error> unreachable;
   std::optional<SessionWelcome> welcome;
   std::optional<Result<QuotaAnswer>> quota;
-  std::string app;  // that was asked about; empty: none
+  std::string app;       // that was asked about; empty: none
+  bool is_last = false;  // nobody named it: the account used it last
   std::optional<Result<QuoteAnswer>> quote;
 };
 
@@ -38,11 +39,15 @@ struct Finding {
   std::string next;  // what to do; empty: nothing
 };
 
-// In the order in which they matter: endpoint, token, pool, version, clock, identity, tier, quota,
-// app. After a bad one the rest may be skipped.
+// In the order in which they matter: endpoint, token, pool, version, clock, identity, tier, jobs,
+// quota, app. After a bad one the rest may be skipped. What would be refused because of an earlier
+// one is that one's problem.
 std::vector<Finding> diagnose(const Evidence& evidence);
 
 // The first bad one, or null.
 const Finding* problem_of(const std::vector<Finding>& findings);
+
+// One line: which is the problem; or what to look at all the same, and the next step.
+std::string summary_of(const std::vector<Finding>& findings);
 
 }  // namespace gpupool

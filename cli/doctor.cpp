@@ -24,7 +24,15 @@ std::string token_from(const Connection& connection) {
   return std::getenv("GPUPOOL_TOKEN") ? "GPUPOOL_TOKEN" : "";
 }
 
-void ask_pool(const Connection& connection, const JobRequest& body, Evidence& evidence) {
+// The app that the account used last: it tells whether the pool takes jobs at all. Empty: none yet.
+std::string last_app(Client& client, const Evidence& evidence) {
+  if (!*evidence.quota) return "";
+  if (const std::string& app = (*evidence.quota)->balance.advice.app; !app.empty()) return app;
+  const Result<ReceiptsAnswer> answer = client.receipts({}, 1);
+  return answer && !answer->receipts.empty() ? answer->receipts.front().app : "";
+}
+
+void ask_pool(const Connection& connection, JobRequest body, Evidence& evidence) {
   const Result<std::unique_ptr<Client>> client = connect(connection);
   evidence.now = wall_time();
   if (!client) {
@@ -36,6 +44,10 @@ void ask_pool(const Connection& connection, const JobRequest& body, Evidence& ev
   evidence.endpoint = (*client)->endpoint();
   evidence.quota = (*client)->quota();
   evidence.now = wall_time();
+  if (body.app.empty()) {
+    body.app = evidence.app = last_app(**client, evidence);
+    evidence.is_last = true;
+  }
   if (!body.app.empty()) evidence.quote = (*client)->quote(body);
 }
 
@@ -50,8 +62,7 @@ std::string view_of(const Style& style, const std::vector<Finding>& findings) {
             padded_right(one.name, 9) + " " + wrapped(style, printable(one.text), 19) + "\n";
     if (!one.next.empty()) text += "         -> " + wrapped(style, printable(one.next), 12) + "\n";
   }
-  const Finding* problem = problem_of(findings);
-  return text + (problem ? "The problem is the " + problem->name + ".\n" : "Nothing is wrong.\n");
+  return text + wrapped(style, summary_of(findings), 0) + "\n";
 }
 
 Json json_of(const std::vector<Finding>& findings) {
@@ -63,7 +74,8 @@ Json json_of(const std::vector<Finding>& findings) {
                       {"next", one.next.empty() ? Json(nullptr) : Json(one.next)}});
   const Finding* problem = problem_of(findings);
   return {{"checks", std::move(checks)},
-          {"problem", problem ? Json(problem->name) : Json(nullptr)}};
+          {"problem", problem ? Json(problem->name) : Json(nullptr)},
+          {"summary", summary_of(findings)}};
 }
 
 ExitCode code_of(const Finding* problem, const Evidence& evidence) {

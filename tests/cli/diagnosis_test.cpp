@@ -69,8 +69,9 @@ TEST_CASE("Where nothing is wrong every step says so, in the order in which they
     CHECK(one.next.empty());
   }
   CHECK(names == std::vector<std::string>{"endpoint", "token", "pool", "version", "clock",
-                                          "identity", "tier", "quota", "app"});
+                                          "identity", "tier", "jobs", "quota", "app"});
   CHECK(problem_of(findings) == nullptr);
+  CHECK(summary_of(findings) == "Nothing is wrong.");
 }
 
 TEST_CASE("An expired token is the problem, with the moment and how long ago that was") {
@@ -83,6 +84,22 @@ TEST_CASE("An expired token is the problem, with the moment and how long ago tha
   CHECK(problem_of(findings)->name == "token");
   CHECK(says(problem_of(findings)->text, "expired at 2026-12-01T07:50:00Z, 0:10:00 ago"));
   CHECK(finding(evidence, "quota").health == Health::skipped);
+  CHECK(finding(evidence, "quota").text == "the pool does not take the token");
+  // It answered: it is not another problem.
+  CHECK(finding(evidence, "pool").health == Health::good);
+  CHECK(summary_of(findings) == "The problem is the token.");
+}
+
+TEST_CASE("A token that only the pool knows to be bad is the problem, in the pool's words") {
+  Evidence evidence = healthy();
+  evidence.unreachable = Error{.code = Errc::unauthenticated, .detail = "the token was revoked"};
+  evidence.welcome.reset();
+  CHECK(problem_of(diagnose(evidence))->name == "token");
+  CHECK(says(finding(evidence, "token").text, "the pool does not take it"));
+  CHECK(says(finding(evidence, "token").text, "the token was revoked"));
+  evidence.token = std::string{};
+  CHECK(says(finding(evidence, "token").text, "there is none, and the pool wants one"));
+  CHECK(problem_of(diagnose(evidence))->name == "token");
 }
 
 TEST_CASE("What is no token, and a file that cannot be read, are told before anything is asked") {
@@ -106,7 +123,26 @@ TEST_CASE("Without a token the caller is an address, and is told what that means
   CHECK(finding(evidence, "token").health == Health::note);
   CHECK(finding(evidence, "identity").health == Health::note);
   CHECK(says(finding(evidence, "identity").next, "shares one quota"));
+  CHECK(finding(evidence, "tier").text == "anonymous: [identity] anonymous_tier");
   CHECK(problem_of(diagnose(evidence)) == nullptr);
+  const std::string summary = summary_of(diagnose(evidence));
+  CHECK(summary.starts_with("Nothing is wrong, but look at: token, identity. The next step: "));
+  CHECK(summary.ends_with("name a token with --token-file or GPUPOOL_TOKEN."));
+}
+
+TEST_CASE("A tier says where it comes from") {
+  Evidence evidence = healthy();
+  const auto tier = [&] { return finding(evidence, "tier").text; };
+  CHECK(tier() == "pro: the token says so");
+  evidence.token = token(hours(1), "");
+  CHECK(tier() == "pro: [identity] default_tier, as the token names none");
+  Caller ada = evidence.welcome->caller;
+  ada.recognised_by += "; tier pro set by an operator";
+  evidence.quota = QuotaAnswer{.caller = ada, .balance = balance()};
+  CHECK(tier() == "pro: an operator set it");
+  ada = {.account = {"user:ada@uni"}, .tier = "pro", .recognised_by = "token for ada, issuer uni"};
+  evidence.quota = QuotaAnswer{.caller = ada, .balance = balance()};
+  CHECK(tier() == "pro: [[identity.issuers]] tiers, or [identity] default_tier");
 }
 
 TEST_CASE("A tier that is not the token's is told with who set it") {
@@ -151,10 +187,6 @@ TEST_CASE("A quota that pays for nothing says from when on it does") {
   none.held_until = now + seconds(90);
   evidence.quota = QuotaAnswer{.balance = none};
   CHECK(says(finding(evidence, "quota").next, "2026-12-01T08:01:30Z"));
-  none.open_jobs = 4;
-  evidence.quota = QuotaAnswer{.balance = none};
-  CHECK(says(finding(evidence, "quota").text, "4 of at most 4 jobs"));
-  none.open_jobs = 0;
   none.fits[0].offered = false;
   evidence.quota = QuotaAnswer{.balance = none};
   CHECK(says(finding(evidence, "quota").next, "it is the pool, not you"));
@@ -171,6 +203,69 @@ TEST_CASE("An app that would be refused says why, in the refusal's own words") {
   CHECK(problem_of(findings)->next == "ask");
   evidence.app.clear();
   CHECK(finding(evidence, "app").health == Health::skipped);
+}
+
+TEST_CASE("As many jobs as may be are the problem, and not the quota that is left") {
+  Evidence evidence = healthy();
+  Balance full = balance({});
+  full.left = {90'000};
+  full.open_jobs = 4;
+  evidence.quota = QuotaAnswer{.balance = full};
+  evidence.quote = QuoteAnswer{.refusal = {.code = Errc::too_many_jobs, .sentence = "one more"}};
+  const auto findings = diagnose(evidence);
+  CHECK(summary_of(findings) == "The problem is the jobs.");
+  CHECK(problem_of(findings)->text == "4 of at most 4 are admitted, [[tiers]] pro.jobs_max = 4");
+  CHECK(finding(evidence, "quota").health == Health::good);
+  CHECK(finding(evidence, "app").text == "emoji would be refused because of the jobs");
+  full.left = {};
+  evidence.quota = QuotaAnswer{.balance = full};
+  CHECK(finding(evidence, "quota").health == Health::bad);
+}
+
+TEST_CASE("A pool that takes no jobs is the problem, whichever app was asked about") {
+  Evidence evidence = healthy();
+  for (const Errc code : {Errc::pool_unavailable, Errc::overloaded, Errc::ledger_unavailable})
+    for (const bool is_last : {false, true}) {
+      evidence.is_last = is_last;
+      evidence.quote = QuoteAnswer{.refusal = {.code = code,
+                                               .sentence = "an operator is draining them",
+                                               .hint = "try again later"}};
+      const auto findings = diagnose(evidence);
+      CHECK(summary_of(findings) == "The problem is the pool.");
+      CHECK(problem_of(findings)->text ==
+            "lab answers at tcp://127.0.0.1:7400, and refuses jobs: an operator is draining them");
+      CHECK(problem_of(findings)->next == "it is the pool, not you: try again later");
+      CHECK(finding(evidence, "app").health == Health::skipped);
+      CHECK(finding(evidence, "quota").health == Health::good);
+    }
+}
+
+TEST_CASE("A job that was asked about and is more than what is left makes the quota the problem") {
+  Evidence evidence = healthy();
+  (**evidence.quota).balance = balance(seconds(30));
+  evidence.quote = QuoteAnswer{.refusal = {.code = Errc::quota_exceeded,
+                                           .cost = {60'000},
+                                           .sentence = "60.0 s requested",
+                                           .hint = "try --duration 30"}};
+  CHECK(problem_of(diagnose(evidence))->name == "quota");
+  CHECK(says(finding(evidence, "quota").text, "for emoji 60.0 s would have to be held"));
+  CHECK(finding(evidence, "quota").next == "try --duration 30");
+  // Nobody asked for that one.
+  evidence.is_last = true;
+  CHECK(problem_of(diagnose(evidence)) == nullptr);
+  CHECK(finding(evidence, "app").health == Health::note);
+  CHECK(
+      says(finding(evidence, "app").text, "emoji, which you used last, would be refused: 60.0 s"));
+  CHECK(says(summary_of(diagnose(evidence)), "look at: app. The next step: try --duration 30."));
+}
+
+TEST_CASE("What was not looked at is said, and no pool is called well for it") {
+  Evidence evidence = healthy();
+  evidence.app.clear();
+  evidence.quote.reset();
+  CHECK(says(finding(evidence, "app").text, "whether any node takes jobs"));
+  CHECK(summary_of(diagnose(evidence)) ==
+        "Nothing is wrong in what was looked at; not looked at: app.");
 }
 
 }  // namespace gpupool
