@@ -243,7 +243,11 @@ def test_why_am_i_refused_with_quota_left_all_that_is_declared_has_to_fit(faq, q
     assert (requested, held, used, allowance) == (DECLARED_MS, 3 * DECLARED_MS, 0, FREE_MS)
     assert left == allowance - held - used < requested
     assert amounts("up to A would be admitted now: try --duration 30", refusal) == [left]
-    assert amounts("refused, quota_exceeded: A requested, A left", story) == [requested, left]
+    assert amounts(r"refused, quota_exceeded: A requested \(large, factor 1\), A left,", story) == [
+        requested, left]
+    for told in (refusal, story):
+        assert ("[[tiers]] free.allowance_s = 210; 60.0 s declared by [[apps]] "
+                "emoji.default_duration_s") in " ".join(told.split())
     # The hint is right to the millisecond, and so is the moment when a hold frees.
     over = faq.ask("quote", "emoji", "--duration", "30.001", token=ada, code=3)["refused"]
     assert (over["code"], over["have"]) == ("quota_exceeded", left)
@@ -251,7 +255,8 @@ def test_why_am_i_refused_with_quota_left_all_that_is_declared_has_to_fit(faq, q
     balance = faq.balance(ada)
     leased = moment_ms(faq.ask("cancel", first.job, token=ada)["receipt"]["leased_at"])
     longest_ms = DECLARED_MS + OCCUPANCY_MS - 300_000
-    assert moment_ms(balance["held_until"]) == leased + longest_ms
+    # The ledger hears of a lease a moment after the broker made it.
+    assert 0 <= moment_ms(balance["held_until"]) - (leased + longest_ms) < 1000
     assert faq.balance(ada)["left_ms"] > left
     assert faq.ask("submit", "emoji", "prompt=a star", "--duration", "30", "--detach", token=ada)["job"]
 
@@ -307,6 +312,7 @@ def test_i_am_pro_why_does_it_treat_me_as_nobody_no_token_came(faq, question):
     pro, root = faq.token("ada", "--tier", "pro"), faq.token("root", "--role", "operator")
     said = question.play(faq)[0]
     assert "there is none" in said and "address:127.0.0.1/32" in said and "anonymous" in said
+    assert "Nothing is wrong, but look at: token, identity." in said
     assert faq.balance(None)["allowance_ms"] == ANONYMOUS_MS
     with_token = faq.ask("quota", token=pro)
     assert (with_token["caller"]["tier"], with_token["balance"]["allowance_ms"]) == ("pro", PRO_MS)
@@ -316,7 +322,8 @@ def test_i_am_pro_why_does_it_treat_me_as_nobody_no_token_came(faq, question):
     assert refused["code"] == "unauthenticated"
     check_balance(faq.balance(None), used=0, held=0, allowance=ANONYMOUS_MS)
     problem = faq.ask("doctor", token=pro, code=3)
-    assert problem["problem"] == "pool" and "token" in problem["checks"][2]["text"]
+    assert problem["problem"] == "token"
+    assert "the pool does not take it" in problem["checks"][1]["text"]
     # A token that names no tier is of the default one, until an operator says otherwise.
     bob = faq.token("bob")
     assert faq.balance(bob)["tier"] == "free"
@@ -342,6 +349,8 @@ def test_what_did_that_failed_run_cost_me_what_it_ran_or_nothing(faq, question):
     check_balance(faq.balance(ada), used=own["charged_ms"], held=0)
     said = question.play(faq, ada)[0]
     assert amounts("charged by these 2 receipts: A", said) == [own["charged_ms"]]
+    assert ("not run again: [[apps]] train.retries = 0; the pool's fault: nothing is charged"
+            in " ".join(said.split()))
 
     # One that never ran costs nothing, either.
     holders = faq.take_all_slots(faq.token("bob"))
@@ -375,6 +384,8 @@ def test_how_long_until_my_turn_at_worst_until_the_promised_start(faq, question)
     refused = faq.ask("generate", "a star", "--max-wait", "60", token=ada, code=3)["refused"]
     assert (refused["code"], refused["want"], refused["have"]) == (
         "promise_too_late", 60_000, 4 * OCCUPANCY_MS)
+    assert "1 job waits before it" in refused["sentence"]
+    assert refused["sentence"].endswith("2 x 337.0 s x (1 + 1) = 1348.0 s")
 
     job = faq.ask("submit", "emoji", "prompt=a star", "--detach", token=ada)["job"]
     (queued,) = faq.ask("jobs", token=ada)["jobs"]
@@ -420,6 +431,8 @@ def test_why_was_my_duration_illegal_its_cost_was_more_than_the_tier_allows(faq,
                           code=3)["refused"]
         assert (refused["code"], refused["want"], refused["have"]) == (
             "illegal_duration", round(duration * 1000), longest)
+        assert refused["rule"] == "[[tiers]] free.longest_s = 180" + (
+            " / [[sizes]] xlarge.factor = 2" if size == "xlarge" else "")
         fits = faq.quote(ada, "--duration", longest // 1000, "--size", size)
         assert fits["cost_ms"] == FREE_LONGEST_MS
     # Where both the app and the tier object, the shorter one is told.
@@ -436,7 +449,7 @@ def test_is_the_pool_broken_or_is_it_me_the_doctor_names_the_first_problem(new_p
     pool.wait_until(lambda: faq.run("doctor", "--app", "emoji", token=ada).returncode == 3,
                     "the pool takes no jobs", 20)
     said = question.play(faq, ada)[0]
-    assert "an operator is draining" in said
+    assert "an operator is draining" in said and "The problem is the pool." in said
     assert faq.run("resume", "node-1", token=root).returncode == 0
     pool.wait_until(lambda: faq.run("doctor", "--app", "emoji", token=ada).returncode == 0,
                     "the pool takes jobs", 20)
@@ -449,8 +462,9 @@ def test_is_the_pool_broken_or_is_it_me_the_doctor_names_the_first_problem(new_p
     assert problem("--app", "emojis") == "app"
     for _ in range(3):
         faq.begin(ada)
-    faq.begin(ada, "--duration", 30)
     assert problem("--app", "emoji") == "quota"
+    faq.begin(ada, "--duration", 30)
+    assert problem("--app", "emoji") == "jobs"
     # And the pool's: nobody listens at an endpoint that was this one's a moment before.
     faq.daemon.kill()
     faq.daemon.wait()
