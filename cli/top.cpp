@@ -99,7 +99,12 @@ class Asker {
       lock.unlock();
       look();
       lock.lock();
-      wake_.wait_for(lock, interval_, [this] { return stopping_ || !commands_.empty(); });
+      wake_.wait_for(lock, interval_,
+                     [this] { return stopping_ || (client_ && !commands_.empty()); });
+      if (!client_ && !commands_.empty()) {
+        commands_.clear();
+        seen_.notice = "not done: the pool is not there";
+      }
       while (!stopping_ && !commands_.empty() && client_) {
         const Command command = std::move(commands_.front());
         commands_.pop_front();
@@ -236,6 +241,11 @@ class Keys {
       return true;
     }
     state_.notice.clear();
+    // The cursor is the page's as long as there is one: no row is meant.
+    if (!state_.page.empty()) {
+      move(key, overview, rows);
+      return true;
+    }
     switch (key) {
       case 'q':
         return false;

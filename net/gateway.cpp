@@ -284,6 +284,10 @@ Result<Gateway> open_gateway(caf::actor_system& system, Surroundings around,
   const auto web = std::make_shared<WebDoor>(WebDoorPorts{
       .welcome = [around,
                   bridge](const Introduction& who) { return welcome_web(around, *bridge, who); },
+      .may_come =
+          [bridge](const Introduction& who) {
+            return bridge->may_come(network_of(who.peer_address));
+          },
       .recognise =
           [around, bridge](const Introduction& who) { return recognise_web(around, *bridge, who); },
       .receive = [bridge](SessionId id,

@@ -138,6 +138,7 @@ class HttpServer::Loop::Connection : public std::enable_shared_from_this<Connect
   void close() {
     beast::error_code ignored;
     stream_.socket().close(ignored);
+    kept_.reset();
     ++request_;
     // What its client hears no more concerns whoever waits for it.
     // Not at once: it may be just now that they say something here.
@@ -175,10 +176,12 @@ class HttpServer::Loop::Connection : public std::enable_shared_from_this<Connect
   std::optional<Parser> parser_;
   HttpPeer peer_;
   bool keeps_alive_ = false;
+  bool heads_ = false;  // of the answer its header alone is wanted
   bool streams_ = false;
   bool ends_ = false;  // once everything is written
   std::uint64_t request_ = 0;
   std::deque<std::string> waiting_;  // to be written, the first is on its way
+  std::shared_ptr<void> kept_;       // of the answer that is on its way
   std::function<void()> when_gone_;
 };
 
@@ -240,6 +243,7 @@ void HttpServer::Loop::Connection::got(beast::error_code error) {
   if (error) return close();
   const auto& read = parser_->get();
   keeps_alive_ = read.keep_alive();
+  heads_ = read.method() == http::verb::head;
   auto request = request_of(read);
   if (!request) return refuse(http::status::bad_request);
   parser_.reset();
@@ -271,7 +275,11 @@ Result<HttpRequest> HttpServer::Loop::Connection::request_of(
   request.host = header(http::field::host);
   request.origin = header(http::field::origin);
   request.if_none_match = header(http::field::if_none_match);
-  request.forwarded_for = std::string(read["X-Forwarded-For"]);
+  // A proxy may add a line of its own behind what the client claims: all of them count, in order.
+  const auto [first, last] = read.equal_range("X-Forwarded-For");
+  for (auto one = first; one != last; ++one)
+    request.forwarded_for +=
+        (request.forwarded_for.empty() ? "" : ", ") + std::string(one->value());
   request.body = read.body();
   std::string_view rest = target.substr(std::min(mark + 1, target.size()));
   while (!rest.empty()) {
@@ -301,7 +309,8 @@ void HttpServer::Loop::Connection::write_answer(const HttpAnswer& answer) {
     text += "Content-Length: " + std::to_string(answer.body.size()) + "\r\n";
   if (!keeps_alive_) text += "Connection: close\r\n";
   ends_ = !keeps_alive_;
-  send(text + "\r\n" + answer.body);
+  kept_ = answer.kept;
+  send(text + "\r\n" + (heads_ ? std::string{} : answer.body));
 }
 
 void HttpServer::Loop::Connection::begin_stream(const HttpHeaders& headers) {
@@ -328,6 +337,7 @@ void HttpServer::Loop::Connection::write_next() {
                       self->waiting_.pop_front();
                       self->stream_.expires_never();
                       if (!self->waiting_.empty()) return self->write_next();
+                      self->kept_.reset();
                       if (self->ends_)
                         self->finish();
                       else if (!self->streams_)

@@ -51,6 +51,7 @@ struct HttpAnswer {
   HttpHeaders headers{};
   std::string body{};
   std::string media_type = "application/json";  // of a body that is not empty
+  std::shared_ptr<void> kept{};  // let go once all of it has left, or its client went
 };
 
 // The way back to one request. On the server's thread only; whatever is said after the end, or

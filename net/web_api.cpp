@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "actors/request_id.h"
+#include "config/limits.h"
 #include "config/text_rules.h"
 #include "net/json_overview.h"
 #include "net/web_files.h"
@@ -24,6 +25,11 @@ bool is_local_name(std::string_view host) {
     host = host.substr(0, port);
   return host.empty() || host == "localhost" || host.starts_with('[') ||
          host.find_first_not_of("0123456789.") == std::string_view::npos;
+}
+
+Error too_much() {
+  return {.code = Errc::overloaded,
+          .detail = "too many results and logs are on their way; ask again in a moment"};
 }
 
 Caller scraper() {
@@ -110,6 +116,14 @@ void WebApi::serve(Instant now, const HttpRequest& request, std::shared_ptr<Http
     if (!config.web.metrics)
       return reply->answer(web_error(
           {.code = Errc::forbidden, .detail = "web.metrics is false in the configuration"}));
+    if (const Status may = ports_.may_come(introduce(request)); !may)
+      return reply->answer(web_error(may.error()));
+    const auto scrapes = std::count_if(asked_.begin(), asked_.end(), [](const auto& one) {
+      return one.second.request.ask == WebAsk::metrics;
+    });
+    if (scrapes >= web_limits::metrics_max)
+      return reply->answer(
+          web_error({.code = Errc::overloaded, .detail = "too many ask for metrics at once"}));
     return ask(now, scraper(), std::move(asks), reply);
   }
   Introduction introduction = introduce(request);
@@ -252,7 +266,14 @@ void WebApi::submit(const Caller& caller, WebRequest request, std::shared_ptr<Ht
         web_error({.code = Errc::overloaded,
                    .detail = "too many submits of this stream wait for an answer"}));
   const RequestId id = request.request == RequestId{} ? request_id() : request.request;
+  if (stream.submits.contains(id))
+    return reply->answer(web_error(
+        {.code = Errc::id_reused, .detail = "this very request waits for its answer already"}));
   const std::uint64_t query = ++stream.last_query;
+  reply->when_gone([this, session = it->first, id] {
+    if (const auto found = streams_.find(session); found != streams_.end())
+      found->second.submits.erase(id);
+  });
   stream.submits[id] = {query, std::move(reply)};
   ports_.say(it->first, ClientSubmit{.query = query, .request = id, .body = request.body});
 }
@@ -271,6 +292,15 @@ void WebApi::hear(Asked& asked, SessionId session, const ToClient& message) {
   end(session, answer_of(asked, message, *this));
 }
 
+// False: too much is on its way already.
+bool WebApi::reserve(Asked& asked, std::int64_t bytes) {
+  if (*held_bytes_ + bytes > web_limits::held_bytes_max) return false;
+  *held_bytes_ += bytes;
+  asked.reserved =
+      std::shared_ptr<void>(nullptr, [held = held_bytes_, bytes](void*) { *held -= bytes; });
+  return true;
+}
+
 // Results and logs come in pieces, and of a result first its receipt, which says what it is.
 bool WebApi::go_on(Asked& asked, SessionId session, const ToClient& message) {
   // Of a cancelled job the end is the answer, and what comes before it is not.
@@ -279,7 +309,7 @@ bool WebApi::go_on(Asked& asked, SessionId session, const ToClient& message) {
     if (const auto* done = std::get_if<JobDone>(&message)) {
       asked.result = done->receipt.result;
       if (asked.result.hash.empty() || asked.result.bytes > web_limits::result_bytes_max ||
-          held_bytes_ + asked.result.bytes > web_limits::held_bytes_max)
+          !reserve(asked, asked.result.bytes))
         return false;
       ports_.say(session, ClientFetch{.query = only_query, .job = asked.request.job});
       return true;
@@ -287,7 +317,6 @@ bool WebApi::go_on(Asked& asked, SessionId session, const ToClient& message) {
     const auto* chunk = std::get_if<ResultChunk>(&message);
     if (chunk == nullptr || chunk->error != Errc{}) return false;
     asked.bytes += chunk->bytes;
-    held_bytes_ += std::ssize(chunk->bytes);
     if (chunk->bytes.empty() || std::ssize(asked.bytes) >= asked.result.bytes) return false;
     ports_.say(session, ClientFetch{.query = only_query,
                                     .job = asked.request.job,
@@ -297,8 +326,8 @@ bool WebApi::go_on(Asked& asked, SessionId session, const ToClient& message) {
   if (asked.request.ask != WebAsk::log) return false;
   const auto* chunk = std::get_if<LogChunk>(&message);
   if (chunk == nullptr || chunk->error != Errc{}) return false;
+  if (!asked.reserved && !reserve(asked, limits::log_bytes_max)) return false;
   asked.bytes += chunk->bytes;
-  held_bytes_ += std::ssize(chunk->bytes);
   if (chunk->bytes.empty() || std::ssize(asked.bytes) >= chunk->total) return false;
   ports_.say(
       session,
@@ -306,7 +335,7 @@ bool WebApi::go_on(Asked& asked, SessionId session, const ToClient& message) {
   return true;
 }
 
-HttpAnswer WebApi::answer_of(const Asked& asked, const ToClient& message, const WebApi& api) {
+HttpAnswer WebApi::answer_of(Asked& asked, const ToClient& message, const WebApi& api) {
   if (const auto* error = std::get_if<SessionError>(&message))
     return web_error(
         {.code = error->code, .want = error->want, .have = error->have, .detail = error->detail});
@@ -323,6 +352,7 @@ HttpAnswer WebApi::answer_of(const Asked& asked, const ToClient& message, const 
     if (ask != WebAsk::result) return ok_json(json_of(*done));
     if (asked.result.hash.empty())
       return web_error({.code = Errc::result_gone, .detail = "this job has no result"});
+    if (asked.result.bytes <= web_limits::result_bytes_max) return web_error(too_much());
     return web_error({.code = Errc::overloaded,
                       .detail = "its result is too large to be handed out here: " +
                                 std::to_string(asked.result.bytes) + " bytes; `gpupool result " +
@@ -333,7 +363,7 @@ HttpAnswer WebApi::answer_of(const Asked& asked, const ToClient& message, const 
       return web_error({.code = Errc::result_gone, .detail = "it is not kept any more"});
     const bool is_picture =
         asked.result.media_type.starts_with("image/") && asked.result.media_type != "image/svg+xml";
-    HttpAnswer answer{.body = asked.bytes, .media_type = asked.result.media_type};
+    HttpAnswer answer{.body = std::move(asked.bytes), .media_type = asked.result.media_type};
     if (!is_picture) answer.headers.emplace_back("Content-Disposition", "attachment");
     return answer;
   }
@@ -342,7 +372,8 @@ HttpAnswer WebApi::answer_of(const Asked& asked, const ToClient& message, const 
       return web_error({.code = Errc::result_gone,
                         .detail = "there is no picture of this job to look at while it forms"});
     if (ask == WebAsk::preview) return {.body = chunk->bytes, .media_type = "image/png"};
-    return {.body = asked.bytes, .media_type = "text/plain; charset=utf-8"};
+    if (!asked.reserved) return web_error(too_much());
+    return {.body = std::move(asked.bytes), .media_type = "text/plain; charset=utf-8"};
   }
   if (const auto* found = std::get_if<OverviewAnswer>(&message)) {
     if (ask == WebAsk::metrics)
@@ -364,15 +395,15 @@ HttpAnswer WebApi::answer_of(const Asked& asked, const ToClient& message, const 
 
 void WebApi::end(SessionId session, HttpAnswer answer) {
   const auto node = asked_.extract(session);
-  held_bytes_ -= std::ssize(node.mapped().bytes);
+  answer.kept = std::move(node.mapped().reserved);
   ports_.close(session);
   node.mapped().reply->answer(std::move(answer));
 }
 
 // Its client went.
 void WebApi::forget(SessionId session) {
-  if (const auto node = asked_.extract(session)) held_bytes_ -= std::ssize(node.mapped().bytes);
-  streams_.erase(session);
+  asked_.erase(session);
+  if (auto node = streams_.extract(session)) give_up_submits(node.mapped());
   ports_.close(session);
 }
 

@@ -31,6 +31,7 @@ struct WebPorts {
   // Who asks for something, and the same of one who was welcomed before. Errors: unauthenticated,
   // rate_limited.
   std::function<Result<Caller>(const Introduction&)> welcome;
+  std::function<Status(const Introduction&)> may_come;  // who asks for what needs no name
   std::function<Result<Caller>(const Introduction&)> recognise;
   std::function<Status(SessionId, const Caller&)> open;  // overloaded: there are too many
   std::function<void(SessionId, ToSession)> say;
@@ -62,8 +63,9 @@ class WebApi {
     std::shared_ptr<HttpReply> reply;
     WebRequest request;
     Instant since{};
-    ResultRef result{};   // that is being fetched
-    std::string bytes{};  // of a result or a log, so far
+    ResultRef result{};                // that is being fetched
+    std::shared_ptr<void> reserved{};  // room for it among all bytes on their way
+    std::string bytes{};               // of a result or a log, so far
   };
   struct Submit {
     std::uint64_t query = 0;
@@ -85,6 +87,7 @@ class WebApi {
     std::vector<std::pair<std::string, std::string>> outbox{};
     std::map<RequestId, Submit> submits{};  // without an answer
     std::uint64_t last_query = first_free_query;
+    std::map<std::uint64_t, JobId> watches{};  // questions whose failure lets go of the job
   };
 
   Introduction introduce(const HttpRequest& request) const;
@@ -100,9 +103,10 @@ class WebApi {
 
   // Answers to questions
   void hear(Asked& asked, SessionId session, const ToClient& message);
+  bool reserve(Asked& asked, std::int64_t bytes);
   bool go_on(Asked& asked, SessionId session, const ToClient& message);
   void end(SessionId session, HttpAnswer answer);
-  static HttpAnswer answer_of(const Asked& asked, const ToClient& message, const WebApi& api);
+  static HttpAnswer answer_of(Asked& asked, const ToClient& message, const WebApi& api);
 
   // Streams (web_stream.cpp)
   void hear(Instant now, SessionId session, Stream& stream, const ToClient& message);
@@ -115,12 +119,14 @@ class WebApi {
   void tick(Instant now, SessionId session, Stream& stream);
   void end_stream(SessionId session, const std::string& reason);
   void forget(SessionId session);
+  static void give_up_submits(Stream& stream);
 
   const std::string build_;
   const WebPorts ports_;
   std::map<SessionId, Asked> asked_;
   std::map<SessionId, Stream> streams_;
-  std::int64_t held_bytes_ = 0;  // of results and logs on their way
+  // Of results and logs on their way, until they have left.
+  std::shared_ptr<std::int64_t> held_bytes_ = std::make_shared<std::int64_t>(0);
 };
 
 // What is no request that can be read: 400, 413 or 431.

@@ -22,6 +22,7 @@ constexpr bool is_web(SessionId session) {
 
 struct WebDoorPorts {
   std::function<Result<Caller>(const Introduction&)> welcome;
+  std::function<Status(const Introduction&)> may_come;
   std::function<Result<Caller>(const Introduction&)> recognise;
   std::function<void(SessionId, ToSession)> receive;
   std::function<std::string()> announcement;
@@ -41,6 +42,8 @@ class WebDoor {
   Result<Caller> welcome(const Introduction& introduction) const {
     return ports_.welcome(introduction);
   }
+  // Who asks for what needs no name. rate_limited.
+  Status may_come(const Introduction& introduction) const { return ports_.may_come(introduction); }
   // The same of one who was welcomed before, and asks for nothing.
   Result<Caller> recognise(const Introduction& introduction) const {
     return ports_.recognise(introduction);

@@ -19,7 +19,8 @@ namespace {
 constexpr Duration tick_interval = milliseconds(100);  // within which a page hears what happened
 
 // A page may be slow for a while, and its state is told whole again when it is not.
-constexpr HttpLimits web_limits{.idle = seconds(30), .events_waiting_max = 64};
+constexpr HttpLimits web_limits{
+    .idle = seconds(30), .write = seconds(60), .events_waiting_max = 64};
 
 std::uint64_t random_bits() {
   std::uint64_t bits = 0;
@@ -67,6 +68,7 @@ WebServer::WebServer(Surroundings around, std::shared_ptr<WebDoor> door, const s
       api_(build,
            {.config = [this]() -> const Config& { return around_.config.current(); },
             .welcome = [this](const Introduction& who) { return door_->welcome(who); },
+            .may_come = [this](const Introduction& who) { return door_->may_come(who); },
             .recognise = [this](const Introduction& who) { return door_->recognise(who); },
             .open = [this](SessionId id, const Caller& caller) { return door_->open(id, caller); },
             .say = [this](SessionId id, ToSession what) { door_->say(id, std::move(what)); },
@@ -103,11 +105,9 @@ Result<std::unique_ptr<WebServer>> WebServer::open(Surroundings around,
   return self;
 }
 
-// Nobody tells it anything from here on, so that its thread is the last to touch it.
-WebServer::~WebServer() {
-  door_->listen({});
-  server_.reset();
-}
+// Nobody tells it anything from here on. Its thread, which ends with the server, the last member,
+// is the last to touch it.
+WebServer::~WebServer() { door_->listen({}); }
 
 ProcessFacts WebServer::process() const {
   ProcessFacts facts;

@@ -4,6 +4,7 @@
 #include <charconv>
 
 #include "actors/describe.h"
+#include "actors/request_id.h"
 #include "config/limits.h"
 #include "net/json_overview.h"
 #include "net/web_api.h"
@@ -45,6 +46,12 @@ void WebApi::open_stream(Instant now, Introduction introduction, const Caller& c
   if (std::ssize(streams_) >= web_limits::streams_max)
     return reply->answer(
         web_error({.code = Errc::overloaded, .detail = "this pool has its most open streams"}));
+  const auto own = std::count_if(streams_.begin(), streams_.end(), [&](const auto& one) {
+    return one.second.caller.account == caller.account;
+  });
+  if (own >= web_limits::account_streams_max)
+    return reply->answer(
+        web_error({.code = Errc::overloaded, .detail = "this account has its most open streams"}));
   const SessionId session = new_session();
   if (const Status opened = ports_.open(session, caller); !opened)
     return reply->answer(web_error(opened.error()));
@@ -142,6 +149,8 @@ void WebApi::heard(Instant now, SessionId, Stream& stream, const JobDone& done) 
   if (const auto node = stream.submits.extract(done.receipt.request))
     node.mapped().reply->answer({.body = text_of(json_of(done))});
   stream.followed.erase(done.receipt.job);
+  std::erase_if(stream.watches,
+                [&](const auto& watch) { return watch.second == done.receipt.job; });
   const std::string number = std::to_string(done.receipt.job.value);
   std::erase_if(stream.outbox, [&](const auto& waiting) {
     return waiting.first == "job " + number || waiting.first == "preview " + number;
@@ -159,7 +168,8 @@ void WebApi::heard(SessionId session, Stream& stream, const JobsAnswer& answer) 
         std::cmp_greater_equal(stream.followed.size(), web_limits::followed_max))
       continue;
     stream.followed[job.job] = job.hold;
-    ports_.say(session, ClientWatch{.query = ++stream.last_query, .job = job.job});
+    stream.watches[++stream.last_query] = job.job;
+    ports_.say(session, ClientWatch{.query = stream.last_query, .job = job.job});
   }
   if (!stream.jobs.empty() && states == stream.jobs.substr(1)) return;
   stream.jobs = " " + states;
@@ -176,13 +186,24 @@ void WebApi::heard(SessionId session, Stream& stream, const SessionError& error)
         {.code = error.code, .want = error.want, .have = error.have, .detail = error.detail}));
     stream.submits.erase(submit);
   }
+  // A job that could not be followed is tried again with the next look.
+  if (const auto watch = stream.watches.extract(error.query)) stream.followed.erase(watch.mapped());
   if (error.code == Errc::unauthenticated) end_stream(session, error.detail);
+}
+
+// Whether these were admitted nobody will tell them any more; their ids can be asked again.
+void WebApi::give_up_submits(Stream& stream) {
+  for (auto& [id, submit] : std::exchange(stream.submits, {}))
+    submit.reply->answer(web_error({.code = Errc::outcome_unknown,
+                                    .detail = "the stream of request " + format_request_id(id) +
+                                              " ended; ask again with the same id"}));
 }
 
 void WebApi::end_stream(SessionId session, const std::string& reason) {
   const auto node = streams_.extract(session);
   if (!node) return;
   Stream& stream = node.mapped();
+  give_up_submits(stream);
   tell(stream, "bye", "bye", line_of({{"reason", reason}}));
   std::string all;
   for (auto& [key, text] : stream.outbox) all += text;

@@ -71,6 +71,7 @@ class Front {
   WebApi api{"0.1.0",
              {.config = [this]() -> const Config& { return config; },
               .welcome = [this](const Introduction& who) { return recognise(who); },
+              .may_come = [](const Introduction&) { return ok(); },
               .recognise = [this](const Introduction& who) { return recognise(who); },
               .open =
                   [this](SessionId id, const Caller& caller) {
@@ -381,6 +382,51 @@ TEST_CASE("What is submitted through a stream is answered by its own first event
   const auto third = front.post("/v1/jobs", R"({"app": "emoji"})", {{"stream", id}});
   front.answer(SessionError{.query = front.said<ClientSubmit>()->query, .code = Errc::overloaded});
   CHECK(third->answer->status == 503);
+}
+
+TEST_CASE("A request that waits is not asked twice, and the end of its stream is an answer") {
+  Front front;
+  const auto stream = front.get("/v1/events");
+  const std::string hello = all_of(*stream);
+  const std::string id = json::parse(hello.substr(hello.find('{')))["stream"];
+  const std::string body = R"({"app": "emoji", "request": "0192f0a5-7c1e-7000-8000-000000000001"})";
+  const auto first = front.post("/v1/jobs", body, {{"stream", id}});
+  CHECK(front.post("/v1/jobs", body, {{"stream", id}})->answer->status == 409);
+  CHECK_FALSE(first->answer);
+  stream->gone();
+  REQUIRE(first->answer);
+  CHECK(body_of(*first)["error"]["code"] == "outcome_unknown");
+}
+
+TEST_CASE("A job that could not be followed is tried again") {
+  Front front;
+  const auto stream = front.get("/v1/events");
+  front.answer(JobsAnswer{.jobs = {queued(JobId{5})}});
+  front.answer(SessionError{.query = front.said<ClientWatch>()->query, .code = Errc::timed_out});
+  front.told.clear();
+  front.answer(JobsAnswer{.jobs = {queued(JobId{5})}});
+  REQUIRE(front.said<ClientWatch>());
+  CHECK(front.said<ClientWatch>()->job == JobId{5});
+}
+
+TEST_CASE("Results on their way are bounded together, and what has left makes room") {
+  Front front;
+  JobDone done{.receipt = {.job = JobId{5}}};
+  done.receipt.result = {
+      .hash = "abc", .bytes = web_limits::result_bytes_max, .media_type = "image/png"};
+  const std::int64_t most = web_limits::held_bytes_max / web_limits::result_bytes_max;
+  std::vector<std::shared_ptr<Seen>> asked;
+  const auto ask = [&] {
+    asked.push_back(front.get("/v1/jobs/5/result"));
+    front.api.hear(front.now, front.told.back().first, done);
+  };
+  for (std::int64_t i = 0; i < most; ++i) ask();
+  CHECK_FALSE(asked.back()->answer);
+  ask();
+  CHECK(asked.back()->answer->status == 503);
+  asked.front()->gone();
+  ask();
+  CHECK_FALSE(asked.back()->answer);
 }
 
 TEST_CASE("Nobody submits through another account's stream") {
