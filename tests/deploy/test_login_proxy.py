@@ -108,7 +108,7 @@ class LoginProxy(unittest.TestCase):
         cls.port = free_port()
         server = (pool.DEPLOY / "login-proxy" / "nginx.conf").read_text()
         for shipped, ours in (("127.0.0.1:7860", f"127.0.0.1:{cls.space.server_address[1]}"),
-                              ("127.0.0.1:7490", f"127.0.0.1:{login_port}"),
+                              ("127.0.0.1:7491", f"127.0.0.1:{login_port}"),
                               ("listen 80;", f"listen 127.0.0.1:{cls.port};")):
             assert shipped in server, shipped
             server = server.replace(shipped, ours)

@@ -185,7 +185,7 @@ class Installed(unittest.TestCase):
         # As installed, but for the root and the port.
         config = (self.root / "etc/gpupool/gpupool.toml").read_text()
         config = re.sub(r'"/(etc|run|usr|var)/', rf'"{self.root}/\1/', config)
-        config = config.replace("127.0.0.1:7400", "127.0.0.1:*")
+        config = config.replace("127.0.0.1:7400", "127.0.0.1:*").replace(":7490", ":0")
         file = self.root / "tmp/pool.toml"
         file.write_text(config)
         (self.root / "run/gpupool").mkdir()
