@@ -296,8 +296,8 @@ void WebApi::hear(Asked& asked, SessionId session, const ToClient& message) {
 bool WebApi::reserve(Asked& asked, std::int64_t bytes) {
   if (*held_bytes_ + bytes > web_limits::held_bytes_max) return false;
   *held_bytes_ += bytes;
-  asked.reserved =
-      std::shared_ptr<void>(nullptr, [held = held_bytes_, bytes](void*) { *held -= bytes; });
+  asked.reserved = std::shared_ptr<void>(held_bytes_.get(),
+                                         [held = held_bytes_, bytes](void*) { *held -= bytes; });
   return true;
 }
 

@@ -429,6 +429,18 @@ TEST_CASE("Results on their way are bounded together, and what has left makes ro
   CHECK_FALSE(asked.back()->answer);
 }
 
+TEST_CASE("A log comes piece by piece, as plain text") {
+  Front front;
+  const auto seen = front.get("/v1/jobs/5/log");
+  front.answer(LogChunk{.job = JobId{5}, .total = 6, .bytes = "abcd"});
+  CHECK(front.said<ClientLogs>()->offset == 4);
+  front.answer(LogChunk{.job = JobId{5}, .offset = 4, .total = 6, .bytes = "ef"});
+  REQUIRE(seen->answer);
+  CHECK(seen->answer->status == 200);
+  CHECK(seen->answer->body == "abcdef");
+  CHECK(seen->answer->media_type.starts_with("text/plain"));
+}
+
 TEST_CASE("Nobody submits through another account's stream") {
   Front front;
   const auto stream = front.get("/v1/events");
