@@ -1,8 +1,12 @@
 """What the tests of deploy/ share: where things lie, commands, waiting, and pools of real daemons."""
 
+import base64
+import hmac
+import json
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -25,6 +29,38 @@ def run(*command, timeout=120, check=True, **options):
     if check and done.returncode != 0:
         raise AssertionError(f"{' '.join(words)}: {done.returncode}\n{done.stdout}")
     return done
+
+
+def packages(name, pins, seconds=300):
+    """The Python that has these packages of PyPI, pinned by a file of requirements, in an environment
+    made once in the build folder. None where there is no way to get them; why is printed."""
+    folder = BUILD / name
+    mark = folder / "pins"
+    if not mark.exists() or mark.read_text() != pins.read_text():
+        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            run("python3", "-m", "venv", folder)
+            run(folder / "bin/pip", "install", "-q", "--disable-pip-version-check", "--retries", "1",
+                "--timeout", "15", "--require-hashes", "-r", pins, timeout=seconds)
+        except (AssertionError, subprocess.TimeoutExpired) as trouble:
+            print(f"no packages from PyPI: {trouble}")
+            return None
+        mark.write_text(pins.read_text())
+    return folder / "bin" / "python3"
+
+
+def mint(secret, **claims):
+    """A token with any claims, rightly signed with this secret of key main; None takes one away."""
+
+    def encode(part):
+        return base64.urlsafe_b64encode(part).rstrip(b"=").decode()
+
+    now = int(time.time())
+    header = {"alg": "HS256", "typ": "JWT", "kid": "main"}
+    body = {"aud": "gpupool", "iat": now, "exp": now + 3600} | claims
+    body = {name: value for name, value in body.items() if value is not None}
+    text = ".".join(encode(json.dumps(part).encode()) for part in (header, body))
+    return f"{text}.{encode(hmac.digest(secret, text.encode(), 'sha256'))}"
 
 
 def wait_until(condition, what, seconds=60):

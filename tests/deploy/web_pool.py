@@ -1,14 +1,11 @@
 """A pool with its page and its REST API (docs/rest.md), for tests: one gpupoold in a folder of its
 own, asked over HTTP and nothing else."""
 
-import base64
-import hmac
 import http.client
 import json
 import pathlib
 import shutil
 import tempfile
-import time
 
 import pool
 
@@ -84,17 +81,7 @@ PICTURES = f'[[apps]]\nname = "emoji"\nmodel = "{pool.SOURCE}/models/emoji"\n'
 
 
 def mint(**claims):
-    """A token with any claims, rightly signed; None takes one away."""
-
-    def encode(part):
-        return base64.urlsafe_b64encode(part).rstrip(b"=").decode()
-
-    now = int(time.time())
-    header = {"alg": "HS256", "typ": "JWT", "kid": "main"}
-    body = {"aud": "gpupool", "iat": now, "exp": now + 3600} | claims
-    body = {name: value for name, value in body.items() if value is not None}
-    text = ".".join(encode(json.dumps(part).encode()) for part in (header, body))
-    return f"{text}.{encode(hmac.digest(SECRET, text.encode(), 'sha256'))}"
+    return pool.mint(SECRET, **claims)
 
 
 class Answer:

@@ -1,7 +1,5 @@
 """A pool that serves Spaces, and a Space with the real packages in front of it, for tests."""
 
-import base64
-import hmac
 import json
 import os
 import pathlib
@@ -11,7 +9,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.error
 import urllib.request
 
@@ -67,22 +64,7 @@ app = "demo"
 
 
 def environment():
-    """The Python of the real packages, or None, and the reason is printed."""
-    sys.path.insert(0, str(HERE.parent / "deploy"))
-    folder = pool.BUILD / "spaces-packages"
-    mark = folder / "pins"
-    if not mark.exists() or mark.read_text() != PINS.read_text():
-        shutil.rmtree(folder, ignore_errors=True)
-        try:
-            pool.run("python3", "-m", "venv", folder)
-            pool.run(folder / "bin/pip", "install", "-q", "--disable-pip-version-check",
-                     "--retries", "1", "--timeout", "15", "--require-hashes", "-r", PINS,
-                     timeout=300)
-        except (AssertionError, subprocess.TimeoutExpired) as trouble:
-            print(f"no packages from PyPI: {trouble}")
-            return None
-        mark.write_text(PINS.read_text())
-    return folder / "bin" / "python3"
+    return pool.packages("spaces-packages", PINS)
 
 
 def free_port():
@@ -95,16 +77,7 @@ SECRET = b"0123456789abcdef0123456789abcdef"
 
 
 def mint(**claims):
-    """A token with any claims, rightly signed; None takes one away."""
-    def encode(data):
-        return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-    now = int(time.time())
-    header = {"alg": "HS256", "typ": "JWT", "kid": "main"}
-    body = {"aud": "gpupool", "iat": now, "exp": now + 3600} | claims
-    body = {name: value for name, value in body.items() if value is not None}
-    text = ".".join(encode(json.dumps(part).encode()) for part in (header, body))
-    return f"{text}.{encode(hmac.digest(SECRET, text.encode(), 'sha256'))}"
+    return pool.mint(SECRET, **claims)
 
 
 def is_alive(pid):

@@ -2,12 +2,9 @@
 And do its numbers add up? Needs the packages of requirements-rest.txt; environment() has them."""
 
 import copy
-import hashlib
 import json
 import pathlib
 import re
-import shutil
-import subprocess
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "deploy"))
@@ -22,23 +19,7 @@ WHOLE = "urn:gpupool:openapi"
 
 
 def environment():
-    """The Python that has the packages, made once in the build folder; None where there is no way
-    to get them."""
-    folder = pool.BUILD / "rest-packages"
-    mark = folder / "pins"
-    pins = hashlib.sha256(PINS.read_bytes()).hexdigest()
-    if not mark.exists() or mark.read_text() != pins:
-        shutil.rmtree(folder, ignore_errors=True)
-        try:
-            pool.run("python3", "-m", "venv", folder)
-            pool.run(folder / "bin/pip", "install", "-q", "--disable-pip-version-check",
-                     "--retries", "1", "--timeout", "15", "--require-hashes", "-r", PINS,
-                     timeout=180)
-        except (AssertionError, subprocess.TimeoutExpired) as trouble:
-            print(f"no packages from PyPI: {trouble}")
-            return None
-        mark.write_text(pins)
-    return folder / "bin" / "python3"
+    return pool.packages("rest-packages", PINS)
 
 
 def closed(schema):

@@ -24,21 +24,7 @@ def browser():
 
 
 def python():
-    """The Python that has the packages, or None, and the reason is printed."""
-    folder = pool.BUILD / "web-packages"
-    mark = folder / "pins"
-    if not mark.exists() or mark.read_text() != PINS.read_text():
-        shutil.rmtree(folder, ignore_errors=True)
-        try:
-            pool.run("python3", "-m", "venv", folder)
-            pool.run(folder / "bin/pip", "install", "-q", "--disable-pip-version-check",
-                     "--retries", "1", "--timeout", "15", "--require-hashes", "-r", PINS,
-                     timeout=300)
-        except (AssertionError, subprocess.TimeoutExpired) as trouble:
-            print(f"no packages from PyPI: {trouble}")
-            return None
-        mark.write_text(PINS.read_text())
-    return folder / "bin" / "python3"
+    return pool.packages("web-packages", PINS)
 
 
 def main(file):
