@@ -39,14 +39,17 @@ struct Seen {
 };
 
 // Asks for the overview again and again, and in between carries out commands. A pool that is lost
-// is looked for until it is found; what was seen last stays.
+// is looked for until it is found; what was seen last, at first `first`, stays.
 class Asker {
  public:
-  Asker(const Connection& connection, std::unique_ptr<Client> client, Duration interval)
+  Asker(const Connection& connection, std::unique_ptr<Client> client, Shared<Overview> first,
+        Duration interval)
       : connection_(connection),
         client_(std::move(client)),
-        interval_(std::chrono::milliseconds(interval.ms)),
-        thread_([this] { run(); }) {}
+        interval_(std::chrono::milliseconds(interval.ms)) {
+    saw(std::move(first));
+    thread_ = std::thread([this] { run(); });
+  }
   ~Asker() {
     {
       const std::lock_guard lock(mutex_);
@@ -130,16 +133,17 @@ class Asker {
     }
     auto overview = client_->overview();
     const std::lock_guard lock(mutex_);
-    if (overview) {
-      seen_.overview = *std::move(overview);
-      seen_.at = boot_time();
-      seen_.pool = client_->welcome().pool;
-      seen_.link.clear();
-      return;
-    }
+    if (overview) return saw(*std::move(overview));
     seen_.link = describe(overview.error());
     const Errc code = overview.error().code;
     if (code == Errc::not_connected || code == Errc::unauthenticated) client_.reset();
+  }
+
+  void saw(Shared<Overview> overview) {
+    seen_.overview = std::move(overview);
+    seen_.at = boot_time();
+    seen_.pool = client_->welcome().pool;
+    seen_.link.clear();
   }
 
   const Connection connection_;
@@ -150,7 +154,7 @@ class Asker {
   bool stopping_ = false;  // guarded by it, as are the next two
   std::deque<Command> commands_;
   Seen seen_;
-  std::thread thread_;  // last: it uses everything above
+  std::thread thread_;  // it uses everything above
 };
 
 // ---- The screen --------------------------------------------------------------------------------
@@ -394,9 +398,9 @@ ExitCode top(const Connection& connection, const TopOptions& options) {
   if (options.once || connection.json || !style_of(1).is_terminal)
     return print_once(connection, **client);
   // Who may not look is told so, rather than shown an empty screen.
-  if (const auto may = (*client)->overview(); !may)
-    return say_console_error(connection, may.error());
-  Asker asker(connection, std::move(*client),
+  auto first = (*client)->overview();
+  if (!first) return say_console_error(connection, first.error());
+  Asker asker(connection, std::move(*client), *std::move(first),
               Duration{static_cast<std::int64_t>(options.interval_s * 1000)});
   const Screen screen;
   TopState state;
@@ -408,7 +412,7 @@ ExitCode top(const Connection& connection, const TopOptions& options) {
     if (!seen.notice.empty()) state.notice = seen.notice;
     state.link = seen.link;
     last = std::move(seen);
-    const Instant now = last.at ? last.overview->at + (boot_time() - last.at) : last.overview->at;
+    const Instant now = last.overview->at + (boot_time() - last.at);
     screen.draw(top_lines(Screen::style(), Screen::rows(), last.pool, *last.overview, now, state));
     const int key = getch();
     if (key != ERR && !keys.press(key, *last.overview, Screen::rows())) return ExitCode::done;

@@ -29,8 +29,10 @@ struct ClientOptions {
   std::string program = "gpupool-sdk";    // name and version, for the operator's eyes
   std::uint64_t seed = 1;                 // of the jitter between attempts to connect
   Duration connect_timeout = seconds(3);  // until the first welcome
-  Duration answer_timeout = seconds(10);  // of one question, reconnecting included
-  Duration reconnect_for = seconds(60);   // a lost pool; after it every call says not_connected
+  // Of one question, reconnecting included. A submit or watch of which a pool that lives says
+  // nothing for so long is asked again, and fails with timed_out in the end.
+  Duration answer_timeout = seconds(10);
+  Duration reconnect_for = seconds(60);  // a lost pool; after it every call says not_connected
   // Called once with each text that the operator announces, in the thread of the call that is
   // working the connection. May be empty.
   std::function<void(const std::string& text)> announced{};

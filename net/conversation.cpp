@@ -168,6 +168,7 @@ void Conversation::keep_going(Instant now) {
       ++pings_missed_;
       next_deed_ = now + welcome_->heartbeat;
       send(ClientPing{.query = next_query()});
+      ask_the_silent_again(now);
   }
 }
 
@@ -232,9 +233,32 @@ void Conversation::ask_for_more() {
     if (phase_ != Phase::live || asked >= asked_max) return;
     if (follow.stage != Follow::Stage::waiting) continue;
     follow.stage = Follow::Stage::asked;
+    follow.asked_at = boot_time();
     ++asked;
     send_frame(follow.frame);
   }
+}
+
+// The same id again finds out what became of it, without a second run.
+bool Conversation::ask_again(Follow& follow) {
+  if (++follow.repeats > repeats_max) return false;
+  follow.asked_at = boot_time();
+  send_frame(follow.frame);
+  return true;
+}
+
+// The pool lives, for its pongs come, and has said nothing of these for as long as it takes to
+// answer a question.
+void Conversation::ask_the_silent_again(Instant now) {
+  std::erase_if(follows_, [&](Follow& follow) {
+    if (phase_ != Phase::live || follow.stage != Follow::Stage::asked) return false;
+    if (now < after(follow.asked_at, options_.answer_timeout) || ask_again(follow)) return false;
+    push(FollowFailed{.request = follow.request,
+                      .job = follow.job,
+                      .error = {.code = Errc::timed_out, .want = options_.answer_timeout.ms}});
+    return true;
+  });
+  ask_for_more();
 }
 
 // ---- What the pool says ----------------------------------------------------------------------
@@ -281,9 +305,8 @@ void Conversation::take(SessionError error) {
   const auto found = std::find_if(follows_.begin(), follows_.end(),
                                   [&](const Follow& f) { return f.query == error.query; });
   if (found == follows_.end()) return;
-  // Maybe done: the same id again finds out, without a second run.
   const bool unknown = error.code == Errc::outcome_unknown || error.code == Errc::timed_out;
-  if (unknown && ++found->repeats <= repeats_max) return send_frame(found->frame);
+  if (unknown && ask_again(*found)) return;
   push(FollowFailed{.request = found->request, .job = found->job, .error = error_of(error)});
   follows_.erase(found);
   ask_for_more();

@@ -29,6 +29,7 @@ struct Follow {
   JobId job;          // of a submit: once the pool has told it
   std::string frame;  // of the submit or watch
   Stage stage = Stage::waiting;
+  Instant asked_at{};  // when it was sent last
   int repeats = 0;
 
   bool is_of(JobId its_job, const RequestId& its_request) const {
@@ -78,6 +79,8 @@ class Conversation {
   void send(const FromClient& message);
   void send_frame(const std::string& frame);
   void ask_for_more();
+  bool ask_again(Follow& follow);  // false: often enough
+  void ask_the_silent_again(Instant now);
 
   void take(SessionWelcome welcome);
   void take(SessionError error);

@@ -19,9 +19,12 @@ namespace {
 const RequestId request = make_request_id({1'700'000'000'000}, {.first = 1, .second = 2});
 const JobId job{42};
 
-std::unique_ptr<Client> connect_to(const TestPool& pool, const std::string& token = "ada") {
-  auto client = Client::connect(
-      {.endpoint = pool.endpoint(), .token = token, .connect_timeout = seconds(30)});
+std::unique_ptr<Client> connect_to(const TestPool& pool, const std::string& token = "ada",
+                                   Duration answer_timeout = seconds(10)) {
+  auto client = Client::connect({.endpoint = pool.endpoint(),
+                                 .token = token,
+                                 .connect_timeout = seconds(30),
+                                 .answer_timeout = answer_timeout});
   REQUIRE(client);
   return std::move(*client);
 }
@@ -353,6 +356,28 @@ TEST_CASE("A submit whose outcome stays unknown fails with just that") {
   const FollowFailed failed = next<FollowFailed>(*client);
   CHECK(failed.request == request);
   CHECK(failed.error.code == Errc::outcome_unknown);
+}
+
+TEST_CASE("A submit that is never answered is asked again, and fails in the end with timed_out") {
+  TestPool pool{[](TestPool&, SessionId, const ToSession&) {}, {.heartbeat = milliseconds(50)}};
+  const auto client = connect_to(pool, "ada", milliseconds(20));
+  REQUIRE(client->submit(request, {.app = "emoji"}));
+  const FollowFailed failed = next<FollowFailed>(*client);
+  CHECK(failed.request == request);
+  CHECK(failed.error.code == Errc::timed_out);
+  const auto submits = pool.all<ClientSubmit>();
+  CHECK(submits.size() >= 6);
+  for (const auto& [session, submit] : submits) CHECK(submit.request == request);
+}
+
+TEST_CASE("A submit whose first answer was lost goes on once it is asked again") {
+  TestPool pool{[](TestPool& own, SessionId session, const ToSession& message) {
+                  if (own.count<ClientSubmit>() > 1) run_jobs(own, session, message);
+                },
+                {.heartbeat = milliseconds(50)}};
+  const auto client = connect_to(pool, "ada", milliseconds(20));
+  REQUIRE(client->submit(request, {.app = "emoji"}));
+  next<JobDone>(*client);
 }
 
 TEST_CASE("A cancel is answered by the job's receipt, also if the job was over already") {
