@@ -1,7 +1,7 @@
 """A visitor of a Space, as a process of the real gradio_client: visit.py URL TOKEN|- FUNCTION TEXT.
 
-Prints what came back as a line of JSON: "result" or "error", and "seen": the messages that the
-visitor was shown on the way."""
+Prints each message that the visitor is shown on the way, as it comes, and at last what came back as
+a line of JSON: "result" or "error", and "seen": those messages."""
 
 import json
 import sys
@@ -18,6 +18,7 @@ def noting(self, *words, **named):
     made(self, *words, **named)
     if self.log and self.log[0] not in SEEN:
         SEEN.append(self.log[0])
+        print(self.log[0], flush=True)
 
 
 def main():
