@@ -12,6 +12,8 @@
 #include <memory>
 #include <random>
 #include <set>
+#include <sstream>
+#include <string>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -166,22 +168,50 @@ inline void check_audit(const PoolProcess& pool, const KilledLedger& ledger) {
   REQUIRE(audit.exit_code == 0);
 }
 
-inline void check_acknowledged(const Load& load, const Books& books) {
-  INFO("user " << load.user());
-  CHECK(load.trouble() == "");
+// What was acknowledged and isn't so in the books, a line each. There are very many jobs: one
+// assertion for each of them costs more than the pool itself.
+inline std::vector<std::string> missing_from(const Books& books, const Load& load) {
+  std::vector<std::string> missing;
+  const auto miss = [&](JobId job, const char* what) {
+    missing.push_back("job " + std::to_string(job.value) + " of " + load.user() + ": " + what);
+  };
+  const AccountId account{"user:" + load.user()};
   for (const auto& [job, request] : load.held()) {
     const auto hold = books.holds.find(job);
-    REQUIRE(hold != books.holds.end());
-    CHECK(hold->second.request == request);
-    CHECK(hold->second.account.text == "user:" + load.user());
-    CHECK(books.requests.at({hold->second.account, request}) == job);
+    const auto admitted = books.requests.find({account, request});
+    if (hold == books.holds.end())
+      miss(job, "no hold");
+    else if (hold->second.request != request || hold->second.account != account)
+      miss(job, "another's hold");
+    else if (admitted == books.requests.end() || admitted->second != job)
+      miss(job, "its request is another job");
   }
   for (const auto& [job, receipt] : load.receipts()) {
     const auto settled = books.settles.find(job);
-    REQUIRE(settled != books.settles.end());
-    CHECK(settled->second.charged_quota + settled->second.charged_credits == receipt.charged);
-    CHECK(settled->second.outcome == receipt.outcome);
+    if (settled == books.settles.end())
+      miss(job, "no settle");
+    else if (settled->second.charged_quota + settled->second.charged_credits != receipt.charged)
+      miss(job, "another charge");
+    else if (settled->second.outcome != receipt.outcome)
+      miss(job, "another outcome");
   }
+  return missing;
+}
+
+inline void check_acknowledged(const PoolProcess& pool, const Load& load, const Books& books) {
+  INFO("user " << load.user());
+  CHECK(load.trouble() == "");
+  const std::vector<std::string> missing = missing_from(books, load);
+  std::string first;
+  if (!missing.empty()) {
+    first = missing.front() + "\n";
+    const std::string job = " job=" + missing.front().substr(4, missing.front().find(" of ") - 4);
+    std::istringstream lines(pool.log());
+    for (std::string line; std::getline(lines, line);)
+      if (line.find(job + " ") != std::string::npos) first += line + "\n";
+  }
+  INFO(first);
+  CHECK(missing.size() == 0);
 }
 
 inline std::uint64_t number_from_environment(const char* name, std::uint64_t otherwise) {
@@ -218,13 +248,12 @@ inline void kill_under_load(const KilledLedger& ledger) {
   REQUIRE(pool.wait_ready());
   for (auto& load : loads) load->finish();
   pool.stop();
-  INFO(pool.log());
   check_audit(pool, ledger);
   const Books books = read_books(pool, ledger);
   CHECK(books.doubled == 0);
   std::size_t acknowledged = 0;
   for (const auto& load : loads) {
-    check_acknowledged(*load, books);
+    check_acknowledged(pool, *load, books);
     acknowledged += load->receipts().size();
   }
   CHECK(acknowledged > rounds);

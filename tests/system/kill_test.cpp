@@ -168,7 +168,6 @@ TEST_CASE("Nothing acknowledged is lost or charged twice over twenty rounds of k
     CHECK(client->trouble() == "");
     CHECK(client->finished() > 0);
   }
-  INFO(pool.log());
   pool.stop();
 
   const Config config = default_config();

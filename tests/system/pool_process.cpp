@@ -23,6 +23,7 @@ namespace gpupool::test {
 namespace {
 
 constexpr Duration patience = seconds(60);
+constexpr Duration command_patience = seconds(150);  // one run of gpupool
 const std::string secret = "a secret of these tests, 40 bytes long..";
 
 std::string variable(const char* name) {
@@ -346,10 +347,15 @@ Output PoolProcess::gpupool_with_token(const std::string& token,
   std::filesystem::remove(error);
   std::vector<std::string> command{program("gpupool"), "--endpoint", endpoint()};
   command.insert(command.end(), arguments.begin(), arguments.end());
-  const pid_t pid = spawn(
+  pid_t pid = spawn(
       {.command = command, .out = out, .error = error, .environment = {"GPUPOOL_TOKEN=" + token}});
-  Output output{.exit_code = reap(pid), .out = read_file(out), .error = read_file(error)};
-  return output;
+  const auto code = ended(pid, command_patience);
+  kill_and_reap(pid, SIGKILL);
+  Output output{.exit_code = code.value_or(-1), .out = read_file(out), .error = read_file(error)};
+  if (code) return output;
+  std::string text = "no end of";
+  for (const std::string& word : command) text += " " + word;
+  throw std::runtime_error(text + ":\n" + output.out + output.error + log());
 }
 
 pid_t PoolProcess::gpupool_in_background(const std::string& user,
