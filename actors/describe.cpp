@@ -248,6 +248,16 @@ std::string_view word_of(ChangeKind kind) {
       return "announcement";
     case ChangeKind::window:
       return "window";
+    case ChangeKind::size:
+      return "size";
+    case ChangeKind::rate:
+      return "rate";
+    case ChangeKind::group:
+      return "group";
+    case ChangeKind::reservation:
+      return "reservation";
+    case ChangeKind::identity:
+      return "identity";
   }
   return "unknown";
 }

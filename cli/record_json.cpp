@@ -38,7 +38,12 @@ constexpr std::array change_kinds{Word<ChangeKind>{ChangeKind::tier, "tier"},
                                   Word<ChangeKind>{ChangeKind::node, "node"},
                                   Word<ChangeKind>{ChangeKind::token, "token"},
                                   Word<ChangeKind>{ChangeKind::announcement, "announcement"},
-                                  Word<ChangeKind>{ChangeKind::window, "window"}};
+                                  Word<ChangeKind>{ChangeKind::window, "window"},
+                                  Word<ChangeKind>{ChangeKind::size, "size"},
+                                  Word<ChangeKind>{ChangeKind::rate, "rate"},
+                                  Word<ChangeKind>{ChangeKind::group, "group"},
+                                  Word<ChangeKind>{ChangeKind::reservation, "reservation"},
+                                  Word<ChangeKind>{ChangeKind::identity, "identity"}};
 constexpr std::array window_kinds{Word<WindowKind>{WindowKind::rolling, "rolling"},
                                   Word<WindowKind>{WindowKind::fixed, "fixed"}};
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "actors/console/settings_terms.h"
 #include "actors/console/tables.h"
 #include "actors/describe.h"
 #include "actors/ledger/window_rule.h"
@@ -109,7 +110,8 @@ void Console::configure(const std::string& who) {
                                                .who = who,
                                                .tiers = terms_of(config_->tiers),
                                                .apps = terms_of(config_->apps),
-                                               .window = terms_of(config_->window)},
+                                               .window = terms_of(config_->window),
+                                               .settings = settings_of(*config_)},
                           .ticket = ticket};
   repeat(*configuring_);
 }

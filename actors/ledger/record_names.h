@@ -93,7 +93,10 @@ inline constexpr auto field_names<HoldSettled> =
 template <>
 inline constexpr auto field_names<ResultRef> = detail::names("hash", "bytes", "media_type", "node");
 template <>
-inline constexpr auto field_names<TermsSet> = detail::names("tiers", "apps", "changes", "window");
+inline constexpr auto field_names<TermsSet> = detail::names("tiers", "apps", "changes", "window",
+                                                            "settings");
+template <>
+inline constexpr auto field_names<SettingTerms> = detail::names("kind", "subject", "field", "text");
 template <>
 inline constexpr auto field_names<WindowTerms> = detail::names("kind", "length", "starts");
 template <>

@@ -53,13 +53,14 @@ struct PromiseRestated {
 // What operators and configurations set. Each record says what holds from now on, and as changes
 // who set it and what it replaced; there is none without a change.
 
-// The tiers and apps, all of them.
+// The tiers, apps and settings, all of them.
 struct TermsSet {
   std::vector<TierTerms> tiers;
   std::vector<AppTerms> apps;
   std::vector<Change> changes;
   WindowTerms window;
-  auto fields() { return std::tie(tiers, apps, changes, window); }
+  std::vector<SettingTerms> settings;
+  auto fields() { return std::tie(tiers, apps, changes, window, settings); }
 };
 
 struct AccountTierSet {

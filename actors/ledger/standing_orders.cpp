@@ -51,8 +51,14 @@ Change change_by(const std::string& who, Instant at, Change change) {
 // ---- Deciding ----------------------------------------------------------------------------------
 
 StandingOrders::Decision StandingOrders::decide(Instant now, const Configure& command) const {
-  TermsSet set{.tiers = command.tiers, .apps = command.apps, .window = command.window};
-  const Terms next{.tiers = command.tiers, .apps = command.apps, .window = command.window};
+  TermsSet set{.tiers = command.tiers,
+               .apps = command.apps,
+               .window = command.window,
+               .settings = command.settings};
+  const Terms next{.tiers = command.tiers,
+                   .apps = command.apps,
+                   .window = command.window,
+                   .settings = command.settings};
   const std::vector<Change> found =
       core_.terms == nullptr ? first_terms(next) : changes_between(*core_.terms, next);
   if (found.empty()) return std::optional<RecordBody>{};
@@ -176,7 +182,7 @@ bool StandingOrders::revocations_full(Instant now) const {
 
 void StandingOrders::enact(const TermsSet& set) {
   core_.terms = std::make_shared<const Terms>(
-      Terms{.tiers = set.tiers, .apps = set.apps, .window = set.window});
+      Terms{.tiers = set.tiers, .apps = set.apps, .window = set.window, .settings = set.settings});
   remember(set.changes);
 }
 
@@ -302,8 +308,14 @@ bool StandingOrders::concerns(const Change& change, const Caller& caller) const 
              (!caller.token_id.empty() && change.subject == caller.token_id);
     case ChangeKind::announcement:
     case ChangeKind::window:
+    case ChangeKind::size:
+    case ChangeKind::rate:
       return true;
+    case ChangeKind::identity:
+      return identity_change_concerns_all(change);
     case ChangeKind::node:
+    case ChangeKind::group:  // these name other users
+    case ChangeKind::reservation:
       return false;
   }
   return false;

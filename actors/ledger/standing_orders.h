@@ -20,12 +20,13 @@
 
 namespace gpupool {
 
-// The tiers, apps and rule of windows that were recorded last.
+// The tiers, apps, rule of windows and settings that were recorded last.
 struct Terms {
   std::vector<TierTerms> tiers;
   std::vector<AppTerms> apps;
   WindowTerms window;
-  auto fields() { return std::tie(tiers, apps, window); }
+  std::vector<SettingTerms> settings;
+  auto fields() { return std::tie(tiers, apps, window, settings); }
 };
 
 // What the orders keep in memory at most; smaller in tests.

@@ -1,6 +1,12 @@
 #include "actors/ledger/terms_changes.h"
 
 #include <algorithm>
+#include <iterator>
+#include <map>
+#include <set>
+#include <sstream>
+#include <tuple>
+#include <utility>
 
 #include "actors/ledger/story.h"
 #include "actors/ledger/window_rule.h"
@@ -72,6 +78,83 @@ void compare_all(ChangeKind kind, const std::vector<Named>& before, const std::v
       compare(kind, static_cast<const Named*>(nullptr), &one, changes);
 }
 
+std::string sizes_text(const std::vector<SettingTerms>& settings) {
+  std::string text;
+  for (const SettingTerms& one : settings)
+    if (one.kind == ChangeKind::size && one.field == "factor")
+      text += (text.empty() ? "" : ", ") + one.subject + " x " + one.text;
+  return text;
+}
+
+std::set<std::string> words_of(const std::string& list) {
+  std::set<std::string> words;
+  std::istringstream in(list);
+  for (std::string word; std::getline(in >> std::ws, word, ',');) words.insert(word);
+  return words;
+}
+
+// "; came: ada, bob, and 3 more"; nothing of nobody.
+std::string named_text(const char* what, const std::set<std::string>& words,
+                       const std::set<std::string>& others) {
+  constexpr std::size_t named_max = 5;
+  std::vector<std::string> found;
+  std::set_difference(words.begin(), words.end(), others.begin(), others.end(),
+                      std::back_inserter(found));
+  std::string text;
+  for (std::size_t i = 0; i < std::min(found.size(), named_max); ++i)
+    text += (text.empty() ? "; " + std::string(what) + ": " : ", ") + found[i];
+  if (found.size() > named_max)
+    text += ", and " + std::to_string(found.size() - named_max) + " more";
+  return text;
+}
+
+// Who came and who went: of two long lists nobody sees it, and a change keeps no long text.
+void tell_users(Change& change) {
+  const std::set<std::string> old = words_of(change.before);
+  const std::set<std::string> now = words_of(change.after);
+  const auto count = [](const std::set<std::string>& users) {
+    return std::to_string(users.size()) + (users.size() == 1 ? " user" : " users");
+  };
+  if (!change.before.empty()) change.before = count(old);
+  if (!change.after.empty())
+    change.after = count(now) + named_text("came", now, old) + named_text("went", old, now);
+}
+
+// A ledger from before settings were recorded learns them all at once.
+void compare_settings(const std::vector<SettingTerms>& before,
+                      const std::vector<SettingTerms>& after, std::vector<Change>& changes) {
+  if (before.empty() && !after.empty()) {
+    changes.push_back({.kind = ChangeKind::size,
+                       .subject = "all",
+                       .field = "first on record",
+                       .after = sizes_text(after)});
+    return;
+  }
+  using Texts = std::map<std::tuple<ChangeKind, std::string, std::string>, std::string>;
+  const auto texts_of = [](const std::vector<SettingTerms>& settings) {
+    Texts texts;
+    for (const SettingTerms& one : settings) texts[{one.kind, one.subject, one.field}] = one.text;
+    return texts;
+  };
+  const auto compare = [&changes](const SettingTerms& one, std::string old, std::string now) {
+    if (old == now) return;
+    changes.push_back({.kind = one.kind,
+                       .subject = one.subject,
+                       .field = one.field,
+                       .before = std::move(old),
+                       .after = std::move(now)});
+    if (one.field == "users") tell_users(changes.back());
+  };
+  const Texts old = texts_of(before);
+  const Texts now = texts_of(after);
+  for (const SettingTerms& one : before) {
+    const auto found = now.find({one.kind, one.subject, one.field});
+    compare(one, one.text, found == now.end() ? "" : found->second);
+  }
+  for (const SettingTerms& one : after)
+    if (old.count({one.kind, one.subject, one.field}) == 0) compare(one, "", one.text);
+}
+
 bool lists(const std::string& tiers, const std::string& tier) {
   return tiers == everybody || (", " + tiers + ", ").find(", " + tier + ", ") != std::string::npos;
 }
@@ -86,6 +169,7 @@ std::vector<Change> first_terms(const Terms& terms) {
   text += "; apps:";
   for (const AppTerms& app : terms.apps)
     text += (&app == terms.apps.data() ? " " : ", ") + app.name;
+  if (!terms.settings.empty()) text += "; sizes: " + sizes_text(terms.settings);
   if (terms.window.length > Duration{}) text += "; windows: " + text_of(terms.window);
   return {{.kind = ChangeKind::tier, .subject = "all", .field = "first terms", .after = text}};
 }
@@ -103,7 +187,12 @@ std::vector<Change> changes_between(const Terms& before, const Terms& after) {
                        .field = "length and start",
                        .before = rule(before.window),
                        .after = rule(after.window)});
+  compare_settings(before.settings, after.settings, changes);
   return changes;
+}
+
+bool identity_change_concerns_all(const Change& change) {
+  return change.subject == anonymous_callers || change.subject == tierless_tokens;
 }
 
 bool app_change_concerns(const Change& change, const std::string& tier, const Terms* terms) {

@@ -17,6 +17,12 @@ std::vector<Change> first_terms(const Terms& terms);
 // nothing.
 std::vector<Change> changes_between(const Terms& before, const Terms& after);
 
+// Of ChangeKind::identity these two say which tier people have, and concern everybody. The rest,
+// keys and what issuers claim of their users, is for operators.
+inline constexpr const char* anonymous_callers = "anonymous callers";
+inline constexpr const char* tierless_tokens = "tokens that name no tier";
+bool identity_change_concerns_all(const Change& change);
+
 // Is or was the app that changed open to `tier`? `terms` are the present ones.
 bool app_change_concerns(const Change& change, const std::string& tier, const Terms* terms);
 

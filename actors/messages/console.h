@@ -45,6 +45,16 @@ struct WindowTerms {
   friend bool operator==(const WindowTerms&, const WindowTerms&) = default;
 };
 
+// Of anything else that quota or turns depend on: one value, as people read it.
+struct SettingTerms {
+  ChangeKind kind{};
+  std::string subject;  // "xlarge"
+  std::string field;    // "factor"
+  std::string text;     // "2"
+  auto fields() { return std::tie(kind, subject, field, text); }
+  friend bool operator==(const SettingTerms&, const SettingTerms&) = default;
+};
+
 // The running configuration was replaced (SIGHUP); what differs becomes changes in the ledger.
 struct ConfigReloaded {
   std::uint64_t ticket = 0;
@@ -59,7 +69,8 @@ struct Configure {
   std::vector<TierTerms> tiers;
   std::vector<AppTerms> apps;
   WindowTerms window;
-  auto fields() { return std::tie(ticket, who, tiers, apps, window); }
+  std::vector<SettingTerms> settings;
+  auto fields() { return std::tie(ticket, who, tiers, apps, window, settings); }
 };
 
 // From now on this account is of this tier, whatever its tokens say; empty: of its tokens' tier.

@@ -246,8 +246,9 @@ struct Hold {
 };
 
 // One thing that was changed by somebody: a tier, an app, an account, a node, a token, what is
-// announced, the rule of windows. `subject` is its name ("free", "user:ada", "node-1"), `field`
-// what of it; `before` is empty for what is new, `after` for what is gone.
+// announced, the rule of windows, or another setting that quota or turns depend on. `subject` is
+// its name ("free", "user:ada", "node-1"), `field` what of it; `before` is empty for what is new,
+// `after` for what is gone.
 enum class ChangeKind : std::uint8_t {
   tier = 1,
   app = 2,
@@ -255,7 +256,12 @@ enum class ChangeKind : std::uint8_t {
   node = 4,
   token = 5,
   announcement = 6,
-  window = 7
+  window = 7,
+  size = 8,
+  rate = 9,
+  group = 10,
+  reservation = 11,
+  identity = 12
 };
 
 struct Change {

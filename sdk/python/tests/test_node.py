@@ -134,6 +134,16 @@ def test_an_error_of_the_block_is_the_callers_and_gives_the_lease_back_as_failed
         assert note.startswith("job 7 failed: ") and "charged 2.0 s" in note
 
 
+@pytest.mark.parametrize("code", [None, 0])
+def test_a_program_that_ends_well_in_the_block_is_no_failure(code: int | None) -> None:
+    own = Lender(Outcome.succeeded)
+    with FakeNode() as near, FakePool(own) as fake, connect(fake) as pool:
+        with pytest.raises(SystemExit):
+            with pool.lease(node_http=near.url):
+                raise SystemExit(code)
+    assert near.asked[1][1]["fail"] == "false"
+
+
 def test_a_generator_that_is_left_early_is_no_failure() -> None:
     def numbers(pool: gpupool.Pool, url: str) -> Iterator[int]:
         with pool.lease(node_http=url):

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "actors/console/settings_terms.h"
 #include "actors/console/tables.h"
 #include "actors/request_id.h"
 #include "base/pack.h"
@@ -124,6 +125,7 @@ TEST_CASE("At start the ledger gets the configuration's terms and is asked what 
   CHECK(configure[0].window == WindowTerms{.length = desk.config.window.length});
   REQUIRE(configure[0].apps.size() == desk.config.apps.size());
   CHECK(configure[0].apps[0].longest == desk.config.apps[0].longest);
+  CHECK(configure[0].settings == settings_of(desk.config));
   CHECK(desk.sent<StandingQuery>().size() == 1);
 }
 

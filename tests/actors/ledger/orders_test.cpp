@@ -5,6 +5,7 @@
 
 #include "actors/ledger/group_commit.h"
 #include "actors/ledger/journal_memory.h"
+#include "actors/ledger/terms_changes.h"
 #include "base/pack.h"
 #include "ledger_bench.h"
 
@@ -126,6 +127,68 @@ TEST_CASE("The first terms are one change, later ones are told field by field") 
                      "draw size:  > large", "draw default duration:  > 60.0 s",
                      "draw longest duration:  > 300.0 s", "draw duration:  > as declared",
                      "draw open to:  > free, pro"});
+}
+
+TEST_CASE("Sizes, rates, groups and reservations are on record, value by value") {
+  LedgerBench bench(two_apps());
+  Configure command = terms_of(bench.config);
+  command.settings = {{ChangeKind::size, "xlarge", "factor", "2"},
+                      {ChangeKind::group, "workshop", "users", "ada, bob"},
+                      {ChangeKind::group, "lab", "users", "cy"},
+                      {ChangeKind::identity, tierless_tokens, "tier", "free"},
+                      {ChangeKind::identity, "issuer uni", "tiers", "mail: ada@uni is pro"}};
+  const Changed first = bench.changed(command);
+  REQUIRE(first.changes.size() == 1);
+  CHECK_THAT(first.changes[0].after, Catch::Contains("; sizes: xlarge x 2; "));
+  CHECK(bench.changed(command).changes.empty());
+  command.settings = {{ChangeKind::size, "xlarge", "factor", "3"},
+                      {ChangeKind::group, "workshop", "users", "bob, cy, dora"},
+                      {ChangeKind::rate, "account", "requests", "at will"},
+                      {ChangeKind::identity, tierless_tokens, "tier", "pro"},
+                      {ChangeKind::identity, "issuer uni", "tiers", "mail: bob@uni is pro"}};
+  std::vector<std::string> texts;
+  for (const Change& change : bench.changed(command).changes) texts.push_back(text_of(change));
+  CHECK(texts == std::vector<std::string>{
+                     "xlarge factor: 2 > 3",
+                     "workshop users: 2 users > 3 users; came: cy, dora; went: ada",
+                     "lab users: 1 user > ", "tokens that name no tier tier: free > pro",
+                     "issuer uni tiers: mail: ada@uni is pro > mail: bob@uni is pro",
+                     "account requests:  > at will"});
+  // Who is in a group, or what an issuer claims of its users, is for operators.
+  std::vector<std::string> seen;
+  for (const Change& change : bench.changes(ada).changes) seen.push_back(change.subject);
+  CHECK(seen == std::vector<std::string>{"account", "tokens that name no tier", "xlarge"});
+  CHECK(bench.replayed(bench.config).state_digest() == bench.ledger.state_digest());
+}
+
+TEST_CASE("A user who comes last into a long group is told, and a long list of them is cut") {
+  LedgerBench bench(two_apps());
+  Configure command = terms_of(bench.config);
+  std::string users = "user000";
+  for (int i = 1; i < 200; ++i) users += ", user" + std::to_string(1000 + i);
+  command.settings = {{ChangeKind::group, "workshop", "users", users}};
+  bench.step(command);
+  command.settings[0].text = users + ", zoe";
+  CHECK(text_of(bench.changed(command).changes.at(0)) ==
+        "workshop users: 200 users > 201 users; came: zoe");
+  command.settings[0].text = "zoe";
+  CHECK(
+      text_of(bench.changed(command).changes.at(0)) ==
+      "workshop users: 201 users > 1 user; went: user000, user1001, user1002, user1003, user1004, "
+      "and 195 more");
+}
+
+TEST_CASE("A ledger from before settings were on record learns them by one change") {
+  LedgerBench bench(two_apps());
+  Configure command = terms_of(bench.config);
+  bench.step(command);
+  command.settings = {{ChangeKind::size, "large", "factor", "1"},
+                      {ChangeKind::size, "large", "slots", "1"},
+                      {ChangeKind::size, "xlarge", "factor", "7"}};
+  const Changed first = bench.changed(command);
+  REQUIRE(first.changes.size() == 1);
+  CHECK(text_of(first.changes[0]) == "all first on record:  > large x 1, xlarge x 7");
+  CHECK(bench.changes(ada).changes.size() == 1);
 }
 
 TEST_CASE("New terms count from their record on, not from the moment a configuration is read") {

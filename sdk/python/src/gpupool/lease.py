@@ -204,8 +204,9 @@ class LeaseView(Generic[T]):
         return event.grant
 
     def _give_back(self, error: BaseException | None) -> None:
-        """Blocks for a bounded time. Leaving a generator early is no failure."""
-        failed = error is not None and not isinstance(error, GeneratorExit)
+        """Blocks for a bounded time. Leaving a generator early is no failure, nor is sys.exit(0)."""
+        is_exit = isinstance(error, SystemExit) and error.code in (None, 0)
+        failed = error is not None and not is_exit and not isinstance(error, GeneratorExit)
         try:
             self.guest.leave()
             self._answer = self._wish.node.release(self._ensure_begun().grant.token, failed=failed)

@@ -91,6 +91,11 @@ class ChangeKind(IntEnum):
     token = 5
     announcement = 6
     window = 7
+    size = 8
+    rate = 9
+    group = 10
+    reservation = 11
+    identity = 12
 
     @classmethod
     def _missing_(cls, value: object) -> ChangeKind | None:
