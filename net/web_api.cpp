@@ -1,6 +1,7 @@
 #include "net/web_api.h"
 
 #include <algorithm>
+#include <cctype>
 
 #include "actors/request_id.h"
 #include "config/limits.h"
@@ -141,10 +142,15 @@ void WebApi::serve(Instant now, const HttpRequest& request, std::shared_ptr<Http
 
 // Behind a proxy that we know, its word says who asks; it appends what it saw itself.
 Introduction WebApi::introduce(const HttpRequest& request) const {
-  constexpr std::string_view scheme = "Bearer ";
+  constexpr std::string_view scheme = "bearer ";  // in any case (RFC 9110, 11.1)
   Introduction introduction{.token = {}, .peer_address = request.peer.address};
-  if (request.authorization.starts_with(scheme))
-    introduction.token = request.authorization.substr(scheme.size());
+  const auto same = [](char letter, char any) {
+    return letter == std::tolower(static_cast<unsigned char>(any));
+  };
+  const std::string& typed = request.authorization;
+  if (typed.size() >= scheme.size() &&
+      std::equal(scheme.begin(), scheme.end(), typed.begin(), same))
+    introduction.token = typed.substr(scheme.size());
   const auto& proxies = ports_.config().web.proxies;
   const auto is_proxy = [&](const std::string& address) {
     return std::find(proxies.begin(), proxies.end(), address) != proxies.end();

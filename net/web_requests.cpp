@@ -290,9 +290,12 @@ std::variant<WebRequest, HttpAnswer> read_web_request(const HttpRequest& request
                       .detail =
                           "a page of another site may not ask for this (its Origin is not the "
                           "Host of this request)"});
+  // HEAD is answered as GET, without the body (the HTTP server leaves it out); no event stream is.
+  const bool is_head = request.method == "HEAD";
+  const std::string method = is_head ? "GET" : request.method;
   const bool is_file = !request.path.starts_with("/v1/") && request.path != "/metrics";
   if (is_file || request.path == "/v1/openapi.json") {
-    if (request.method == "GET") return WebRequest{};
+    if (method == "GET") return WebRequest{};
     HttpAnswer answer = with_status(
         405, {.code = Errc::bad_request, .detail = "the page's files can be read, no more"});
     answer.headers.emplace_back("Allow", "GET");
@@ -303,7 +306,7 @@ std::variant<WebRequest, HttpAnswer> read_web_request(const HttpRequest& request
     WebRequest found{.ask = route.ask};
     const Match matches = match(request.path, route.path, found);
     if (matches == Match::no) continue;
-    if (route.method != request.method) {
+    if (route.method != method || (is_head && route.ask == WebAsk::events)) {
       allowed += (allowed.empty() ? "" : ", ") + std::string(route.method);
       continue;
     }

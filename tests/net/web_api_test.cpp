@@ -122,6 +122,12 @@ JobEvent queued(JobId job, const RequestId& request = {}) {
 
 }  // namespace
 
+TEST_CASE("The scheme of a token may be written in any case") {
+  Front front;
+  front.ask({.method = "GET", .path = "/v1/quota", .authorization = "bEARER " + front.token});
+  CHECK(front.session() != SessionId{});
+}
+
 TEST_CASE("A question has a session of its caller, until its answer") {
   Front front;
   const auto seen = front.get("/v1/quota");

@@ -72,6 +72,16 @@ TEST_CASE("What is not there is 404, and what is there but not so is 405 with wh
   CHECK(header_of(refuse(put), "Allow") == "GET");
 }
 
+TEST_CASE("HEAD is read as GET, but for a stream of events") {
+  HttpRequest head = get("/v1/quota");
+  head.method = "HEAD";
+  CHECK(read(head).ask == WebAsk::quota);
+  head.path = "/";
+  CHECK(read(head).ask == read(get("/")).ask);
+  head.path = "/v1/events";
+  CHECK(refuse(head).status == 405);
+}
+
 TEST_CASE("A request to run has its app, arguments of any plain kind, and times in seconds") {
   const WebRequest asks = read(post("/v1/jobs", R"({"app": "emoji", "size": "xlarge",
       "duration_s": 7.5, "max_wait_s": 60, "detached": false,
