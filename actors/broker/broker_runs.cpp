@@ -179,8 +179,10 @@ void Broker::on(const RunEnded& ended) {
     lose_attempt(*job, ended.cause, ended.detail);
     return;
   }
-  // Called off by a broker before this one, which had given its name to another lease.
-  if (ended.outcome == Outcome::cancelled && !job->cancelling) {
+  // Called off by a broker before this one, which had given its name to another lease. What its
+  // caller gave back before it was used is a cancelled one too, and says so.
+  const bool given_back = !ended.began && !ended.detail.empty();
+  if (ended.outcome == Outcome::cancelled && !job->cancelling && !given_back) {
     lose_attempt(*job, Errc::node_lost, "its lease was called off");
     return;
   }

@@ -98,6 +98,29 @@ TEST_CASE("An external job that the pool lost is not run again, and is free") {
   CHECK(one.pool.workers_got<Lease>().empty());
 }
 
+TEST_CASE("An external job that is given back before it was used is cancelled, and free") {
+  OneSlot one;
+  RunEnded ended = Harness::crash(one.lease);
+  ended.pool_fault = false;
+  ended.outcome = Outcome::cancelled;
+  ended.cause = {};
+  SECTION("by its caller") {
+    ended.detail = "released before it was used";
+    one.pool.end(ended);
+    REQUIRE(one.pool.receipt(one.job));
+    CHECK(one.pool.receipt(one.job)->outcome == Outcome::cancelled);
+    CHECK(one.pool.receipt(one.job)->cause == Errc{});
+    CHECK(one.pool.receipt(one.job)->detail == "released before it was used");
+  }
+  SECTION("but one that an earlier broker called off is the pool's fault") {
+    ended.detail.clear();
+    one.pool.end(ended);
+    REQUIRE(one.pool.receipt(one.job));
+    CHECK(one.pool.receipt(one.job)->cause == Errc::node_lost);
+  }
+  CHECK(one.pool.receipt(one.job)->charged == GpuTime{});
+}
+
 TEST_CASE("A lease that its node did not take was no run of an external job, and is made again") {
   OneSlot one;
   one.pool.slot_of(one.lease) = {.slot = one.lease.slot, .state = SlotState::free};
