@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <chrono>
+#include <optional>
 
 #include "actors/request_id.h"
 #include "config/limits.h"
@@ -12,7 +13,8 @@ namespace {
 
 constexpr std::size_t seconds_digits_max = 9;
 constexpr std::size_t stem_bytes_max = 48;
-constexpr std::int64_t lifetime_s_max = std::int64_t{10} * 366 * 24 * 3600;
+constexpr std::int64_t day_s = 24 * 3'600;
+constexpr std::int64_t lifetime_s_max = 10 * 366 * day_s;
 
 Error usage(std::string expected, std::string_view found) {
   return {.code = Errc::bad_request,
@@ -28,6 +30,28 @@ bool read_whole(std::string_view text, std::int64_t& number) {
   std::from_chars(text.data(), text.data() + text.size(), number);
   return true;
 }
+
+// "90s" or "7d" in seconds; nothing where the form is another. What is beyond the longest lifetime
+// is only a little more than that, so that nothing overflows.
+std::optional<std::int64_t> span_s(std::string_view text) {
+  if (text.size() < 2) return {};
+  const std::string_view digits = text.substr(0, text.size() - 1);
+  if (!std::all_of(digits.begin(), digits.end(), is_digit)) return {};
+  const char unit = text.back();
+  const std::int64_t unit_s = unit == 's'   ? 1
+                              : unit == 'm' ? 60
+                              : unit == 'h' ? 3'600
+                              : unit == 'd' ? day_s
+                                            : 0;
+  if (unit_s == 0) return {};
+  std::int64_t count = 0;
+  if (!read_whole(digits, count) || count > lifetime_s_max / unit_s) return lifetime_s_max + 1;
+  return count * unit_s;
+}
+
+bool is_lifetime(std::int64_t span) { return span >= 1 && span <= lifetime_s_max; }
+
+std::string lifetime_text_max() { return std::to_string(lifetime_s_max / day_s) + "d"; }
 
 }  // namespace
 
@@ -46,22 +70,17 @@ Result<Duration> parse_seconds(std::string_view text) {
 }
 
 Result<Duration> parse_lifetime(std::string_view text) {
-  const Error wrong = usage("a lifetime is a number with s, m, h or d, such as 90s or 24h", text);
-  if (text.empty()) return wrong;
-  std::int64_t count = 0;
-  if (!read_whole(text.substr(0, text.size() - 1), count) || count > lifetime_s_max) return wrong;
-  const char unit = text.back();
-  const std::int64_t unit_s = unit == 's'   ? 1
-                              : unit == 'm' ? 60
-                              : unit == 'h' ? 3'600
-                              : unit == 'd' ? 86'400
-                                            : 0;
-  if (unit_s == 0 || count < 1 || count > lifetime_s_max / unit_s) return wrong;
-  return seconds(count * unit_s);
+  const std::optional<std::int64_t> span = span_s(text);
+  if (!span) return usage("a lifetime is a number with s, m, h or d, such as 90s or 24h", text);
+  if (!is_lifetime(*span)) return usage("a lifetime is from 1s to " + lifetime_text_max(), text);
+  return seconds(*span);
 }
 
 Result<Instant> parse_since(std::string_view text, Instant now) {
-  if (const auto ago = parse_lifetime(text)) return now - *ago;
+  if (const std::optional<std::int64_t> span = span_s(text)) {
+    if (is_lifetime(*span)) return now - seconds(*span);
+    return usage("a moment is from 1s to " + lifetime_text_max() + " ago", text);
+  }
   const Error wrong =
       usage("a moment is 7d, 24h or the like, 2026-11-01, or 2026-11-01T18:30:00Z", text);
   constexpr std::string_view form = "0000-00-00T00:00:00.000Z";

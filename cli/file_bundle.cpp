@@ -48,8 +48,21 @@ std::vector<std::string_view> parts_of(std::string_view name) {
   }
 }
 
+// The others come with what lies in them.
+void keep_empty_folders(std::vector<BundledFile>& files) {
+  std::set<std::string> known;
+  for (const BundledFile& file : files)
+    for (auto slash = file.name.find('/'); slash != std::string::npos;
+         slash = file.name.find('/', slash + 1))
+      known.insert(file.name.substr(0, slash));
+  std::erase_if(files, [&](const BundledFile& file) {
+    return file.is_folder && !known.insert(file.name).second;
+  });
+}
+
 // Together: no name twice, and none that is a folder of another one.
 Status check_names(std::vector<BundledFile>& files) {
+  keep_empty_folders(files);
   if (std::cmp_greater(files.size(), limits::files_max))
     return bad(std::to_string(files.size()) + " files; at most " +
                std::to_string(limits::files_max) + " can travel with a run");
@@ -132,6 +145,7 @@ class FolderReading {
       if (std::cmp_greater(names.size(), 16 * bounds_.files_max))
         return leave_out(prefix, "has too many entries");
     }
+    if (names.empty() && !prefix.empty()) take_folder(prefix.substr(0, prefix.size() - 1));
     std::sort(names.begin(), names.end());
     for (const std::string& name : names) take(number, name, prefix + name, depth);
   }
@@ -155,10 +169,28 @@ class FolderReading {
     take_file(folder, name, path);
   }
 
+  // Whether one more of this name may come; if not, it is left out.
+  bool admit(const std::string& path) {
+    if (const Status good = check_file_name(path); !good) {
+      leave_out(path, "has a bad name");
+      return false;
+    }
+    if (std::cmp_less(contents_.files.size(), bounds_.files_max)) return true;
+    leave_out(path, "is one of more than " + std::to_string(bounds_.files_max) + " files");
+    return false;
+  }
+
+  void take_folder(const std::string& path) {
+    if (!admit(path)) return;
+    if (bytes_ + overhead_a_file > bounds_.bytes_max)
+      return leave_out(path,
+                       "is too much: all of it may have " + std::to_string(bounds_.bytes_max));
+    bytes_ += overhead_a_file;
+    contents_.files.push_back({.name = path, .is_folder = true});
+  }
+
   void take_file(int folder, const std::string& name, const std::string& path) {
-    if (const Status good = check_file_name(path); !good) return leave_out(path, "has a bad name");
-    if (std::cmp_greater_equal(contents_.files.size(), bounds_.files_max))
-      return leave_out(path, "is one of more than " + std::to_string(bounds_.files_max) + " files");
+    if (!admit(path)) return;
     const FileDescriptor file{
         ::openat(folder, name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)};
     struct stat seen {};
@@ -194,11 +226,12 @@ Error unwritable(const std::string& path) {
   return {.code = Errc::file_unwritable, .detail = path + ": " + std::strerror(errno)};
 }
 
-// The folder around a file, made part by part, through no link.
-Result<FileDescriptor> folder_of(int root, const std::string& name) {
+// The folder around a file, or the folder itself, made part by part, through no link.
+Result<FileDescriptor> folder_of(int root, const BundledFile& file) {
+  const std::string& name = file.name;
   FileDescriptor folder{::fcntl(root, F_DUPFD_CLOEXEC, 0)};
   auto parts = parts_of(name);
-  parts.pop_back();
+  if (!file.is_folder) parts.pop_back();
   for (const std::string_view part : parts) {
     const std::string each(part);
     if (::mkdirat(folder.get(), each.c_str(), 0755) != 0 && errno != EEXIST)
@@ -212,8 +245,9 @@ Result<FileDescriptor> folder_of(int root, const std::string& name) {
 }
 
 Status write_file(int root, const BundledFile& file) {
-  const auto folder = folder_of(root, file.name);
+  const auto folder = folder_of(root, file);
   if (!folder) return folder.error();
+  if (file.is_folder) return ok();
   const std::string name(parts_of(file.name).back());
   const std::string beside = ".gpupool-" + std::to_string(::getpid()) + ".new";
   ::unlinkat(folder->get(), beside.c_str(), 0);
@@ -277,8 +311,8 @@ Result<std::string> pack_files(std::vector<BundledFile> files) {
     ::archive_entry_clear(entry.get());
     if (::archive_entry_update_pathname_utf8(entry.get(), file.name.c_str()) == 0)
       return bad(shown(file.name) + " can't be written into an archive");
-    ::archive_entry_set_filetype(entry.get(), AE_IFREG);
-    ::archive_entry_set_perm(entry.get(), file.is_executable ? 0755 : 0644);
+    ::archive_entry_set_filetype(entry.get(), file.is_folder ? AE_IFDIR : AE_IFREG);
+    ::archive_entry_set_perm(entry.get(), file.is_folder || file.is_executable ? 0755 : 0644);
     ::archive_entry_set_size(entry.get(), std::ssize(file.bytes));
     ::archive_entry_set_mtime(entry.get(), 0, 0);
     if (::archive_write_header(to.get(), entry.get()) < ARCHIVE_WARN ||
@@ -299,7 +333,7 @@ Result<std::vector<BundledFile>> unpack_files(std::string_view archive_bytes) {
     return archive_error(from.get());
   std::vector<BundledFile> files;
   std::int64_t bytes_left = std::ssize(archive_bytes);
-  std::int64_t folders = 0;
+  std::vector<BundledFile> folders;
   for (archive_entry* entry = nullptr;;) {
     const int got = ::archive_read_next_header(from.get(), &entry);
     if (got == ARCHIVE_EOF) break;
@@ -311,7 +345,11 @@ Result<std::vector<BundledFile>> unpack_files(std::string_view archive_bytes) {
     const bool is_folder = ::archive_entry_filetype(entry) == AE_IFDIR;
     if (is_folder && name.ends_with('/')) name.pop_back();
     if (const Status good = check_file_name(name); !good) return good.error();
-    if (is_folder && ++folders <= limits::files_max) continue;
+    if (is_folder && std::cmp_less(folders.size(), limits::files_max)) {
+      folders.push_back({.name = std::move(name), .is_folder = true});
+      continue;
+    }
+    if (is_folder) return bad("more than " + std::to_string(limits::files_max) + " folders");
     if (::archive_entry_filetype(entry) != AE_IFREG)
       return bad(shown(name) + " is not a plain file");
     if (std::cmp_greater_equal(files.size(), limits::files_max))
@@ -323,6 +361,7 @@ Result<std::vector<BundledFile>> unpack_files(std::string_view archive_bytes) {
                      .bytes = *std::move(bytes),
                      .is_executable = (::archive_entry_perm(entry) & S_IXUSR) != 0});
   }
+  std::move(folders.begin(), folders.end(), std::back_inserter(files));
   if (const Status good = check_names(files); !good) return good.error();
   return files;
 }

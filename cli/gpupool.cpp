@@ -140,10 +140,11 @@ void add_questions(CLI::App& app, CommandLine& line) {
 }
 
 void add_changes(CLI::App& app, CommandLine& line) {
-  CLI::App& command =
-      add_command(app, "changes", "what was changed: tiers, apps, your account; when, by whom",
-                  "  gpupool changes\n  gpupool changes --since 7d\n"
-                  "  gpupool changes --since 2026-11-01 --limit 200 --json\n");
+  CLI::App& command = add_command(
+      app, "changes",
+      "what was changed: tiers, apps, sizes, rates, windows, your account; when, by whom",
+      "  gpupool changes\n  gpupool changes --since 7d\n"
+      "  gpupool changes --since 2026-11-01 --limit 200 --json\n");
   add_since(command, line.changes.since, "what was changed from then on");
   command.add_option("--limit", line.changes.limit, "how many, the newest first")
       ->capture_default_str()
@@ -336,8 +337,9 @@ void add_run(CLI::App& app, CommandLine& line) {
       "Ctrl-C cancels it and shows what was charged and given back; twice leaves it.\n"
       "The exit code is the command's own, or 128 and the signal that ended it; 126 and 127: it\n"
       "could not be started. The pool's: 121 refused, 122 no pool reachable, 123 it failed by the\n"
-      "pool's fault, 124 stopped at its declared end, 125 files that can't go or\n"
-      "come, 130 cancelled; --json tells them from a command's own.\n");
+      "pool's fault, 124 stopped at its declared end, 125 files that can't go or come, or output\n"
+      "that can't be written here, 2 a mistake in the command line, 130 cancelled; --json tells\n"
+      "them from a command's own.\n");
   RunOptions& options = line.run;
   command.add_option("command", options.command, "the program and its arguments, behind --")
       ->required()

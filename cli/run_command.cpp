@@ -79,8 +79,9 @@ Result<std::vector<BundledFile>> read_path(const std::string& typed) {
   // Half of a folder would be a surprise where it is used.
   if (found->left_out_count > 0)
     return bad("--file " + typed + ": " + found->left_out.front() + ", so it can't go with a run");
-  if (name != ".")
-    for (BundledFile& file : found->files) file.name = name + "/" + file.name;
+  if (name == ".") return std::move(found->files);
+  for (BundledFile& file : found->files) file.name = name + "/" + file.name;
+  if (found->files.empty()) found->files.push_back({.name = name, .is_folder = true});
   return std::move(found->files);
 }
 
@@ -135,6 +136,8 @@ class Output {
   const std::string& text(LogStream stream) const {
     return stream == LogStream::error ? errors_ : output_;
   }
+  // The first errno of what could not be written; 0: all could, or its reader has gone.
+  int unwritten() const { return unwritten_; }
 
  private:
   // The pool runs the job for the first time, or again.
@@ -162,14 +165,19 @@ class Output {
       return;
     }
     std::FILE* to = is_error ? stderr : stdout;
-    std::fwrite(bytes.data(), 1, bytes.size(), to);
-    std::fflush(to);
+    const bool taken = std::fwrite(bytes.data(), 1, bytes.size(), to) == bytes.size();
+    const int why = errno;
+    if (taken && std::fflush(to) == 0) return;
+    const int failure = taken ? errno : why;
+    // Whoever reads a pipe may stop when they have enough.
+    if (unwritten_ == 0 && failure != EPIPE) unwritten_ = failure;
   }
 
   const Connection& connection_;
   Client& client_;
   std::uint32_t attempt_ = 0;
   std::int64_t offset_ = 0;
+  int unwritten_ = 0;
   std::string output_;  // with --json
   std::string errors_;
 };
@@ -184,7 +192,8 @@ Result<std::vector<std::string>> bring_back(Client& client, const Receipt& recei
   const auto files = unpack_files(*archive);
   if (!files) return files.error();
   if (const Status written = write_files(folder, *files); !written) return written.error();
-  for (const BundledFile& file : *files) names.push_back(file.name);
+  for (const BundledFile& file : *files)
+    if (!file.is_folder) names.push_back(file.name);
   return names;
 }
 
@@ -215,8 +224,6 @@ ExitCode of_the_pool(ExitCode code) {
       return exit_with(RunExit::refused);
     case ExitCode::no_pool:
       return exit_with(RunExit::no_pool);
-    case ExitCode::usage:
-      return exit_with(RunExit::usage);
     case ExitCode::job_failed:
       return exit_with(RunExit::pool_failed);
     default:
@@ -252,6 +259,10 @@ void say_end(const Connection& connection, const Caller& caller, const RunOption
   const Style style = style_of(STDERR_FILENO);
   if (style.is_terminal || !ended_itself) print_error(receipt_view(style, end.done, caller));
   if (!end.files) say_error(connection, end.files.error());
+  if (const int failure = end.output.unwritten(); failure != 0)
+    print_error(std::string("gpupool: not all of its output could be written here (") +
+                std::strerror(failure) + "): gpupool logs " + std::to_string(receipt.job.value) +
+                " has it\n");
   if (style.is_terminal && options.out.empty() && !receipt.result.hash.empty())
     print_error("it left files: gpupool result " + std::to_string(receipt.job.value) +
                 " -o out.tar, or next time --out FOLDER\n");
@@ -269,14 +280,13 @@ Result<JobRequest> read_request(const RunOptions& options) {
 
 ExitCode run_command(const Connection& connection, const RunOptions& options) {
   Result<JobRequest> body = read_request(options);
+  if (!body) return say_usage_error(connection, body.error());
   const Result<std::string> archive = archive_of(options.files);
   const Status out = check_out(options.out);
-  for (const Error* error : {body ? nullptr : &body.error(), archive ? nullptr : &archive.error(),
-                             out ? nullptr : &out.error()})
-    if (error != nullptr) {
-      say_usage_error(connection, *error);
-      return exit_with(RunExit::usage);
-    }
+  if (!archive || !out) {
+    say_usage_error(connection, archive ? out.error() : archive.error());
+    return exit_with(RunExit::files);
+  }
   std::signal(SIGPIPE,
               SIG_IGN);  // whoever reads the output may go; the job has its end all the same
   const Result<std::unique_ptr<Client>> client = connect(connection);
@@ -304,7 +314,8 @@ ExitCode run_command(const Connection& connection, const RunOptions& options) {
                          ? Result<std::vector<std::string>>{std::vector<std::string>{}}
                          : bring_back(**client, receipt, options.out);
   ExitCode code = job.code() == ExitCode::done ? exit_of(receipt) : of_the_pool(job.code());
-  if (!files && code == ExitCode::done) code = exit_with(RunExit::usage);
+  if ((!files || output.unwritten() != 0) && code == ExitCode::done)
+    code = exit_with(RunExit::files);
   say_end(connection, (*client)->welcome().caller, options,
           {.done = *done, .output = output, .code = code, .files = files});
   return code;

@@ -1,7 +1,7 @@
 #pragma once
 // gpupool run -- CMD: a command of the caller's own on a slot, as if it ran here: its files go
 // there first, its output comes as it is written, and its exit code is this program's. 121 to 125
-// are the pool's own.
+// are the pool's own, and 2 is a mistake in the command line.
 
 #include <cstdint>
 #include <string>
@@ -28,7 +28,7 @@ enum class RunExit : int {
   no_pool = 122,      // not reachable, or lost: the job may still run
   pool_failed = 123,  // the pool's fault, uncharged
   out_of_time = 124,  // stopped at its declared end
-  usage = 125,        // the command line, its files, or --out
+  files = 125,        // its files, --out, or where its output goes; a bad command line is 2
 };
 
 ExitCode run_command(const Connection& connection, const RunOptions& options);

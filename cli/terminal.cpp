@@ -153,13 +153,18 @@ std::string bar(const Style& style, const std::vector<Stretch>& stretches, std::
 
 std::string printable(std::string_view text) {
   std::string plain;
+  const auto at = [text](std::size_t i) {
+    return i < text.size() ? static_cast<unsigned char>(text[i]) : 0U;
+  };
   for (std::size_t i = 0; i < text.size(); ++i) {
-    const auto byte = static_cast<unsigned char>(text[i]);
-    // C1 controls are 0xc2 0x80 to 0xc2 0x9f in UTF-8.
-    const bool second_control =
-        byte == 0xc2 && i + 1 < text.size() && static_cast<unsigned char>(text[i + 1]) < 0xa0;
-    if (second_control) ++i;
-    plain += second_control || byte < 0x20 || byte == 0x7f ? '?' : text[i];
+    // In UTF-8: C1 controls are 0xc2 0x80 to 0xc2 0x9f; embeddings, overrides and isolates, which
+    // turn the rest of a line around, are U+202A to U+202E and U+2066 to U+2069.
+    const bool is_c1 = at(i) == 0xc2 && at(i + 1) >= 0x80 && at(i + 1) < 0xa0;
+    const bool turns =
+        at(i) == 0xe2 && ((at(i + 1) == 0x80 && at(i + 2) >= 0xaa && at(i + 2) <= 0xae) ||
+                          (at(i + 1) == 0x81 && at(i + 2) >= 0xa6 && at(i + 2) <= 0xa9));
+    plain += is_c1 || turns || at(i) < 0x20 || at(i) == 0x7f ? '?' : text[i];
+    i += turns ? 2 : is_c1 ? 1 : 0;
   }
   return plain;
 }

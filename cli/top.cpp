@@ -400,8 +400,8 @@ ExitCode top(const Connection& connection, const TopOptions& options) {
   // Who may not look is told so, rather than shown an empty screen.
   auto first = (*client)->overview();
   if (!first) return say_console_error(connection, first.error());
-  Asker asker(connection, std::move(*client), *std::move(first),
-              Duration{static_cast<std::int64_t>(options.interval_s * 1000)});
+  const Duration interval{static_cast<std::int64_t>(options.interval_s * 1000)};
+  Asker asker(connection, std::move(*client), *std::move(first), interval);
   const Screen screen;
   TopState state;
   Keys keys(asker, state);
@@ -410,9 +410,10 @@ ExitCode top(const Connection& connection, const TopOptions& options) {
     Seen seen = asker.seen();
     if (!seen.page.empty()) keys.show(std::exchange(seen.page, {}));
     if (!seen.notice.empty()) state.notice = seen.notice;
-    state.link = seen.link;
     last = std::move(seen);
-    const Instant now = last.overview->at + (boot_time() - last.at);
+    TopLink link = top_link({.age = boot_time() - last.at, .interval = interval}, last.link);
+    state.link = std::move(link.link);
+    const Instant now = last.overview->at + link.ran_on;
     screen.draw(top_lines(Screen::style(), Screen::rows(), last.pool, *last.overview, now, state));
     const int key = getch();
     if (key != ERR && !keys.press(key, *last.overview, Screen::rows())) return ExitCode::done;

@@ -335,6 +335,14 @@ std::vector<std::string> top_help() {
       "FOR: since its run began. ENDS IN: until its end is enforced. PROMISED: its latest start."};
 }
 
+TopLink top_link(const TopAge& age, const std::string& link) {
+  // An answer may just be missed by one interval; the second is for its way.
+  const Duration most = age.interval + age.interval + seconds(1);
+  if (age.age <= most) return {.ran_on = age.age, .link = link};
+  if (!link.empty()) return {.ran_on = most, .link = link};
+  return {.ran_on = most, .link = "no answer for " + std::to_string(age.age.ms / 1000) + " s"};
+}
+
 std::size_t top_height(const Overview& overview) {
   std::size_t slots = 0;
   for (const NodeView& node : overview.nodes) slots += node.slots.size();

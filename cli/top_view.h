@@ -31,6 +31,17 @@ struct TopLine {
   bool reverse = false;  // the row of the cursor
 };
 
+// How long ago the overview came, and how often one is asked for.
+struct TopAge {
+  Duration age;
+  Duration interval;
+};
+// What may be said of it: how far the pool's clock has run on, and what is wrong.
+struct TopLink {
+  Duration ran_on;
+  std::string link;  // as TopState's
+};
+
 // What the row of the cursor stands for.
 struct TopRow {
   std::string node;
@@ -44,6 +55,10 @@ std::vector<TopLine> top_lines(const Style& style, std::size_t rows, const std::
 TopRow top_row(const Overview& overview, const TopState& state);
 // How many rows the list has.
 std::size_t top_size(const Overview& overview, const TopState& state);
+
+// A pool that has not answered for twice the interval and a second is not live, although nobody has
+// given it up yet: its clock stands from then on. `link` is what was found wrong, if anything.
+TopLink top_link(const TopAge& age, const std::string& link);
 
 // How many rows it takes to show all slots and the queue.
 std::size_t top_height(const Overview& overview);

@@ -46,6 +46,18 @@ TEST_CASE("A lifetime is a number with its unit") {
     CHECK_FALSE(parse_lifetime(text));
 }
 
+TEST_CASE("A time ago that is too long or none is refused with its range, not its form") {
+  const Instant now{1'795'348'800'000};
+  CHECK(*parse_since("3660d", now) == now - hours(3'660 * 24));
+  for (const std::string text : {"9999d", "3661d", "0s", "99999999999999999999999999d"}) {
+    INFO(text);
+    CHECK(parse_since(text, now).error().detail ==
+          "a moment is from 1s to 3660d ago, not \"" + text + "\"");
+    CHECK(parse_lifetime(text).error().detail ==
+          "a lifetime is from 1s to 3660d, not \"" + text + "\"");
+  }
+}
+
 TEST_CASE("A job is a number and a request is a UUID") {
   CHECK(*parse_job("17") == JobId{17});
   CHECK_FALSE(parse_job("0"));

@@ -142,6 +142,62 @@ TEST_CASE("Of a folder only plain files travel; the rest is named, and no link i
   CHECK(few->files.size() == 1);
 }
 
+TEST_CASE("Empty folders travel, and are made where they come") {
+  const Folder from;
+  const Folder to;
+  fs::create_directories(from.path / "a/empty/inner");
+  fs::create_directories(from.path / "b");
+  std::ofstream(from.path / "b/file") << "x";
+  const auto found = read_folder(from.path, {.files_max = 100, .bytes_max = 1'000'000});
+  REQUIRE(found);
+  REQUIRE(found->files.size() == 2);
+  CHECK(found->files[0].name == "a/empty/inner");
+  CHECK(found->files[0].is_folder);
+  CHECK(found->left_out_count == 0);
+  const auto packed = pack_files(found->files);
+  REQUIRE(packed);
+  const auto unpacked = unpack_files(*packed);
+  REQUIRE(unpacked);
+  REQUIRE(unpacked->size() == 2);
+  CHECK(write_files(to.path, *unpacked));
+  CHECK(fs::is_empty(to.path / "a/empty/inner"));
+  CHECK(fs::is_directory(to.path / "a/empty/inner"));
+  CHECK(fs::is_regular_file(to.path / "b/file"));
+  CHECK(write_files(to.path, *unpacked));  // over what is there
+}
+
+TEST_CASE("Empty folders count as files, and one that does not fit is named") {
+  const Folder folder;
+  for (const char* name : {"a", "b", "c"}) fs::create_directories(folder.path / name);
+  const auto few = read_folder(folder.path, {.files_max = 2, .bytes_max = 1'000'000});
+  REQUIRE(few);
+  CHECK(few->files.size() == 2);
+  REQUIRE(few->left_out.size() == 1);
+  CHECK(few->left_out.front() == "\"c\" is one of more than 2 files");
+  const auto small = read_folder(folder.path, {.files_max = 9, .bytes_max = 6'000});
+  REQUIRE(small);
+  CHECK(small->files.size() == 1);
+  CHECK(small->left_out_count == 2);
+}
+
+TEST_CASE("A folder of an archive is told only if nothing lies in it, once, and is no file") {
+  const auto twice = unpack_files(archive_with("d", AE_IFDIR, "", 2));
+  REQUIRE(twice);
+  REQUIRE(twice->size() == 1);
+  CHECK(twice->front().is_folder);
+  const auto packed = pack_files({{.name = "d", .is_folder = true}, {.name = "d/x", .bytes = "x"}});
+  REQUIRE(packed);
+  CHECK(unpack_files(*packed)->size() == 1);
+  CHECK_FALSE(pack_files({{.name = "d", .is_folder = true}, {.name = "d", .bytes = "x"}}));
+  CHECK_FALSE(unpack_files(archive_with("../d", AE_IFDIR)));
+  const Folder folder;
+  const Folder elsewhere;
+  fs::create_directory_symlink(elsewhere.path, folder.path / "sub");
+  CHECK_FALSE(write_files(folder.path, {{.name = "sub/d", .is_folder = true}}));
+  CHECK_FALSE(write_files(folder.path, {{.name = "sub", .is_folder = true}}));
+  CHECK(fs::is_empty(elsewhere.path));
+}
+
 TEST_CASE("Files are written through no link that lies in the way") {
   const Folder folder;
   const Folder elsewhere;

@@ -141,6 +141,16 @@ TEST_CASE("The client's manual explains every exit code and variable, and each e
   CHECK(part_of(page, "gpupool apps duplicate").find(".EX") == std::string::npos);
 }
 
+TEST_CASE("The help of changes names all that is told of") {
+  const ClientLine client;
+  const std::string page =
+      part_of(manual_of(command_tree(client.app), client_manual()), "gpupool changes");
+  for (const std::string what : {"tiers", "apps", "sizes", "rates", "windows", "your account"}) {
+    INFO(what);
+    CHECK(page.find(what) != std::string::npos);
+  }
+}
+
 TEST_CASE("Texts of a command line cannot become roff, and what is hidden stays so") {
   CLI::App app{"odd", "odd"};
   std::string word;

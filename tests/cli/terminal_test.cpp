@@ -65,6 +65,8 @@ TEST_CASE("Shortened text says that it was cut") {
 }
 
 TEST_CASE("Control characters of a pool or a prompt never reach the terminal") {
+  CHECK(printable("to \xe2\x80\xaegnp.exe \xe2\x81\xa6 \xe2\x80\x94") ==
+        "to ?gnp.exe ? \xe2\x80\x94");
   CHECK(printable("a\x1b[31mred\nline\t\x7f") == "a?[31mred?line??");
   CHECK(printable("caf\xc3\xa9 \xc2\x9b"
                   "31m") == "caf\xc3\xa9 ?31m");

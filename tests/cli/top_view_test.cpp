@@ -141,6 +141,22 @@ TEST_CASE("A lost pool is said at the top, over what was seen last") {
   CHECK(has(text, "user:ada"));
 }
 
+TEST_CASE("A pool that misses two answers is not called live, and its clock stands") {
+  const Duration interval = seconds(2);
+  const TopLink fresh = top_link({.age = seconds(5), .interval = interval}, "");
+  CHECK(fresh.link.empty());
+  CHECK(fresh.ran_on == seconds(5));
+  const TopLink silent = top_link({.age = Duration{9'900}, .interval = interval}, "");
+  CHECK(silent.link == "no answer for 9 s");
+  CHECK(silent.ran_on == seconds(5));
+  CHECK(top_link({.age = Duration{5'001}, .interval = interval}, "").link == "no answer for 5 s");
+  const TopLink lost = top_link({.age = seconds(60), .interval = interval}, "no pool answers");
+  CHECK(lost.link == "no pool answers");
+  CHECK(lost.ran_on == seconds(5));
+  CHECK(has(screen(24, 80, {.link = silent.link}), "no answer for 9 s"));
+  CHECK_FALSE(has(screen(24, 80, {.link = silent.link}), "live"));
+}
+
 TEST_CASE("The cursor's row stays on the screen in a long list") {
   Overview overview = pool();
   for (std::uint32_t i = 0; i < 100; ++i)

@@ -19,6 +19,14 @@ bool says(const std::string& text, const std::string& words) {
   return text.find(words) != std::string::npos;
 }
 
+// gpupool as ada, by a shell that leads its outputs somewhere; what it returns.
+int by_a_shell(const CommandPool& pool, const std::string& words) {
+  const std::string line = "GPUPOOL_TOKEN='" + pool.token("ada") + "' '" +
+                           program("gpupool").string() + "' --endpoint '" + pool.endpoint() + "' " +
+                           words;
+  return WEXITSTATUS(std::system(line.c_str()));
+}
+
 }  // namespace
 
 TEST_CASE("A command's outputs come apart and its exit code is the client's") {
@@ -67,6 +75,48 @@ TEST_CASE("Output is there while the command runs") {
   kill(client, SIGINT);
   CHECK(wait_until(seconds(20), [&] { return says(bytes_of(file), "cancelled"); }));
   CHECK_FALSE(says(bytes_of(file), "last"));
+  check_aftermath(pool);
+}
+
+TEST_CASE("Output that can't be written here is said, and is no success") {
+  const CommandPool pool;
+  const fs::path errors = pool.folder() / "errors";
+  const std::string to_errors = " 2>'" + errors.string() + "'";
+  CHECK(by_a_shell(pool, "run -- seq 3 >/dev/full" + to_errors) == 125);
+  CHECK(says(bytes_of(errors), "not all of its output could be written here (No space left"));
+  CHECK(by_a_shell(pool, "run -- sh -c 'seq 3; exit 7' >/dev/full" + to_errors) == 7);
+  CHECK(says(bytes_of(errors), "No space left"));
+  // Nothing is wrong where the reader has all that it wants, or nothing was to be written.
+  CHECK(by_a_shell(pool, "run -- true >/dev/full" + to_errors) == 0);
+  CHECK_FALSE(says(bytes_of(errors), "could be written"));
+  by_a_shell(pool, "run -- sh -c 'sleep 1; seq 3'" + to_errors + " | true");
+  CHECK_FALSE(says(bytes_of(errors), "could be written"));
+}
+
+TEST_CASE("A mistake in the command line of a run is 2, as it is everywhere") {
+  const CommandPool pool;
+  const Output duration = pool.run({"true"}, {"--duration", "5x"});
+  CHECK(duration.exit_code == 2);
+  CHECK(says(duration.error, "5x"));
+  const Output token = pool.run({"true"}, {"--token-file", "/nosuch"});
+  CHECK(token.exit_code == 2);
+  CHECK(says(token.error, "/nosuch"));
+  CHECK(pool.run({"true"}, {"--file", "/nosuch"}).exit_code == 125);
+}
+
+TEST_CASE("Empty folders go there and come back") {
+  const CommandPool pool;
+  const fs::path here = pool.folder() / "here";
+  const fs::path out = pool.folder() / "out";
+  fs::create_directories(here / "data/empty");
+  fs::create_directories(here / "bare");
+  const Output output = pool.shell("ls -d data/empty bare; mkdir -p $GPUPOOL_OUT/left/empty",
+                                   {"--file", (here / "data").string(), "--file",
+                                    (here / "bare").string(), "--out", out.string()});
+  INFO(output.error);
+  CHECK(output.exit_code == 0);
+  CHECK(output.out == "bare\ndata/empty\n");
+  CHECK(fs::is_directory(out / "left/empty"));
   check_aftermath(pool);
 }
 

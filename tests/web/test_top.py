@@ -9,7 +9,9 @@ if __name__ == "__main__":
 
     sys.exit(environment.main(__file__))
 
+import os
 import re
+import signal
 import subprocess
 
 import pytest
@@ -139,6 +141,21 @@ def test_it_outlives_its_pool(top):
         screen.press("q")
         assert screen.end() == 0
     finally:
+        mine.end()
+
+
+def test_a_pool_that_stands_still_is_not_called_live(top):
+    mine = Pool(name="asleep")
+    try:
+        screen = top(pool=mine).wait_for("live", "the pool")
+        os.killpg(mine.process.pid, signal.SIGSTOP)
+        screen.wait_for(lambda me: re.search(r"no answer for \d+ s$", me.lines[0]), "the silence")
+        os.killpg(mine.process.pid, signal.SIGCONT)
+        screen.wait_for(lambda me: me.lines[0].endswith("live"), "the pool is awake")
+        screen.press("q")
+        assert screen.end() == 0
+    finally:
+        os.killpg(mine.process.pid, signal.SIGCONT)
         mine.end()
 
 
