@@ -12,6 +12,7 @@ namespace {
 
 constexpr std::int64_t last_line_bytes_max = 160;
 constexpr std::int64_t kept_bytes_max = limits::log_bytes_max - last_line_bytes_max;
+constexpr std::int64_t held_bytes_max = 8 * 1024;
 constexpr std::size_t ended_max = 512;
 
 // How the log of a run lies in the store that told its outputs apart. The type is the pool's own
@@ -96,22 +97,41 @@ void RunLogs::remark(SlotIndex slot, const std::string& line) {
   keep(it->second, (begins_line ? "" : "\n") + line + "\n", LogStream::error);
 }
 
-// One that changes from one output to the other more often than is kept apart goes on with the
-// last.
+// Of a run that changes between its outputs more often than is kept apart, the output that was not
+// the last one is held back and goes on in few large parts: each byte stays with its own output,
+// which of them came first is lost.
 void RunLogs::keep(Live& log, std::string_view bytes, LogStream stream) {
-  const auto room =
-      static_cast<std::size_t>(std::max(kept_bytes_max - std::ssize(log.kept), std::int64_t{0}));
-  const std::size_t taken = std::min(room, bytes.size());
-  log.kept += bytes.substr(0, taken);
-  log.left_out += static_cast<std::int64_t>(bytes.size() - taken);
-  if (log.parts.empty() || taken == 0) return;
-  if (log.parts.back().stream != stream && std::ssize(log.parts) < limits::log_parts_max)
+  const std::int64_t used = std::ssize(log.kept) + std::ssize(log.held);
+  const auto room = static_cast<std::size_t>(std::max(kept_bytes_max - used, std::int64_t{0}));
+  const std::string_view taken = bytes.substr(0, room);
+  log.left_out += std::ssize(bytes) - std::ssize(taken);
+  if (taken.empty()) return;
+  if (log.parts.empty()) {
+    log.kept += taken;
+    return;
+  }
+  if (log.parts.back().stream != stream) {
+    if (std::ssize(log.parts) >= limits::log_parts_max) {
+      log.held += taken;
+      if (std::ssize(log.held) >= held_bytes_max) keep_held(log);
+      return;
+    }
     log.parts.push_back({stream, 0});
-  log.parts.back().bytes += static_cast<std::int64_t>(taken);
+  }
+  log.kept += taken;
+  log.parts.back().bytes += std::ssize(taken);
+}
+
+void RunLogs::keep_held(Live& log) {
+  if (log.held.empty()) return;
+  const bool was_error = log.parts.back().stream == LogStream::error;
+  log.parts.push_back({was_error ? LogStream::output : LogStream::error, std::ssize(log.held)});
+  log.kept += std::exchange(log.held, {});
 }
 
 // The last line says what is missing.
 void RunLogs::close(Live& log) {
+  keep_held(log);
   if (log.left_out == 0) return;
   std::string line = log.kept.ends_with('\n') ? "[" : "\n[";
   line += std::to_string(log.left_out) + " more bytes were written and not kept; a log holds " +

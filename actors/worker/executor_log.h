@@ -52,6 +52,7 @@ class RunLogs {
     std::string kept;
     std::int64_t left_out = 0;
     std::vector<LogPart> parts;  // of `kept`; empty: not told apart
+    std::string held;            // of the output that the last part is not of
     std::string picture;
   };
   struct Ended {
@@ -62,6 +63,7 @@ class RunLogs {
 
   LogChunk read_preview(const FetchLog& fetch) const;
   static void keep(Live& log, std::string_view bytes, LogStream stream);
+  static void keep_held(Live& log);
   static void close(Live& log);
 
   mutable std::mutex mutex_;
