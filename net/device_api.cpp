@@ -114,6 +114,7 @@ void DeviceApi::schedule(Instant now, const SpaceConfig& space, const HttpReques
   if (std::ssize(visitors_) >= limits::visitors_max) return reply->answer(status(503));
   const SessionId session = welcome(now, std::move(reply));
   visitors_[session].app = space.app;
+  visitors_[session].space = space.name;
   ports_.to_pool(VisitorSubmits{
       .session = session,
       .token = text_of(request, "token"),
@@ -131,11 +132,13 @@ void DeviceApi::allow(Instant now, const SpaceConfig& space, const HttpRequest& 
   const auto pid = number_of(request, "pid");
   if (!pid || *pid == 0 || !std::in_range<std::int32_t>(*pid)) return reply->answer(status(400));
   if (std::ssize(asked_) >= limits::visitors_max) return reply->answer(status(503));
+  const std::string token = text_of(request, "allowToken");
+  const auto granted = granted_.find(token);
+  if (granted != granted_.end() && granted->second != space.name) return reply->answer(status(403));
   const auto process = ports_.find(space, static_cast<std::int32_t>(*pid), request.peer);
   if (!process) return reply->answer(status(403));
   asked_[++last_query_] = {.reply = std::move(reply), .since = now};
-  ports_.to_worker(AllowProcess{
-      .query = last_query_, .token = text_of(request, "allowToken"), .process = *process});
+  ports_.to_worker(AllowProcess{.query = last_query_, .token = token, .process = *process});
 }
 
 // A finished result waits for this answer, and an error would take it away: what cannot be done now
@@ -262,7 +265,16 @@ void DeviceApi::ping(Instant now, Visitor& visitor) const {
   visitor.reply->event("event: ping\ndata: " + place.dump() + "\n\n");
 }
 
+void DeviceApi::remember(const std::string& token, const std::string& space) {
+  if (!granted_.emplace(token, space).second) return;
+  granted_in_order_.push_back(token);
+  if (std::ssize(granted_in_order_) <= limits::visitors_max) return;
+  granted_.erase(granted_in_order_.front());
+  granted_in_order_.pop_front();
+}
+
 void DeviceApi::grant(SessionId session, Visitor& visitor, const Grant& grant) {
+  remember(grant.token, visitor.space);
   if (visitor.streams) {
     visitor.reply->event("event: succeeded\ndata: " + json_of(grant).dump() + "\n\n");
     visitor.reply->end_stream();

@@ -7,6 +7,7 @@
 // quota or slots. One thread, the HTTP server's; time and randomness are arguments.
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -49,6 +50,7 @@ class DeviceApi {
   struct Visitor {
     std::shared_ptr<HttpReply> reply;  // none: the visitor has gone, and the job is not known yet
     std::string app;
+    std::string space{};
     JobId job;
     Instant since{};
     std::uint64_t pool = 0;  // that knows the session
@@ -89,6 +91,7 @@ class DeviceApi {
   void begin_stream(Instant now, Visitor& visitor);
   void ping(Instant now, Visitor& visitor) const;
   void grant(SessionId session, Visitor& visitor, const Grant& grant);
+  void remember(const std::string& token, const std::string& space);
   void give_up(SessionId session, Visitor& visitor);
   void cut_those_of_other_pools();
   HttpHeaders headers_of(const Visitor& visitor) const;
@@ -100,6 +103,9 @@ class DeviceApi {
   std::map<SessionId, Visitor> visitors_;  // bounded
   std::map<std::uint64_t, Asked> asked_;   // likewise
   std::uint64_t last_query_ = 0;
+  // Which Space each token was granted to: the last limits::visitors_max that went through here.
+  std::map<std::string, std::string> granted_;
+  std::deque<std::string> granted_in_order_;
 };
 
 }  // namespace gpupool

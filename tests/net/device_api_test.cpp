@@ -376,6 +376,22 @@ TEST_CASE("A process that is the caller's is let in, with the name that it has o
   }
 }
 
+TEST_CASE("A token that was granted to a Space lets nobody in under another one's prefix") {
+  Api api;
+  api.schedule();
+  api.recognise();
+  api.move(JobState::starting, 0, granted);
+  (void)api.asked_pool<VisitorLeaves>();
+  const auto other =
+      api.ask("POST", "/s/fedcba9876543210/allow", {{"allowToken", granted.token}, {"pid", "17"}});
+  REQUIRE(other->answer);
+  CHECK(other->answer->status == 403);
+  CHECK_FALSE(api.asked_worker<AllowProcess>());
+  const auto own = api.post("/allow", {{"allowToken", granted.token}, {"pid", "17"}});
+  CHECK(api.asked_worker<AllowProcess>());
+  CHECK_FALSE(own->answer);
+}
+
 TEST_CASE("A process that is not the caller's never reaches the worker") {
   Api api;
   api.process.reset();
