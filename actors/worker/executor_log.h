@@ -2,7 +2,7 @@
 // What the runs of a node write to their output: of the runs that are on, as it comes; of the last
 // ones that ended, where it is stored. Always: a log is at most limits::log_bytes_max long; what
 // was written beyond is counted, and a last line says so. What a command writes is kept in one log,
-// in the order in which it came, with a note of which of its two outputs each part went to. The
+// in the order in which it came, with a note of which of its two outputs each part went to.
 // What a run draws is kept beside it, the latest state alone, until the run is over. The executors'
 // thread writes, the worker's shell reads; guarded by one mutex.
 
