@@ -83,7 +83,7 @@ void DeviceApi::serve(Instant now, const HttpRequest& request, std::shared_ptr<H
   if (path == "/startup-report") return reply->answer(status(200));
   if (path == "/schedule") return schedule(now, *space, request, std::move(reply));
   if (path == "/allow") return allow(now, *space, request, std::move(reply));
-  if (path == "/release") return release(now, request, std::move(reply));
+  if (path == "/release") return release(now, *space, request, std::move(reply));
   reply->answer(status(404));
 }
 
@@ -133,8 +133,7 @@ void DeviceApi::allow(Instant now, const SpaceConfig& space, const HttpRequest& 
   if (!pid || *pid == 0 || !std::in_range<std::int32_t>(*pid)) return reply->answer(status(400));
   if (std::ssize(asked_) >= limits::visitors_max) return reply->answer(status(503));
   const std::string token = text_of(request, "allowToken");
-  const auto granted = granted_.find(token);
-  if (granted != granted_.end() && granted->second != space.name) return reply->answer(status(403));
+  if (is_of_another(token, space)) return reply->answer(status(403));
   const auto process = ports_.find(space, static_cast<std::int32_t>(*pid), request.peer);
   if (!process) return reply->answer(status(403));
   asked_[++last_query_] = {.reply = std::move(reply), .since = now};
@@ -143,12 +142,14 @@ void DeviceApi::allow(Instant now, const SpaceConfig& space, const HttpRequest& 
 
 // A finished result waits for this answer, and an error would take it away: what cannot be done now
 // ends by the lease's deadline at the latest.
-void DeviceApi::release(Instant now, const HttpRequest& request, std::shared_ptr<HttpReply> reply) {
+void DeviceApi::release(Instant now, const SpaceConfig& space, const HttpRequest& request,
+                        std::shared_ptr<HttpReply> reply) {
+  const std::string token = text_of(request, "allowToken");
+  if (is_of_another(token, space)) return reply->answer(status(403));
   if (std::ssize(asked_) >= limits::visitors_max) return reply->answer(status(202));
   asked_[++last_query_] = {.reply = std::move(reply), .since = now, .releases = true};
-  ports_.to_worker(ReleaseLease{.query = last_query_,
-                                .token = text_of(request, "allowToken"),
-                                .failed = text_of(request, "fail") == "true"});
+  ports_.to_worker(ReleaseLease{
+      .query = last_query_, .token = token, .failed = text_of(request, "fail") == "true"});
 }
 
 void DeviceApi::queue_size(const SpaceConfig& space, HttpReply& reply) const {
@@ -271,6 +272,13 @@ void DeviceApi::remember(const std::string& token, const std::string& space) {
   if (std::ssize(granted_in_order_) <= limits::visitors_max) return;
   granted_.erase(granted_in_order_.front());
   granted_in_order_.pop_front();
+}
+
+// Of one that did not go through here nobody knows the Space: a job of the client protocol has
+// none.
+bool DeviceApi::is_of_another(const std::string& token, const SpaceConfig& space) const {
+  const auto granted = granted_.find(token);
+  return granted != granted_.end() && granted->second != space.name;
 }
 
 void DeviceApi::grant(SessionId session, Visitor& visitor, const Grant& grant) {

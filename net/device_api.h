@@ -72,7 +72,8 @@ class DeviceApi {
                 std::shared_ptr<HttpReply> reply);
   void allow(Instant now, const SpaceConfig& space, const HttpRequest& request,
              std::shared_ptr<HttpReply> reply);
-  void release(Instant now, const HttpRequest& request, std::shared_ptr<HttpReply> reply);
+  void release(Instant now, const SpaceConfig& space, const HttpRequest& request,
+               std::shared_ptr<HttpReply> reply);
   void quota(Instant now, const HttpRequest& request, std::shared_ptr<HttpReply> reply);
   void queue_size(const SpaceConfig& space, HttpReply& reply) const;
 
@@ -92,6 +93,7 @@ class DeviceApi {
   void ping(Instant now, Visitor& visitor) const;
   void grant(SessionId session, Visitor& visitor, const Grant& grant);
   void remember(const std::string& token, const std::string& space);
+  bool is_of_another(const std::string& token, const SpaceConfig& space) const;
   void give_up(SessionId session, Visitor& visitor);
   void cut_those_of_other_pools();
   HttpHeaders headers_of(const Visitor& visitor) const;

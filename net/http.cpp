@@ -27,38 +27,19 @@ std::chrono::milliseconds chrono_of(Duration duration) {
 // The parser tells of a header that is too long before the buffer is full.
 constexpr std::int64_t http_slack_bytes = 4096;
 
-std::optional<int> hex_digit(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  return std::nullopt;
+// What a request wants to hear before it sends its body.
+enum class Expectation : std::uint8_t { none, go_on, unknown };
+
+// A client of HTTP/1.0 knows no 100, whatever a proxy passed on (RFC 9110, 10.1.1).
+Expectation expectation_of(const http::request<http::string_body>& read) {
+  const auto [first, last] = read.equal_range(http::field::expect);
+  if (first == last) return Expectation::none;
+  for (auto one = first; one != last; ++one)
+    if (!beast::iequals(one->value(), "100-continue")) return Expectation::unknown;
+  return read.version() < 11 ? Expectation::none : Expectation::go_on;
 }
 
 }  // namespace
-
-Result<std::string> decode_url(std::string_view text, UrlPart part) {
-  std::string decoded;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '+' && part == UrlPart::query) {
-      decoded += ' ';
-    } else if (text[i] != '%') {
-      decoded += text[i];
-    } else {
-      const auto high = i + 2 < text.size() ? hex_digit(text[i + 1]) : std::nullopt;
-      const auto low = i + 2 < text.size() ? hex_digit(text[i + 2]) : std::nullopt;
-      if (!high || !low) return Error{.code = Errc::bad_request, .detail = "a broken % in a URL"};
-      decoded += static_cast<char>(*high * 16 + *low);
-      i += 2;
-    }
-  }
-  return decoded;
-}
-
-const std::string* HttpRequest::parameter(std::string_view name) const {
-  for (const auto& [key, value] : query)
-    if (key == name) return &value;
-  return nullptr;
-}
 
 // ---- The thread ------------------------------------------------------------------------------
 
@@ -153,12 +134,16 @@ class HttpServer::Loop::Connection : public std::enable_shared_from_this<Connect
     parser_.emplace();
     parser_->header_limit(static_cast<std::uint32_t>(loop_->limits().header_bytes_max));
     parser_->body_limit(static_cast<std::uint64_t>(loop_->limits().body_bytes_max));
-    stream_.expires_after(chrono_of(limit));
-    http::async_read(
-        stream_, buffer_, *parser_,
-        [self = shared_from_this()](beast::error_code error, std::size_t) { self->got(error); });
+    stream_.expires_after(chrono_of(limit));  // of the whole request, its body included
+    http::async_read_header(stream_, buffer_, *parser_,
+                            [self = shared_from_this()](beast::error_code error, std::size_t) {
+                              self->got_header(error);
+                            });
   }
 
+  void got_header(beast::error_code error);
+  void call_for_body();
+  void read_body();
   void got(beast::error_code error);
   void refuse(http::status status);
   Result<HttpRequest> request_of(const http::request<http::string_body>& read) const;
@@ -231,6 +216,35 @@ class HttpServer::Loop::Connection::Reply : public HttpReply {
   const std::uint64_t request_;
 };
 
+void HttpServer::Loop::Connection::got_header(beast::error_code error) {
+  const auto& read = parser_->get();
+  // Now, since a refusal has to know it as well.
+  heads_ = read.method() == http::verb::head;
+  if (error) return got(error);
+  const Expectation expects = expectation_of(read);
+  if (expects == Expectation::unknown) return refuse(http::status::expectation_failed);
+  if (parser_->is_done()) return got(error);
+  // Whose body has begun to come does not wait for a word.
+  if (expects == Expectation::none || buffer_.size() > 0) return read_body();
+  if (!request_of(read)) return refuse(http::status::bad_request);
+  call_for_body();
+}
+
+void HttpServer::Loop::Connection::call_for_body() {
+  static constexpr std::string_view go_on = "HTTP/1.1 100 Continue\r\n\r\n";
+  asio::async_write(stream_, asio::buffer(go_on),
+                    [self = shared_from_this()](beast::error_code error, std::size_t) {
+                      if (error) return self->close();
+                      self->read_body();
+                    });
+}
+
+void HttpServer::Loop::Connection::read_body() {
+  http::async_read(
+      stream_, buffer_, *parser_,
+      [self = shared_from_this()](beast::error_code error, std::size_t) { self->got(error); });
+}
+
 void HttpServer::Loop::Connection::got(beast::error_code error) {
   if (error == http::error::header_limit || error == http::error::buffer_overflow)
     return refuse(http::status::request_header_fields_too_large);
@@ -243,7 +257,6 @@ void HttpServer::Loop::Connection::got(beast::error_code error) {
   if (error) return close();
   const auto& read = parser_->get();
   keeps_alive_ = read.keep_alive();
-  heads_ = read.method() == http::verb::head;
   auto request = request_of(read);
   if (!request) return refuse(http::status::bad_request);
   parser_.reset();
@@ -269,6 +282,8 @@ Result<HttpRequest> HttpServer::Loop::Connection::request_of(
   if (!path || path->find('\0') != std::string::npos) return bad;
   HttpRequest request{.method = std::string(read.method_string()), .path = *std::move(path)};
   request.peer = peer_;
+  // Which of two would count is not for us to choose.
+  if (read.count(http::field::authorization) > 1) return bad;
   const auto header = [&](http::field name) { return std::string(read[name]); };
   request.authorization = header(http::field::authorization);
   request.content_type = header(http::field::content_type);
@@ -303,7 +318,8 @@ void HttpServer::Loop::Connection::write_answer(const HttpAnswer& answer) {
   std::string text = "HTTP/1.1 " + std::to_string(answer.status) + " " +
                      std::string(http::obsolete_reason(static_cast<http::status>(answer.status))) +
                      "\r\n";
-  if (!answer.body.empty()) text += "Content-Type: " + answer.media_type + "\r\n";
+  if (answer.status != 204 && answer.status != 304)
+    text += "Content-Type: " + answer.media_type + "\r\n";
   for (const auto& [name, value] : answer.headers) text += name + ": " + value + "\r\n";
   if (answer.status != 204)
     text += "Content-Length: " + std::to_string(answer.body.size()) + "\r\n";

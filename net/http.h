@@ -50,7 +50,7 @@ struct HttpAnswer {
   int status = 200;
   HttpHeaders headers{};
   std::string body{};
-  std::string media_type = "application/json";  // of a body that is not empty
+  std::string media_type = "application/json";  // of an empty body, too; not said of 204 and 304
   std::shared_ptr<void> kept{};  // let go once all of it has left, or its client went
 };
 
@@ -82,7 +82,7 @@ struct HttpLimits {
 class HttpServer {
  public:
   using Handler = std::function<void(HttpRequest, std::shared_ptr<HttpReply>)>;
-  // The answer to what is no request: 400, 413 or 431. Without one it is that status alone.
+  // The answer to what is no request: 400, 413, 417 or 431. Without one it is that status alone.
   using Refusal = std::function<HttpAnswer(int status)>;
 
   // Listens, then starts the thread. Error: system_failed with the endpoint.

@@ -53,6 +53,7 @@ HttpHeaders web_headers() {
 
 HttpAnswer web_unreadable(int status) {
   const std::string what = status == 413   ? "the body is too large"
+                           : status == 417 ? "of Expect, only 100-continue is understood"
                            : status == 431 ? "the header is too large"
                                            : "this is no HTTP request that can be read";
   HttpAnswer answer = web_error({.code = Errc::bad_request, .detail = what});

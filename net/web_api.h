@@ -129,7 +129,7 @@ class WebApi {
   std::shared_ptr<std::int64_t> held_bytes_ = std::make_shared<std::int64_t>(0);
 };
 
-// What is no request that can be read: 400, 413 or 431.
+// What is no request that can be read: 400, 413, 417 or 431.
 HttpAnswer web_unreadable(int status);
 // The refusal as an answer, with its numbers.
 HttpAnswer web_refusal(const Refusal& refusal);

@@ -277,7 +277,8 @@ Refused read_body(const HttpRequest& request, WebRequest& into) {
 
 // A page of another site can make a browser send requests here, but not without this header.
 bool is_of_another_site(const HttpRequest& request) {
-  if (request.origin.empty() || request.method == "GET") return false;
+  const bool only_reads = request.method == "GET" || request.method == "HEAD";
+  if (request.origin.empty() || only_reads) return false;
   const std::size_t scheme = request.origin.find("://");
   return scheme == std::string::npos || request.origin.substr(scheme + 3) != request.host;
 }

@@ -5,6 +5,7 @@
 #include "actors/worker/command_arguments.h"
 #include "actors/worker/diffusion_arguments.h"
 #include "config/limits.h"
+#include "config/parameter.h"
 
 namespace gpupool {
 namespace {
@@ -49,7 +50,20 @@ void examine_duration(const AppConfig& app, Duration declared, Admission& admiss
   admission.declared = std::clamp(declared, Duration{}, Duration{limits::duration_ms_max});
 }
 
+// Its caller computes: whoever asks it to run something would hold a slot for nothing.
+void examine_lease_arguments(const std::vector<Argument>& arguments, Admission& admission) {
+  const auto other = std::find_if(arguments.begin(), arguments.end(), [](const Argument& one) {
+    return one.key != space_argument && one.key != task_argument;
+  });
+  if (other != arguments.end())
+    object(admission, {.code = Errc::bad_request,
+                       .detail = "there is no argument " + in_quotes(other->key) +
+                                 "; this app runs nothing, it lends its slots to processes of the "
+                                 "caller (gpupool.Pool.lease(), or the device API of a node)"});
+}
+
 void examine_arguments(const AppConfig& app, const JobRequest& body, Admission& admission) {
+  if (app.executor == ExecutorKind::external) examine_lease_arguments(body.arguments, admission);
   if (app.executor == ExecutorKind::command) {
     const auto words = command_words(app.command, body.arguments);
     if (!words) object(admission, words.error());

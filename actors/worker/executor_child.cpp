@@ -31,6 +31,7 @@ constexpr std::size_t output_bytes_per_turn_max = 1024 * 1024;  // the most that
 constexpr int first_free_descriptor = 16;
 constexpr int sweep_rounds_max = 500;  // of 10 ms each
 constexpr int sweep_round_ms = 10;
+constexpr int group_rounds_max = 50;  // likewise
 
 struct Ends {
   FileDescriptor ours;
@@ -155,7 +156,7 @@ Result<std::unique_ptr<ExecutorChild>> ExecutorChild::start(const ChildPlan& pla
 }
 
 ExecutorChild::~ExecutorChild() {
-  remove_cgroup(cgroup_of(marker_));
+  if (!group_gone_) remove_cgroup(cgroup_of(marker_));
   std::error_code ignored;
   std::filesystem::remove(record_, ignored);
 }
@@ -249,13 +250,23 @@ std::string ExecutorChild::read_output() {
   return output;
 }
 
-bool ExecutorChild::sweep() {
+bool ExecutorChild::sweep() { return !has_left_processes() && !has_left_group(); }
+
+bool ExecutorChild::has_left_processes() {
   if (!reaped_) reaped_ = ::waitpid(supervisor_.pid, nullptr, WNOHANG) != 0;
-  if (!reaped_ || reported_) return reaped_;
+  if (!reaped_ || reported_) return !reaped_;
+  if (clean_rounds_ >= clean_rounds_enough) return false;
   kill_exactly(executor_);
   const bool is_clean = kill_marked(marker_) == 0 && !is_alive(executor_);
   clean_rounds_ = is_clean ? clean_rounds_ + 1 : 0;
-  return clean_rounds_ >= clean_rounds_enough;
+  return clean_rounds_ < clean_rounds_enough;
+}
+
+// What was killed shows its marker no longer, and is in its group until it is through with its end.
+// A group that stays all the same is no reason to keep a slot.
+bool ExecutorChild::has_left_group() {
+  if (!group_gone_) group_gone_ = remove_cgroup(cgroup_of(marker_));
+  return !group_gone_ && ++group_rounds_ < group_rounds_max;
 }
 
 // Read by sweep_leftovers() of the next worker if this one is killed. A note that is cut off names
@@ -287,7 +298,8 @@ std::size_t sweep_leftovers(const std::filesystem::path& folder) {
         clean_rounds = kill_marked(marker) == 0 && noted.empty() ? clean_rounds + 1 : 0;
         ::poll(nullptr, 0, sweep_round_ms);
       }
-      remove_cgroup(cgroup_of(marker));
+      for (int i = 0; i < group_rounds_max && !remove_cgroup(cgroup_of(marker)); ++i)
+        ::poll(nullptr, 0, sweep_round_ms);
     }
     std::filesystem::remove(entry->path(), failure);
   }

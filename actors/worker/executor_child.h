@@ -55,7 +55,8 @@ class ExecutorChild {
 
   // The supervisor has gone: nobody else holds the other end of its socket.
   bool has_lost_supervisor() const { return !control_; }
-  // Then: kills what it may have left behind. Returns whether nothing is left.
+  // Then: kills what it may have left behind. Returns whether nothing is left, which is not asked
+  // for long of its control group.
   bool sweep();
   // How the executor ended; known once the supervisor has gone.
   SupervisorReport ending() const { return ending_; }
@@ -65,6 +66,8 @@ class ExecutorChild {
   ExecutorChild() = default;
   void order(const SupervisorOrder& order);
   void note();
+  bool has_left_processes();
+  bool has_left_group();
 
   std::filesystem::path record_;
   std::string marker_;
@@ -77,6 +80,8 @@ class ExecutorChild {
   bool reported_ = false;  // the supervisor said how it ended, so nothing was left
   bool reaped_ = false;
   int clean_rounds_ = 0;
+  int group_rounds_ = 0;  // in which its control group could not be removed
+  bool group_gone_ = false;
   SupervisorReport ending_{.kind = SupervisorReport::Kind::exited, .signal = SIGKILL};
   std::string ending_detail_ = "its supervisor was killed";
 };

@@ -18,6 +18,7 @@ namespace {
 constexpr int sweep_poll_ms = 10;
 constexpr std::chrono::seconds watch_patience{1};     // of a worker's thread for this one
 constexpr Duration patience_at_the_end = seconds(2);  // with supervisors, before they are killed
+constexpr Duration longest_end = seconds(10);  // the next worker ends what the kernel still holds
 
 std::string last_line_of(std::string_view text) {
   while (text.ends_with('\n')) text.remove_suffix(1);
@@ -76,7 +77,8 @@ void ExecutorHost::Loop::run() {
   const Instant since = boot_time();
   for (ExecutorChild* child : children()) child->kill();
   processes_.kill_all();
-  while (!children().empty() || processes_.wants_time()) end_all(since);
+  while ((!children().empty() || processes_.wants_time()) && boot_time() - since < longest_end)
+    end_all(since);
 }
 
 void ExecutorHost::Loop::end_all(Instant since) {

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -123,8 +124,11 @@ std::vector<std::string> join_cgroup(const std::string& name, const CgroupLimits
   return bounded;
 }
 
-void remove_cgroup(const std::string& name) {
-  for (const Hierarchy& hierarchy : hierarchies()) ::rmdir((hierarchy.folder + "/" + name).c_str());
+bool remove_cgroup(const std::string& name) {
+  bool is_gone = true;
+  for (const Hierarchy& hierarchy : hierarchies())
+    if (::rmdir((hierarchy.folder + "/" + name).c_str()) != 0 && errno == EBUSY) is_gone = false;
+  return is_gone;
 }
 
 // Of the hierarchies that count or bound nothing by themselves, so that nothing changes but who is

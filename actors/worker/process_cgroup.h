@@ -23,7 +23,8 @@ struct CgroupLimits {
 std::vector<std::string> join_cgroup(const std::string& name, const CgroupLimits& limits);
 
 // Removes the group `name` below this process' own, wherever there is one and nobody is in it.
-void remove_cgroup(const std::string& name);
+// False: somebody still is, be it a process that has been killed and is not through with its end.
+bool remove_cgroup(const std::string& name);
 
 // Puts a process into a group `name` below the one that it is in, so that all limits which it has
 // stay as they are. Returns the group's folder; empty: there is none, as that is not allowed here.

@@ -58,7 +58,13 @@ class WorkerActor : public CoreActor<Worker, ToWorker> {
 
   // A run whose executor has not been told of it yet has written nothing so far.
   LogChunk read_log(const FetchLog& fetch) {
-    LogChunk chunk = executors_->logs().read(fetch, *results_);
+    const std::shared_ptr<ExecutorHost> executors = executors_.lock();
+    if (!executors)
+      return {.query = fetch.query,
+              .session = fetch.session,
+              .job = fetch.job,
+              .error = Errc::result_gone};
+    LogChunk chunk = executors->logs().read(fetch, *results_);
     if (fetch.hash.empty() && core().carries(fetch.job, fetch.attempt)) chunk.error = {};
     return chunk;
   }
@@ -151,7 +157,8 @@ class WorkerActor : public CoreActor<Worker, ToWorker> {
 
   WorkerEvents events_;
   const std::shared_ptr<ResultStore> results_;
-  const std::shared_ptr<ExecutorHost> executors_;
+  // Whoever ends the daemon drops it, though this actor may stay until the process ends.
+  const std::weak_ptr<ExecutorHost> executors_;
   std::set<std::string> told_;  // since a broker took this node; bounded
   bool joined_ = false;
   bool started_ = false;
@@ -197,7 +204,9 @@ Result<WorkerParts> spawn_worker(caf::actor_system& system, Surroundings around,
                              post<ToWorker>(actor, report);
                          });
   if (!executors) return executors.error();
-  parts.executors = std::move(*executors);
+  // Its thread writes to the store until its end.
+  parts.executors = std::shared_ptr<ExecutorHost>(
+      executors->release(), [results = parts.results](ExecutorHost* host) { delete host; });
   around.directory->set_executors(
       [host = parts.executors](const ToExecutors& command) { host->perform(command); });
 

@@ -376,20 +376,31 @@ TEST_CASE("A process that is the caller's is let in, with the name that it has o
   }
 }
 
-TEST_CASE("A token that was granted to a Space lets nobody in under another one's prefix") {
+TEST_CASE("A token that was granted to a Space is of no use under another one's prefix") {
   Api api;
   api.schedule();
   api.recognise();
   api.move(JobState::starting, 0, granted);
   (void)api.asked_pool<VisitorLeaves>();
-  const auto other =
-      api.ask("POST", "/s/fedcba9876543210/allow", {{"allowToken", granted.token}, {"pid", "17"}});
-  REQUIRE(other->answer);
-  CHECK(other->answer->status == 403);
-  CHECK_FALSE(api.asked_worker<AllowProcess>());
-  const auto own = api.post("/allow", {{"allowToken", granted.token}, {"pid", "17"}});
+  const std::string other = "/s/fedcba9876543210";
+  const auto shown = [](const std::string& token) {
+    return std::vector<std::pair<std::string, std::string>>{{"allowToken", token}, {"pid", "17"}};
+  };
+  for (const char* path : {"/allow", "/release"}) {
+    const auto seen = api.ask("POST", other + path, shown(granted.token));
+    REQUIRE(seen->answer);
+    CHECK(seen->answer->status == 403);
+  }
+  CHECK(api.to_worker.empty());
+  CHECK_FALSE(api.post("/allow", shown(granted.token))->answer);
   CHECK(api.asked_worker<AllowProcess>());
-  CHECK_FALSE(own->answer);
+  CHECK_FALSE(api.post("/release", shown(granted.token))->answer);
+  CHECK(api.asked_worker<ReleaseLease>());
+  // One that was granted over the client protocol.
+  CHECK_FALSE(api.ask("POST", other + "/allow", shown("another"))->answer);
+  CHECK(api.asked_worker<AllowProcess>());
+  CHECK_FALSE(api.ask("POST", other + "/release", shown("another"))->answer);
+  CHECK(api.asked_worker<ReleaseLease>());
 }
 
 TEST_CASE("A process that is not the caller's never reaches the worker") {

@@ -123,6 +123,12 @@ std::string request(const std::string& target, const std::string& more = "") {
   return "POST " + target + " HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n" + more + "\r\n";
 }
 
+// A header whose body waits for a word.
+std::string expecting(const std::string& what, const std::string& length) {
+  return "POST /s HTTP/1.1\r\nHost: a\r\nExpect: " + what + "\r\nContent-Length: " + length +
+         "\r\n\r\n";
+}
+
 }  // namespace
 
 TEST_CASE("A URL's escapes and its plus signs are taken apart, and broken ones refused") {
@@ -259,6 +265,88 @@ TEST_CASE("What is no request is answered by 400 and closed") {
   for (int i = 0; i < 100; ++i) query += "a=b&";
   many.say(request(query));
   CHECK(many.hear_all().starts_with("HTTP/1.1 400 "));
+}
+
+TEST_CASE("Who expects 100-continue is told to send the body, once it may be taken") {
+  TestServer server;
+  const RawClient client(server.endpoint());
+  for (const char* expects : {"100-continue", "100-Continue"}) {
+    client.say(expecting(expects, "2"));
+    CHECK(client.hear() == "HTTP/1.1 100 Continue\r\n\r\n");
+    client.say("{}");
+    const auto asked = server.asked();
+    CHECK(asked.request.body == "{}");
+    server.run([&] { asked.reply->answer({.body = "1"}); });
+    const std::string heard = client.hear();
+    CHECK(heard.starts_with("HTTP/1.1 200 "));
+    CHECK(heard.ends_with("\r\n\r\n1"));
+  }
+}
+
+TEST_CASE("A body that is not to be taken is not called for") {
+  TestServer server;
+  const auto heard = [&](const std::string& text) {
+    const RawClient client(server.endpoint());
+    client.say(text);
+    return client.hear_all();
+  };
+  CHECK(heard(expecting("100-continue", "104857600")).starts_with("HTTP/1.1 413 "));
+  CHECK(heard(expecting("a-cake", "2")).starts_with("HTTP/1.1 417 "));
+  CHECK(heard(expecting("a-cake", "0")).starts_with("HTTP/1.1 417 "));
+  CHECK(heard(expecting("100-continue\r\nExpect: a-cake", "2")).starts_with("HTTP/1.1 417 "));
+  CHECK(heard(expecting("100-continue\r\nAuthorization: a\r\nAuthorization: b", "2"))
+            .starts_with("HTTP/1.1 400 "));
+}
+
+TEST_CASE("A client of HTTP/1.0 knows no 100 and hears none") {
+  TestServer server({.request = milliseconds(300)});
+  const RawClient client(server.endpoint());
+  client.say("POST /s HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n");
+  CHECK(client.hear_all().empty());
+}
+
+TEST_CASE("Nobody hears 100 whose body is there or empty") {
+  TestServer server;
+  const RawClient client(server.endpoint());
+  SECTION("there") { client.say(expecting("100-continue", "2") + "{}"); }
+  SECTION("empty") { client.say(expecting("100-continue", "0")); }
+  const auto asked = server.asked();
+  server.run([&] { asked.reply->answer({.body = "1"}); });
+  CHECK(client.hear().starts_with("HTTP/1.1 200 "));
+}
+
+TEST_CASE("HEAD is answered by the length of the body without it, and what follows is whole") {
+  auto server = HttpServer::open(
+      "127.0.0.1:0", {}, [](const HttpRequest&, auto reply) { reply->answer({.body = "four"}); },
+      [](int status) { return HttpAnswer{.status = status, .body = "no"}; });
+  REQUIRE(server);
+  const RawClient client((*server)->endpoint());
+  client.say("HEAD /s HTTP/1.1\r\nHost: a\r\n\r\n");
+  const std::string head = client.hear();
+  CHECK(head.find("Content-Type: application/json\r\n") != std::string::npos);
+  CHECK(head.find("Content-Length: 4\r\n") != std::string::npos);
+  CHECK(head.ends_with("\r\n\r\n"));
+  client.say("nonsense\r\n\r\n");
+  CHECK(client.hear_all().ends_with("\r\n\r\nno"));
+}
+
+TEST_CASE("Of two tokens none counts: such a request is refused") {
+  TestServer server;
+  const RawClient client(server.endpoint());
+  client.say(request("/s", "Authorization: Bearer a\r\nAuthorization: Bearer b\r\n"));
+  CHECK(client.hear_all().starts_with("HTTP/1.1 400 "));
+}
+
+TEST_CASE("An empty body has its type, where an answer may have one") {
+  TestServer server;
+  const RawClient client(server.endpoint());
+  for (const int status : {200, 204, 304}) {
+    client.say(request("/log"));
+    const auto asked = server.asked();
+    server.run([&] { asked.reply->answer({.status = status, .media_type = "text/plain"}); });
+    const bool has_type = client.hear().find("Content-Type: text/plain\r\n") != std::string::npos;
+    CHECK(has_type == (status == 200));
+  }
 }
 
 TEST_CASE("A header that comes drop by drop has as long as any other, and is cut then") {

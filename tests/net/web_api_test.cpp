@@ -128,6 +128,26 @@ TEST_CASE("The scheme of a token may be written in any case") {
   CHECK(front.session() != SessionId{});
 }
 
+TEST_CASE("HEAD has the status and the headers of GET, and opens no stream") {
+  Front front;
+  const auto got = front.get("/v1/pool");
+  const auto head =
+      front.ask({.method = "HEAD", .path = "/v1/pool", .authorization = "Bearer " + front.token});
+  REQUIRE(head->answer);
+  CHECK(head->answer->status == 200);
+  CHECK(head->answer->headers == got->answer->headers);
+  CHECK(head->answer->body == got->answer->body);  // the server counts it and leaves it out
+  const auto stream = front.ask({.method = "HEAD", .path = "/v1/events"});
+  CHECK(stream->answer->status == 405);
+  CHECK_FALSE(stream->stream);
+}
+
+TEST_CASE("An expectation that cannot be met is refused in words") {
+  const HttpAnswer answer = web_unreadable(417);
+  CHECK(answer.status == 417);
+  CHECK(answer.body.find("only 100-continue is understood") != std::string::npos);
+}
+
 TEST_CASE("A question has a session of its caller, until its answer") {
   Front front;
   const auto seen = front.get("/v1/quota");
@@ -444,6 +464,15 @@ TEST_CASE("A log comes piece by piece, as plain text") {
   REQUIRE(seen->answer);
   CHECK(seen->answer->status == 200);
   CHECK(seen->answer->body == "abcdef");
+  CHECK(seen->answer->media_type.starts_with("text/plain"));
+}
+
+TEST_CASE("An empty log is plain text, too") {
+  Front front;
+  const auto seen = front.get("/v1/jobs/5/log");
+  front.answer(LogChunk{.job = JobId{5}});
+  REQUIRE(seen->answer);
+  CHECK(seen->answer->body.empty());
   CHECK(seen->answer->media_type.starts_with("text/plain"));
 }
 

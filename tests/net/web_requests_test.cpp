@@ -80,6 +80,18 @@ TEST_CASE("HEAD is read as GET, but for a stream of events") {
   CHECK(read(head).ask == read(get("/")).ask);
   head.path = "/v1/events";
   CHECK(refuse(head).status == 405);
+  head.path = "/v1/operate";
+  CHECK(header_of(refuse(head), "Allow") == "POST");
+}
+
+TEST_CASE("HEAD from another site's page is answered as its GET is") {
+  HttpRequest asks = get("/v1/quota");
+  asks.host = "127.0.0.1:7490";
+  asks.origin = "http://evil.example";
+  for (const char* method : {"GET", "HEAD"}) {
+    asks.method = method;
+    CHECK(read(asks).ask == WebAsk::quota);
+  }
 }
 
 TEST_CASE("A request to run has its app, arguments of any plain kind, and times in seconds") {

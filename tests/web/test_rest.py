@@ -160,6 +160,17 @@ class EveryOperation(Ours):
                     self.assertNotIn(method, allowed)
                     ours.JUDGE.error(answer)
 
+    def test_head_has_what_get_has_but_the_body(self):
+        for method, _, operation, target, body, token, _ in self.each(skip=("events",)):
+            if method == "GET":
+                with self.subTest(operation["operationId"]):
+                    got, head = (ours.POOL.ask(one, target, body, token) for one in ("GET", "HEAD"))
+                    self.assertEqual((head.status, head.body), (got.status, b""))
+                    # Times in a body may change its length, and nothing else.
+                    self.assertEqual(head.headers.keys(), got.headers.keys())
+                    self.assertEqual(head.media_type, got.media_type)
+        self.assertEqual(ours.POOL.ask("HEAD", "/v1/events", token=self.token).status, 405)
+
     def test_a_connection_is_kept_for_the_next_question(self):
         connection = ours.POOL.connect()
         for path in ("/v1/pool", "/v1/quota", "/v1/nothing", "/metrics", "/v1/pool"):
@@ -322,7 +333,10 @@ class BadQuestions(Ours):
             "%00 in a path": (get % b"/v1/jobs/%00", 400),
             "NUL in a header": (get[:-2] % b"/v1/pool" + b"A\0b: c\r\n\r\n", 400),
             "no request": (b"nonsense\r\n\r\n", 400), "a space": (get % b"/v1/po ol", 400),
-            "a large body": (post + b"Content-Length: 1000000\r\n\r\n", 413)}
+            "a large body": (post + b"Content-Length: 1000000\r\n\r\n", 413),
+            "two tokens": (get[:-2] % b"/v1/pool" + b"Authorization: Bearer a\r\n" * 2 + b"\r\n",
+                           400),
+            "an odd wish": (post + b"Expect: a-cake\r\nContent-Length: 2\r\n\r\n", 417)}
 
     def test_what_is_no_http_is_refused(self):
         for what, (request, status) in self.what_http_refuses().items():

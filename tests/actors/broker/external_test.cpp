@@ -157,4 +157,23 @@ TEST_CASE("Only a device API may say of which Space a request is") {
   CHECK(pool.only_lease().body->arguments.size() == 1);
 }
 
+TEST_CASE("An external app takes no arguments but those of a lease, and names the one it refuses") {
+  Harness pool{external_config()};
+  pool.start();
+  pool.add_node(1, 1);
+  Submit submit = pool.request();
+  submit.body.app = "own";
+  for (const char* key : {"command", "files", "prompt", "Task", ""}) {
+    submit.body.arguments = {{task_argument, "7"}, {key, "true"}};
+    const Refusal refusal = pool.refuse(submit);
+    CHECK(refusal.code == Errc::bad_request);
+    CHECK_THAT(refusal.detail, Catch::Contains('"' + std::string(key) + '"'));
+    // The SDK takes that for the word of an app that knows no tasks.
+    CHECK_THAT(refusal.detail, !Catch::Contains("\"task\""));
+  }
+  submit.body.arguments = {{task_argument, "7"}};
+  pool.admit(submit);
+  CHECK(pool.only_lease().body->arguments.size() == 1);
+}
+
 }  // namespace gpupool
