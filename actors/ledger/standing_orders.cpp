@@ -46,6 +46,10 @@ Change change_by(const std::string& who, Instant at, Change change) {
   return change;
 }
 
+Terms terms_of(const TermsSet& set) {
+  return {.tiers = set.tiers, .apps = set.apps, .window = set.window, .settings = set.settings};
+}
+
 }  // namespace
 
 // ---- Deciding ----------------------------------------------------------------------------------
@@ -55,10 +59,7 @@ StandingOrders::Decision StandingOrders::decide(Instant now, const Configure& co
                .apps = command.apps,
                .window = command.window,
                .settings = command.settings};
-  const Terms next{.tiers = command.tiers,
-                   .apps = command.apps,
-                   .window = command.window,
-                   .settings = command.settings};
+  const Terms next = terms_of(set);
   const std::vector<Change> found =
       core_.terms == nullptr ? first_terms(next) : changes_between(*core_.terms, next);
   if (found.empty()) return std::optional<RecordBody>{};
@@ -181,8 +182,7 @@ bool StandingOrders::revocations_full(Instant now) const {
 // ---- Enacting ----------------------------------------------------------------------------------
 
 void StandingOrders::enact(const TermsSet& set) {
-  core_.terms = std::make_shared<const Terms>(
-      Terms{.tiers = set.tiers, .apps = set.apps, .window = set.window, .settings = set.settings});
+  core_.terms = std::make_shared<const Terms>(terms_of(set));
   remember(set.changes);
 }
 

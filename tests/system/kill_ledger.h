@@ -168,13 +168,16 @@ inline void check_audit(const PoolProcess& pool, const KilledLedger& ledger) {
   REQUIRE(audit.exit_code == 0);
 }
 
-// What was acknowledged and isn't so in the books, a line each. There are very many jobs: one
-// assertion for each of them costs more than the pool itself.
-inline std::vector<std::string> missing_from(const Books& books, const Load& load) {
-  std::vector<std::string> missing;
-  const auto miss = [&](JobId job, const char* what) {
-    missing.push_back("job " + std::to_string(job.value) + " of " + load.user() + ": " + what);
-  };
+struct Missing {
+  JobId job;
+  const char* what = nullptr;
+};
+
+// What was acknowledged and isn't so in the books. There are very many jobs: one assertion for each
+// of them costs more than the pool itself.
+inline std::vector<Missing> missing_from(const Books& books, const Load& load) {
+  std::vector<Missing> missing;
+  const auto miss = [&missing](JobId job, const char* what) { missing.push_back({job, what}); };
   const AccountId account{"user:" + load.user()};
   for (const auto& [job, request] : load.held()) {
     const auto hold = books.holds.find(job);
@@ -198,17 +201,23 @@ inline std::vector<std::string> missing_from(const Books& books, const Load& loa
   return missing;
 }
 
+inline std::string lines_about(JobId job, const PoolProcess& pool) {
+  const std::string about = " job=" + std::to_string(job.value) + " ";
+  std::string found;
+  std::istringstream lines(pool.log());
+  for (std::string line; std::getline(lines, line);)
+    if (line.find(about) != std::string::npos) found += line + "\n";
+  return found;
+}
+
 inline void check_acknowledged(const PoolProcess& pool, const Load& load, const Books& books) {
   INFO("user " << load.user());
   CHECK(load.trouble() == "");
-  const std::vector<std::string> missing = missing_from(books, load);
+  const std::vector<Missing> missing = missing_from(books, load);
   std::string first;
   if (!missing.empty()) {
-    first = missing.front() + "\n";
-    const std::string job = " job=" + missing.front().substr(4, missing.front().find(" of ") - 4);
-    std::istringstream lines(pool.log());
-    for (std::string line; std::getline(lines, line);)
-      if (line.find(job + " ") != std::string::npos) first += line + "\n";
+    const auto& [job, what] = missing.front();
+    first = "job " + std::to_string(job.value) + ": " + what + "\n" + lines_about(job, pool);
   }
   INFO(first);
   CHECK(missing.size() == 0);
